@@ -1,0 +1,99 @@
+"""What a report is made from: scores, catalog, ledger, and for a few pictures the dumps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from filterlens.catalogs import Catalog, read_catalog
+from filterlens.dumps import DumpGroup, DumpReader
+from filterlens.errors import ReportError
+from filterlens.scores import model_scores, read_scores
+
+__all__ = ["RunData", "read_run"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunData:
+    """A finished audit's folder, read.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    catalog
+        The rows that were run.
+    scores
+        The tidy score table (see `filterlens.scores.table`).
+    ledger
+        One row a job (model x lens), the latest only: `model_id`, `lens`, `status`, `reason`, `seconds`, …
+    """
+
+    folder: Path
+    catalog: Catalog
+    scores: pd.DataFrame
+    ledger: pd.DataFrame
+
+    @property
+    def models(self) -> pd.DataFrame:
+        """One row a model: the catalog's columns, then the model's mean of every metric. Index `model_id`."""
+        facts = pd.DataFrame([entry.model_dump() for entry in self.catalog]).set_index("model_id")
+        return facts.join(model_scores(self.scores))
+
+    def lens_scores(self, lens: str) -> pd.DataFrame:
+        """Rows of one lens."""
+        return self.scores[self.scores["lens"] == lens]
+
+    @contextmanager
+    def dump(self, model_id: str) -> Iterator[DumpReader]:
+        """Open one model's dump."""
+        with DumpReader(self.folder / "dumps" / f"{self.catalog[model_id].file_stem}.h5") as reader:
+            yield reader
+
+    @contextmanager
+    def pooled(self, lens: str) -> Iterator[DumpGroup | None]:
+        """Open what a lens computed over all models together, or None where there is nothing."""
+        path = self.folder / "pooled.h5"
+        if not path.is_file():
+            yield None
+            return
+        with DumpReader(path) as reader:
+            yield reader.lens(lens) if lens in reader.lenses else None
+
+
+def read_run(folder: Path) -> RunData:
+    """Read an audit's folder.
+
+    Raises
+    ------
+    ReportError
+        It is not an audit's folder, or the analysis has not been run.
+    """
+    if not (folder / "catalog.csv").is_file():
+        raise ReportError(f"{folder} is not an audit's folder: it has no catalog.csv")
+    return RunData(
+        folder=folder,
+        catalog=read_catalog(folder / "catalog.csv"),
+        scores=read_scores(folder / "scores.parquet"),
+        ledger=read_ledger(folder / "ledger.jsonl"),
+    )
+
+
+def read_ledger(path: Path) -> pd.DataFrame:
+    """Read the latest line of every job; a torn last line is passed over."""
+    latest: dict[tuple[str, str], dict[str, object]] = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in lines:
+        try:
+            row = json.loads(line)
+            latest[row["model_id"], row["lens"]] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    columns = ["model_id", "lens", "status", "reason", "seconds"]
+    df = pd.DataFrame(list(latest.values()))
+    return df.reindex(columns=[*columns, *[c for c in df.columns if c not in columns]])

@@ -1,0 +1,9 @@
+"""Figures of the filters lens."""
+
+from __future__ import annotations
+
+from filterlens.report.figures.drawing import Figure
+
+__all__ = ["FIGURES"]
+
+FIGURES: tuple[Figure, ...] = ()

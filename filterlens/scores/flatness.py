@@ -1,0 +1,9 @@
+"""Scores of the flatness lens."""
+
+from __future__ import annotations
+
+from filterlens.scores.descriptor import Score
+
+__all__ = ["SCORES"]
+
+SCORES: tuple[Score, ...] = ()

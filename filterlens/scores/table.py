@@ -1,0 +1,103 @@
+"""The tidy score table: one row a model, metric and layer.
+
+Columns: `model_id`, `lens`, `metric`, `layer` (empty for a score of the whole model), `kind` (the operation's
+kind, as the lens names it), `conv_depth`, `conv_depth_norm` (NaN where there is none), `value` (NaN where the
+score is not defined), `weight` (its share in the model's mean; 0 leaves it out), `note` (why there is no value,
+or what to keep in mind).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from filterlens.errors import ReportError
+
+__all__ = ["COLUMNS", "model_scores", "read_scores", "write_scores"]
+
+COLUMNS: dict[str, str] = {
+    "model_id": "str",
+    "lens": "str",
+    "metric": "str",
+    "layer": "str",
+    "kind": "str",
+    "conv_depth": "float64",
+    "conv_depth_norm": "float64",
+    "value": "float64",
+    "weight": "float64",
+    "note": "str",
+}
+_DEFAULTS = {
+    "layer": "",
+    "kind": "",
+    "conv_depth": np.nan,
+    "conv_depth_norm": np.nan,
+    "weight": 1.0,
+    "note": "",
+}
+
+
+def as_table(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Turn dictionaries into a score table with every column, in order and of the right type."""
+    df = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column, default in _DEFAULTS.items():
+        df[column] = df[column].where(df[column].notna(), default)
+    return df.astype({name: ("object" if dtype == "str" else dtype) for name, dtype in COLUMNS.items()})
+
+
+def model_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Weighted mean of every metric over a model's rows: one row a model, one column a metric.
+
+    Rows without a value or with weight 0 do not take part; a metric without any row that does is NaN.
+
+    Examples
+    --------
+    >>> rows = [{"model_id": "a", "metric": "sparsity", "layer": n, "value": v, "weight": w}
+    ...         for n, v, w in [("c1", 0.0, 1.0), ("c2", 1.0, 3.0)]]
+    >>> model_scores(as_table(rows)).loc["a", "sparsity"].item()
+    0.75
+    """
+    usable = scores[scores["value"].notna() & (scores["weight"] > 0)]
+    product = (usable["value"] * usable["weight"]).rename("product")
+    sums = usable[["model_id", "metric", "weight"]].join(product).groupby(["model_id", "metric"], sort=False).sum()
+    means = (sums["product"] / sums["weight"]).unstack("metric")  # noqa: PD010 - a pivot of unique keys
+    order = list(dict.fromkeys(scores["model_id"]))
+    columns = list(dict.fromkeys(scores["metric"]))
+    return means.reindex(index=pd.Index(order, name="model_id"), columns=columns)
+
+
+def write_scores(scores: pd.DataFrame, path: Path) -> None:
+    """Write the table as parquet, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        scores.to_parquet(temporary, index=False)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read a score table.
+
+    Raises
+    ------
+    ReportError
+        The file is missing, unreadable or lacks columns.
+    """
+    if not path.is_file():
+        raise ReportError(f"{path} is missing: run `filterlens analyze {path.parent}` first")
+    try:
+        df = pd.read_parquet(path)
+    except Exception as error:
+        raise ReportError(
+            f"{path} cannot be read as a score table ({error}); run `filterlens analyze` again"
+        ) from error
+    missing = [column for column in COLUMNS if column not in df.columns]
+    if missing:
+        raise ReportError(f"{path} lacks the columns {', '.join(missing)}; run `filterlens analyze` again")
+    return df[list(COLUMNS)]
