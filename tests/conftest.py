@@ -1,0 +1,28 @@
+"""Fixtures that every room's tests may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"the trained networks and reference scores are not here ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """Folder of trained CIFAR-10 networks and images."""
+    return _shared("realdata")
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Folder of reference scores, computed by independent code in float64."""
+    return _shared("reference")
