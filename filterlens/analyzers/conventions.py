@@ -1,0 +1,73 @@
+"""Whose definition of a filter score, and how a weight enters every one of them.
+
+The peers differ in small ways. `paper` (the default) is Gavrikov2022Lens. `filterdb` and `torchconvquality`
+reproduce what the notebooks of Gavrikov2022DB and the package torchconvquality compute, zero rows and NaN apart:
+
+| | paper | filterdb | torchconvquality |
+|---|---|---|---|
+| a filter is sparse where its largest weight is | ≤ ε · max | < ε · max | < ε · max |
+| a layer of zeros | 1 | 0 | 1 |
+| `variance_entropy` of | scaled filters, no sparse ones | raw filters, all, rounded to float16 | raw filters, all |
+| `orthogonality` | diagonal left out | not computed there; ours | the same |
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from filterlens.errors import InputError, NonFiniteWeightError
+
+__all__ = ["CONVENTIONS", "SPARSITY_THRESHOLD", "Convention", "check_convention", "prepare"]
+
+Convention = Literal["paper", "filterdb", "torchconvquality"]
+CONVENTIONS: tuple[str, ...] = get_args(Convention)
+SPARSITY_THRESHOLD = 0.01
+
+
+def check_convention(convention: str) -> None:
+    """Refuse an unknown convention.
+
+    Raises
+    ------
+    InputError
+        It is none of `CONVENTIONS`.
+    """
+    if convention not in CONVENTIONS:
+        raise InputError(f"no convention is called {convention!r}; there are {', '.join(CONVENTIONS)}")
+
+
+def prepare(weight: Tensor) -> Tensor:
+    """Return a convolution's weight ready for arithmetic: detached, contiguous, float32 (float64 stays).
+
+    Parameters
+    ----------
+    weight
+        Shape (c_out, c_in / groups, k_h, k_w), any real floating-point type, on any device.
+
+    Raises
+    ------
+    InputError
+        It has another number of dimensions, no entries, or is not real and floating-point.
+    """
+    if weight.ndim != 4 or weight.numel() == 0 or not weight.is_floating_point():
+        raise InputError(
+            "a convolution's weight has shape (c_out, c_in / groups, k_h, k_w), no empty axis and a real "
+            f"floating-point type; got shape {tuple(weight.shape)} and {weight.dtype}"
+        )
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    return weight.detach().to(dtype).contiguous()
+
+
+def check_finite(largest: float) -> None:
+    """Refuse a layer whose largest absolute weight is not finite (NaN is larger than any number here).
+
+    Raises
+    ------
+    NonFiniteWeightError
+        The layer holds NaN or Inf.
+    """
+    if not largest < float("inf"):
+        raise NonFiniteWeightError("the layer holds NaN or Inf and has no score: check how it was trained or loaded")
