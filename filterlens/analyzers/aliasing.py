@@ -1,0 +1,301 @@
+"""How much a downsampling operation folds: three scores of its dense map, and the rows of a model.
+
+A dense map D, shape (..., s_h H, s_w W), is an operation's output at stride 1; the real output is
+O = D[::s_h, ::s_w]. With DFTs divided by their number of samples, P_O is the power spectrum of O and P_A the central
+H x W block of D's: what an ideal low-pass filter before subsampling would have left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from filterlens.dumps import DumpGroup
+from filterlens.errors import DumpError, InputError
+
+__all__ = [
+    "AliasingMeans",
+    "MapScores",
+    "alias_energy",
+    "aliasing",
+    "aliasing_relative",
+    "analyze",
+    "map_scores",
+]
+
+Maps = TypeVar("Maps", Tensor, NDArray[np.floating])
+KINDS_OF_THE_MEAN = ("main", "pool")
+_BATCH_SAMPLES = 1 << 22  # of a dump's maps at once: 16 MB in float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapScores:
+    """The three scores of every map, float64 tensors of shape (...) on the maps' device."""
+
+    aliasing: Tensor
+    aliasing_relative: Tensor
+    alias_energy: Tensor
+
+
+def map_scores(dense: Tensor, *, stride: tuple[int, int]) -> MapScores:
+    """Compute all three scores of every map with two FFTs.
+
+    Parameters
+    ----------
+    dense
+        Real maps, shape (..., s_h H, s_w W), any float type and device.
+    stride
+        (s_h, s_w).
+
+    Raises
+    ------
+    InputError
+        The maps' size is no multiple of the stride.
+
+    References
+    ----------
+    Grabinski2022; formulas in `docs/lenses/downsampling.md`.
+
+    Notes
+    -----
+    The maps are centred before the transform and their mean m is put back into the one coefficient that holds it:
+    P_O(0) - P_A(0) = o (2 m + o), with o the mean of the centred O. So float32 loses nothing to a large mean, and
+    the scores with and without the mean come from one transform. Sums run in float64.
+    """
+    _check_size(dense.shape, stride)
+    maps = dense.to(torch.float32) if dense.dtype in {torch.float16, torch.bfloat16} else dense
+    pivot = maps.mean((-2, -1), dtype=torch.float64).to(maps.dtype)
+    centred = maps - pivot[..., None, None]
+    rest = centred.mean((-2, -1), dtype=torch.float64)  # what rounding left of the mean
+    output = centred[..., :: stride[0], :: stride[1]]
+    height, width = output.shape[-2:]
+
+    kept = central_power(centred, height, width)  # P_A, less its mean
+    difference = (central_power(output, height, width) - kept).abs()
+    difference[..., 0, 0] = 0
+    kept[..., 0, 0] = 0
+    excess = difference.sum((-2, -1), dtype=torch.float64)
+    mean = pivot.to(torch.float64) + rest
+    shift = output.mean((-2, -1), dtype=torch.float64) - rest
+    power = centred.square().mean((-2, -1), dtype=torch.float64) - rest.square()  # Parseval: the sum of P_D
+
+    rounding = (16 * torch.finfo(maps.dtype).eps * mean).square()
+    constant = power <= rounding
+    safe = torch.where(constant, 1.0, power)
+    outside = (safe - kept.sum((-2, -1), dtype=torch.float64)).clamp(min=0)
+    return MapScores(
+        aliasing=excess + (shift * (2 * mean + shift)).abs(),
+        aliasing_relative=torch.where(constant, 0.0, (excess + shift.square()) / safe),
+        alias_energy=torch.where(constant, 0.0, outside / safe),
+    )
+
+
+def aliasing(dense: Maps, *, stride: tuple[int, int]) -> Maps:
+    """L1 distance, in the Fourier domain, between a downsampled map and its alias-free counterpart.
+
+    Parameters
+    ----------
+    dense
+        Real maps, shape (..., s_h H, s_w W): an array or a tensor.
+    stride
+        (s_h, s_w).
+
+    Returns
+    -------
+        Σ over frequencies of |P_O - P_A|, shape (...), float64, in [0, ∞); 0 where nothing folds.
+
+    Raises
+    ------
+    InputError
+        The maps' size is no multiple of the stride.
+
+    References
+    ----------
+    Grabinski2022, the aliasing measure AM.
+
+    Examples
+    --------
+    A chequerboard has all its power at the highest frequency, and becomes a constant:
+
+    >>> board = np.indices((8, 8)).sum(0) % 2 * 2.0 - 1.0
+    >>> float(aliasing(board, stride=(2, 2)))
+    1.0
+    """
+    return _like(dense, map_scores(_tensor(dense), stride=stride).aliasing)
+
+
+def aliasing_relative(dense: Maps, *, stride: tuple[int, int]) -> Maps:
+    """Return the same distance after D's mean is taken off D and O, divided by D's remaining power.
+
+    Parameters
+    ----------
+    dense
+        Real maps, shape (..., s_h H, s_w W): an array or a tensor.
+    stride
+        (s_h, s_w).
+
+    Returns
+    -------
+        Shape (...), float64, in [0, ∞), free of the map's scale and mean; 0 for a constant map.
+
+    Raises
+    ------
+    InputError
+        The maps' size is no multiple of the stride.
+
+    References
+    ----------
+    Ours, after Grabinski2022.
+    """
+    return _like(dense, map_scores(_tensor(dense), stride=stride).aliasing_relative)
+
+
+def alias_energy(dense: Maps, *, stride: tuple[int, int]) -> Maps:
+    """Share of a map's power, its mean taken off, at frequencies that fold.
+
+    Parameters
+    ----------
+    dense
+        Real maps, shape (..., s_h H, s_w W): an array or a tensor.
+    stride
+        (s_h, s_w).
+
+    Returns
+    -------
+        Shape (...), float64, in [0, 1]; 0 for a constant map.
+
+    Raises
+    ------
+    InputError
+        The maps' size is no multiple of the stride.
+
+    References
+    ----------
+    Ours, after Grabinski2022.
+    """
+    return _like(dense, map_scores(_tensor(dense), stride=stride).alias_energy)
+
+
+def central_power(maps: Tensor, height: int, width: int) -> Tensor:
+    """Power spectrum at the frequencies -⌊H/2⌋ … ⌈H/2⌉ - 1 and -⌊W/2⌋ … ⌈W/2⌉ - 1, zero frequency first.
+
+    The maps are real, so half the columns suffice: P(k, -l) = P(-k, l).
+    """
+    half = torch.fft.rfft2(maps, norm="forward")
+    power = half.real.square() + half.imag.square()  # (..., maps' height, maps' width // 2 + 1)
+    below, above = width // 2, -(-width // 2)
+    right = _rows(power[..., :above], height, sign=1)
+    left = _rows(power[..., 1 : below + 1].flip(-1), height, sign=-1)
+    return torch.cat([right, left], dim=-1)
+
+
+def _rows(power: Tensor, height: int, *, sign: int) -> Tensor:
+    """Rows of the frequencies 0 … ⌈H/2⌉ - 1, -⌊H/2⌋ … -1, or of their negatives."""
+    below, above = height // 2, -(-height // 2)
+    frequencies = [*range(above), *range(-below, 0)]
+    rows = torch.tensor([sign * k % power.shape[-2] for k in frequencies], device=power.device)
+    return power.index_select(-2, rows)
+
+
+class AliasingMeans:
+    """Running mean of the three scores over the maps of one operation, batch by batch."""
+
+    def __init__(self) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64)
+        self.n_maps = 0
+
+    def add(self, dense: Tensor, *, stride: tuple[int, int]) -> None:
+        """Take in maps of shape (..., s_h H, s_w W)."""
+        scores = map_scores(dense, stride=stride)
+        sums = [scores.aliasing.sum(), scores.aliasing_relative.sum(), scores.alias_energy.sum()]
+        self._sums += torch.stack(sums).cpu()
+        self.n_maps += scores.aliasing.numel()
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Mean over all maps so far by metric; NaN where a map held NaN or Inf."""
+        means = (self._sums / self.n_maps).tolist() if self.n_maps else [float("nan")] * 3
+        return dict(zip(("aliasing", "aliasing_relative", "alias_energy"), means, strict=True))
+
+
+def analyze(group: DumpGroup) -> list[dict[str, object]]:
+    """Score every downsampling operation of a dump.
+
+    Parameters
+    ----------
+    group
+        The dump's `downsampling` part: dense maps, shape (images, channels, s_h H, s_w W).
+
+    Returns
+    -------
+        One row an operation and metric. Shortcuts (1x1) have weight 0, so that the model's weighted mean is the mean
+        over `main` and `pool`. `conv_depth` is the operation's place in execution order.
+
+    Raises
+    ------
+    DumpError
+        An operation lacks its attributes, or its maps do not fit them.
+    """
+    rows: list[dict[str, object]] = []
+    for place, layer in enumerate(group.names()):
+        kind, stride = _operation(group, layer)
+        means = AliasingMeans()
+        shape = group.shape(layer)
+        size = max(1, _BATCH_SAMPLES // max(1, int(np.prod(shape[1:]))))
+        for batch in group.batches(layer, size):
+            means.add(torch.from_numpy(batch), stride=stride)
+        rows += operation_rows(layer, kind, place, means.values)
+    return rows
+
+
+def operation_rows(layer: str, kind: str, place: int, values: dict[str, float]) -> list[dict[str, object]]:
+    """Rows of one operation for the score table."""
+    rows: list[dict[str, object]] = []
+    for metric, value in values.items():
+        finite = bool(np.isfinite(value))
+        rows.append(
+            {
+                "metric": metric,
+                "layer": layer,
+                "kind": kind,
+                "conv_depth": float(place),
+                "value": value if finite else float("nan"),
+                "weight": 1.0 if kind in KINDS_OF_THE_MEAN else 0.0,
+                "note": "" if finite else "skipped: the dense map holds NaN or Inf",
+            }
+        )
+    return rows
+
+
+def _operation(group: DumpGroup, layer: str) -> tuple[str, tuple[int, int]]:
+    attributes, shape = group.attributes_of(layer), group.shape(layer)
+    try:
+        kind = str(attributes["kind"])
+        s_h, s_w = (int(step) for step in attributes["stride"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DumpError(f"{group.path}: {layer!r} lacks the attributes kind and stride; extract again") from error
+    if len(shape) != 4 or min(s_h, s_w) < 1 or shape[2] % s_h or shape[3] % s_w:
+        raise DumpError(f"{group.path}: {layer!r} has shape {shape}, no dense map of stride {s_h}x{s_w}; extract again")
+    return kind, (s_h, s_w)
+
+
+def _check_size(shape: tuple[int, ...], stride: tuple[int, int]) -> None:
+    fits = len(shape) >= 2 and min(stride) >= 1 and min(shape[-2:]) >= 1
+    if not fits or shape[-2] % stride[0] or shape[-1] % stride[1]:
+        raise InputError(
+            f"a dense map for stride {stride[0]}x{stride[1]} has a height and a width that are multiples of it, "
+            f"got shape {tuple(shape)}; pad it at the bottom and right"
+        )
+
+
+def _tensor(maps: Tensor | NDArray[np.floating]) -> Tensor:
+    return maps if isinstance(maps, Tensor) else torch.from_numpy(np.ascontiguousarray(maps))
+
+
+def _like(maps: Maps, values: Tensor) -> Maps:
+    return values if isinstance(maps, Tensor) else values.numpy()
