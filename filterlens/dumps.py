@@ -79,6 +79,7 @@ class DumpWriter:
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._attributes = dict(attributes)
         self._file: h5py.File | None = None
+        self._cancelled = False
 
     def __enter__(self) -> Self:
         from filterlens import __version__
@@ -114,12 +115,21 @@ class DumpWriter:
         if self._file is not None and name in self._file:
             del self._file[name]
 
+    @property
+    def lenses(self) -> list[str]:
+        """Names of the lenses that the dump holds by now."""
+        return [] if self._file is None else [str(name) for name in self._file]
+
+    def cancel(self) -> None:
+        """Leave the place as it was when the `with` block ends."""
+        self._cancelled = True
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is None:
             return
-        if kind is not None:
+        if kind is not None or self._cancelled:
             self._abandon()
             return
         try:

@@ -41,8 +41,8 @@ class Lens:
         `module:function` of each figure, called by the report.
     settings
         Names of the `Settings` that decide its numbers: a change of one of them extracts anew.
-    needs_images
-        Whether it needs labelled images.
+    images
+        How many labelled images it looks at where the user does not say; 0 where it needs none.
     scores
         Descriptors of a third-party lens's scores; built-in lenses have theirs in `filterlens.scores`.
     """
@@ -53,8 +53,13 @@ class Lens:
     pool: str = ""
     figures: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
-    needs_images: bool = False
+    images: int = 0
     scores: tuple[Score, ...] = ()
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether it looks at images at all."""
+        return self.images > 0
 
 
 _BUILT_IN = (
@@ -72,7 +77,7 @@ _BUILT_IN = (
         analyze="filterlens.analyzers.aliasing:analyze",
         figures=("filterlens.report.figures.downsampling:FIGURES",),
         settings=("seed", "images", "data", "channels", "fonts"),
-        needs_images=True,
+        images=32,
     ),
     Lens(
         name="robustness",
@@ -80,7 +85,7 @@ _BUILT_IN = (
         analyze="filterlens.analyzers.robustness:analyze",
         figures=("filterlens.report.figures.robustness:FIGURES",),
         settings=("seed", "images", "data", "fast", "autoattack", "fonts"),
-        needs_images=True,
+        images=1000,
     ),
     Lens(
         name="flatness",
@@ -88,7 +93,7 @@ _BUILT_IN = (
         analyze="filterlens.analyzers.flatness:analyze",
         figures=("filterlens.report.figures.flatness:FIGURES",),
         settings=("seed", "images", "data", "fast", "as_published", "fonts"),
-        needs_images=True,
+        images=1000,
     ),
     Lens(
         name="manifold",
@@ -96,7 +101,7 @@ _BUILT_IN = (
         analyze="filterlens.analyzers.manifold:analyze",
         figures=("filterlens.report.figures.manifold:FIGURES",),
         settings=("seed", "images", "data", "fast", "manifold", "fonts"),
-        needs_images=True,
+        images=200,
     ),
 )
 

@@ -1,0 +1,116 @@
+"""The ledger of a run: one JSON line a job, appended and never changed.
+
+A line that a power cut tore is passed over by every reader; the latest line of a job is the one that counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from filterlens.errors import DumpError
+
+__all__ = ["Ledger", "LedgerRow", "Status"]
+
+Status = Literal["ok", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """What became of one lens on one model.
+
+    Parameters
+    ----------
+    model_id, lens
+        The job.
+    status
+        `ok`, `failed` or `skipped` (the lens does not apply).
+    reason
+        For people; empty when ok.
+    error_class
+        Class of what went wrong.
+    seconds
+        Wall-clock time of this lens, without loading the model.
+    key
+        What decides the numbers: source, settings, schema. Another key means that the job is to be done again.
+    sha256
+        Of the checkpoint.
+    notes
+        What the loader wants a reader to know (inert pickle globals, folded BatchNorm, …).
+    started, host, versions
+        When, where and with what it ran.
+    traceback
+        Kept on request only.
+    """
+
+    model_id: str
+    lens: str
+    status: Status
+    reason: str = ""
+    error_class: str = ""
+    seconds: float = 0.0
+    key: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    started: str = ""
+    host: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    traceback: str = ""
+
+
+class Ledger:
+    """Read and append the ledger of one run.
+
+    Parameters
+    ----------
+    path
+        `ledger.jsonl` in the run's folder; need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def latest(self) -> dict[tuple[str, str], LedgerRow]:
+        """Return the latest row of every (model_id, lens)."""
+        rows: dict[tuple[str, str], LedgerRow] = {}
+        if not self.path.is_file():
+            return rows
+        names = set(LedgerRow.__dataclass_fields__)
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                found = json.loads(line)
+                row = LedgerRow(**{name: value for name, value in found.items() if name in names})
+            except (ValueError, TypeError, AttributeError):
+                continue
+            rows[row.model_id, row.lens] = row
+        return rows
+
+    def append(self, rows: list[LedgerRow]) -> None:
+        """Add rows at the end and bring them to the disk.
+
+        Raises
+        ------
+        DumpError
+            The ledger cannot be written.
+        """
+        text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+        try:
+            with self.path.open("ab+") as file:
+                if file.seek(0, os.SEEK_END) and self._torn():
+                    text = "\n" + text
+                file.write(text.encode("utf-8", "backslashreplace"))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise DumpError(
+                f"{self.path} cannot be written ({error.strerror}): free some space or choose another folder, "
+                "then run the same command again"
+            ) from error
+
+    def _torn(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"

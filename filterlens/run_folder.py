@@ -1,0 +1,127 @@
+"""A run's folder: its lock, its frozen catalog, and small files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filterlens.catalogs import Catalog, Entry, read_catalog
+from filterlens.errors import AuditLockedError, CatalogError, DumpError
+
+__all__ = ["freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other audits out of a run's folder; the operating system frees the lock of a process that died.
+
+    Raises
+    ------
+    AuditLockedError
+        Another audit holds it; the message says which.
+    DumpError
+        The folder cannot be made or written.
+    """
+    from filelock import FileLock, Timeout
+
+    holder = folder / ".holder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+        raise AuditLockedError(
+            f"{folder} is in use by {who}: wait for it, or choose another folder with --out"
+        ) from None
+    except OSError as error:
+        raise DumpError(f"{folder} cannot be written ({error.strerror}): choose another folder with --out") from error
+    try:
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    except OSError as error:
+        raise DumpError(
+            f"{folder} could not be written ({error}): free some space or choose another folder, "
+            "then run the same command again"
+        ) from error
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def freeze_catalog(catalog: Catalog, folder: Path) -> None:
+    """Write the rows that are run into the folder's `catalog.csv`, beside those of earlier runs.
+
+    Raises
+    ------
+    CatalogError
+        An earlier run had another source under the same id.
+    """
+    path = folder / "catalog.csv"
+    earlier = list(read_catalog(path)) if path.is_file() else []
+    now = {entry.model_id: entry for entry in catalog}
+    for entry in earlier:
+        if entry.model_id in now and now[entry.model_id].source != entry.source:
+            raise CatalogError(
+                f"{folder} holds a run in which {entry.model_id!r} is {entry.source}, not "
+                f"{now[entry.model_id].source}: choose another folder with --out"
+            )
+    merged = [now.pop(entry.model_id, entry) for entry in earlier] + list(now.values())
+    if merged != earlier:
+        write_catalog(merged, path)
+
+
+def write_catalog(entries: Sequence[Entry], path: Path) -> None:
+    """Write entries as a catalog's CSV file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(Entry.model_fields)
+            for entry in entries:
+                writer.writerow([_cell(getattr(entry, name)) for name in Entry.model_fields])
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return " ".join(repr(part) for part in value)
+    return str(value)
+
+
+def stamp(path: Path) -> str:
+    """Size and time of a file: whether it has changed."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def read_json(path: Path) -> dict[str, str]:
+    """Read a JSON object, or nothing where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, str]) -> None:
+    """Write a JSON object, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    temporary.replace(path)
