@@ -190,6 +190,17 @@ class WritableGroup:
         dataset.attrs.update({"order": len(self._group) - 1, **attributes})
         return dataset
 
+    def widen(self, name: str, dtype: str) -> h5py.Dataset:
+        """Replace a streamed array by one of a wider type, rows and attributes kept, and return it."""
+        narrow = self._group[encode_name(name)]
+        attributes = dict(narrow.attrs)
+        del self._group[encode_name(name)]  # the open handle keeps its rows readable
+        wide = self.stream(name, narrow.shape, dtype, compression=narrow.compression)
+        wide.attrs.update(attributes)
+        for row in range(narrow.shape[0]):
+            wide[row] = narrow[row]
+        return wide
+
     def _check(self, name: str, dtype: np.dtype[Any]) -> None:
         if dtype.kind not in _KINDS:
             raise DumpError(f"{name!r} is of type {dtype}, but dumps hold plain numbers only")

@@ -1,1 +1,7 @@
 """The command line: parse, one library call, print. No logic."""
+
+from __future__ import annotations
+
+from filterlens.cli.app import main
+
+__all__ = ["main"]

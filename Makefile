@@ -1,0 +1,54 @@
+# `make audit` and `make test` work on a fresh machine with Python 3.11 and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
+
+.PHONY: help audit test test-all lint bench docs zoo clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+audit: $(VENV)/.installed  ## audit the bundled zoo with every lens and say where the report is
+	$(BIN)/filterlens audit $(ARGS)
+
+test: $(VENV)/.dev  ## linters, types, import rules and the fast tests
+	$(MAKE) lint
+	$(PYTEST) -m "not slow and not gpu"
+
+test-all: $(VENV)/.dev  ## everything, slow tests too
+	$(MAKE) lint
+	$(PYTEST) -m "not gpu"
+
+lint: $(VENV)/.dev  ## ruff, mypy --strict, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## speed and memory, side by side with peers: a table of ratios
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.docs  ## the documentation's site; warnings are errors
+	$(VENV)-docs/bin/mkdocs build --strict
+
+zoo: $(VENV)/.installed  ## retrain the bundled zoo (about an hour on two cores)
+	$(BIN)/python -m filterlens.training.zoo
+
+clean:  ## remove what was made, not the environments
+	rm -rf dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[onnx]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(VENV)/.docs: pyproject.toml
+	test -x $(VENV)-docs/bin/python || $(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --upgrade pip "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
+	mkdir -p $(VENV) && touch $@

@@ -1,0 +1,60 @@
+"""The command line's commands, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from filterlens.cli import audit
+from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="filterlens",
+    help="What do a vision checkpoint's weights and feature maps give away?\n\n"
+    "Start with `filterlens audit`: it audits the bundled zoo in about a minute and writes a report. Then "
+    "`filterlens audit --leaderboard cifar10-linf`, or the path of your own catalog.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(show: bool) -> None:  # noqa: FBT001 - typer's callback
+    if show:
+        from filterlens import __version__
+
+        sys.stdout.write(f"filterlens {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,  # noqa: FBT002 - an option
+) -> None:
+    """Take the options that come before a command."""
+
+
+app.command("audit", help=audit.AUDIT_HELP)(audit.audit)
+app.command("extract", help=audit.EXTRACT_HELP)(audit.extract)
+app.command("analyze")(audit.analyze)
+app.command("report")(audit.report)
+
+
+def main() -> None:
+    """Run the command line: exit code 0 all well, 1 something failed, 2 bad usage, 130 interrupted."""
+    try:
+        app()
+    except FilterlensError as error:
+        sys.stderr.write(f"filterlens: {error}\n")
+        sys.exit(2 if isinstance(error, CatalogError | InputError | MissingExtraError) else 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

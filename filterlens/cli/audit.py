@@ -1,0 +1,221 @@
+"""`filterlens extract`, `analyze`, `report`, and `audit`: the three in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from filterlens.cli import options as o
+
+if TYPE_CHECKING:
+    from filterlens.catalogs import Catalog
+    from filterlens.cli.console import Display
+    from filterlens.executors import Executor
+    from filterlens.pipeline import Outcome
+    from filterlens.settings import Settings
+
+__all__ = ["analyze", "audit", "extract", "report"]
+
+BUNDLED = "fonts-linf"
+Folder = Annotated[Path, typer.Argument(help="A run's folder, such as reports/fonts-linf.")]
+
+
+AUDIT_HELP = """Audit a zoo: extract, analyse and report in one go.
+
+Runs again only what is missing or failed. Exit code 1 when some models failed; the rest is done and reported.
+
+Examples:
+
+    filterlens audit
+
+    filterlens audit --leaderboard cifar10-linf --models 'Wong*'
+
+    filterlens audit -l my.csv --lens filters,downsampling --data images.npz --out reports/mine
+"""
+
+EXTRACT_HELP = """Write one HDF5 dump a model: filters, feature maps, logits, losses, distances.
+
+Example:
+
+    filterlens extract -l cifar10-linf --lens filters --out runs/c10 --jobs 4
+"""
+
+
+def _command(*, whole: bool) -> Callable[..., None]:
+    """Make the command that extracts and, where `whole`, analyses and reports too: they take the same options."""
+
+    def run(
+        leaderboard: o.Leaderboard = BUNDLED,
+        *,
+        models: o.Models = None,
+        lens: o.Lenses = "",
+        out: o.Out = None,
+        data: o.Data = "",
+        images: o.NumImages = None,
+        channels: o.Channels = "64",
+        kernel: o.Kernel = "3x3",
+        fold_batchnorm: o.Fold = False,
+        fast: o.Fast = None,
+        autoattack: o.AutoAttack = False,
+        as_published: o.AsPublished = False,
+        manifold: o.Manifold = "",
+        fonts: o.Fonts = None,
+        seed: o.Seed = 0,
+        device: o.Device = "cpu",
+        batch_size: o.BatchSize = 64,
+        jobs: o.Jobs = 1,
+        ray: o.RayAddress = "",
+        gpus_per_model: o.GpusPerModel = 0.0,
+        trust_pickle: o.TrustPickle = False,
+        verbose: o.Verbose = False,
+        log_file: o.LogFile = None,
+    ) -> None:
+        from filterlens.catalogs import load_catalog
+        from filterlens.cli.console import Display, set_up_logging
+        from filterlens.settings import Settings
+
+        set_up_logging(verbose=verbose, log_file=log_file)
+        catalog = load_catalog(leaderboard)
+        catalog = catalog.select(models) if models else catalog
+        folder = out or Path("reports") / catalog.name
+        bundled = leaderboard == BUNDLED
+        settings = Settings(
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            images=images,
+            data=data,
+            fast=bundled if fast is None else fast,
+            kernel=kernel,
+            fold_batchnorm=fold_batchnorm,
+            channels=_channels(channels),
+            autoattack=autoattack,
+            as_published=as_published,
+            manifold=manifold,
+            fonts=fonts,
+            trust_pickle=trust_pickle,
+        )
+        with Display() as display:
+            outcome = _extract(
+                catalog,
+                folder,
+                lenses=_lenses(lens or ("all" if bundled else "filters")),
+                settings=settings,
+                executor=_executor(jobs, ray, gpus_per_model),
+                display=display,
+                keep_tracebacks=verbose,
+            )
+            if whole:
+                page = _analyze_and_report(folder, display, changed=outcome.reused < len(outcome.rows))
+        if whole:
+            display.comparison(folder)
+        display.summary(outcome)
+        if whole:
+            display.say(f"report: {page}")
+        raise typer.Exit(1 if outcome.count("failed") else 0)
+
+    return run
+
+
+audit = _command(whole=True)
+extract = _command(whole=False)
+
+
+def analyze(folder: Folder) -> None:
+    """Turn a run's dumps into scores; needs no model.
+
+    Example:
+
+        filterlens analyze reports/fonts-linf
+    """
+    from filterlens.cli.console import Display
+    from filterlens.pipeline import analyze as run
+
+    with Display() as display:
+        scores = run(folder, listener=display.hear)
+    display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
+
+
+def report(folder: Folder) -> None:
+    """Turn a run's scores into tables, figures and a page.
+
+    Example:
+
+        filterlens report reports/fonts-linf
+    """
+    from filterlens.api import write_report
+    from filterlens.cli.console import Display
+
+    with Display() as display:
+        page = write_report(folder, progress=display.step("writing the report"))
+    display.say(f"report: {page}")
+
+
+def _lenses(named: str) -> list[str]:
+    """Turn `filters,manifold` or `all` into names."""
+    from filterlens.lenses import all_lenses, get_lens
+
+    names = list(dict.fromkeys(name.strip() for name in named.split(",") if name.strip()))
+    return list(all_lenses()) if names == ["all"] else [get_lens(name).name for name in names]
+
+
+def _channels(text: str) -> int | None:
+    from filterlens.errors import InputError
+
+    if text == "all":
+        return None
+    if not (text.isdecimal() and int(text)):
+        raise InputError(f"--channels {text!r}: give a number of feature maps a layer, or `all`")
+    return int(text)
+
+
+def _executor(jobs: int, ray: str, gpus_per_model: float) -> Executor:
+    from filterlens.executors import InProcess, LocalProcesses, RayCluster
+
+    if ray:
+        return RayCluster(ray, gpus_per_model=gpus_per_model)
+    return LocalProcesses(jobs) if jobs > 1 else InProcess()
+
+
+def _extract(
+    catalog: Catalog,
+    folder: Path,
+    *,
+    lenses: list[str],
+    settings: Settings,
+    executor: Executor,
+    display: Display,
+    keep_tracebacks: bool,
+) -> Outcome:
+    from filterlens.pipeline import extract as run_extraction
+
+    display.start(len(catalog))
+    try:
+        return run_extraction(
+            catalog,
+            folder,
+            lenses=lenses,
+            settings=settings,
+            executor=executor,
+            listener=display.hear,
+            keep_tracebacks=keep_tracebacks,
+        )
+    except KeyboardInterrupt:
+        display.stop()
+        display.say(f"interrupted: what is done is kept in {folder}; the same command goes on from here")
+        raise typer.Exit(130) from None
+
+
+def _analyze_and_report(folder: Path, display: Display, *, changed: bool) -> Path:
+    """Score what has changed, and write the report unless the one that is there is of these very scores."""
+    from filterlens.api import write_report
+    from filterlens.pipeline import analyze as run_analysis
+
+    run_analysis(folder, reuse=True, listener=display.hear)
+    page = folder / "index.html"
+    if not changed and page.is_file() and page.stat().st_mtime >= (folder / "scores.parquet").stat().st_mtime:
+        return page
+    return write_report(folder, progress=display.step("writing the report"))

@@ -1,0 +1,181 @@
+"""What a user sees while something runs: progress with time left on a terminal, plain lines when piped."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from filterlens.ledger import LedgerRow
+    from filterlens.pipeline import Event, Outcome
+
+__all__ = ["Display", "set_up_logging"]
+
+_STYLE = {"ok": "green", "failed": "red", "skipped": "yellow"}
+_SHOWN = 10
+
+
+class Display:
+    """Progress of an audit; use as a context manager."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._progress: Progress | None = None
+        self._all: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._total = 0
+        self._finished = 0
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bars away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def start(self, models: int) -> None:
+        """Say how many models there are."""
+        self._total = models
+        if self._progress is not None:
+            self._all = self._progress.add_task("[bold]models", total=models, rate="")
+
+    def hear(self, event: Event) -> None:
+        """Show one event of `filterlens.pipeline`."""
+        if event.rows:
+            self._end(event)
+        elif self._progress is not None and event.what:
+            name = " ".join(part for part in (event.model_id, event.what) if part)
+            task = self._tasks.get(event.model_id)
+            if task is None:
+                task = self._tasks[event.model_id] = self._progress.add_task("", rate="", total=None)
+            self._progress.update(
+                task, description=escape(f"{name:.48}"), completed=event.done, total=event.total or None
+            )
+        elif self._progress is not None:
+            self._drop(event.model_id)
+
+    def step(self, name: str) -> Callable[[str, int, int], None]:
+        """Return a `progress(what, done, total)` that shows a step of its own."""
+        from filterlens.pipeline import Event
+
+        return lambda what, done, total: self.hear(Event("", f"{name}: {what}", done, total))
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, markup=False)
+
+    def comparison(self, folder: Path) -> None:
+        """Print robust against normal, where the run holds pairs."""
+        from filterlens.api import robust_vs_normal
+
+        table = robust_vs_normal(folder)
+        if table.empty:
+            return
+        drawn = Table(title="robust against normal", title_justify="left", title_style="bold", header_style="bold")
+        for number, column in enumerate(table.columns):
+            drawn.add_column(str(column), justify="left" if number == 0 else "right", no_wrap=True)
+        for row in table.astype(str).itertuples(index=False):
+            drawn.add_row(*(escape(cell) for cell in row))
+        self.console.print(drawn)
+
+    def summary(self, outcome: Outcome) -> None:
+        """Print what became of the models, and why some failed."""
+        statuses: dict[str, set[str]] = {}
+        for row in outcome.rows:
+            statuses.setdefault(row.model_id, set()).add(row.status)
+        failed = sum("failed" in found for found in statuses.values())
+        skipped = sum("failed" not in found and "ok" not in found for found in statuses.values())
+        done = len(statuses) - failed - skipped
+        drawn = Table(title="summary", title_justify="left", title_style="bold", header_style="bold")
+        for column in ("models", "done", "failed", "skipped", "jobs kept", "seconds"):
+            drawn.add_column(column, justify="right")
+        figures = (len(statuses), done, failed, skipped, outcome.reused)
+        drawn.add_row(*map(str, figures), f"{outcome.seconds:.1f}")
+        self.console.print(drawn)
+        self._reasons([row for row in outcome.rows if row.status == "failed"], "failed")
+        self._reasons([row for row in outcome.rows if row.status == "skipped"], "skipped")
+        if failed:
+            self.say(f"every reason is in {outcome.folder / 'ledger.jsonl'}; the same command tries again")
+
+    def times(self, outcome: Outcome) -> None:
+        """Print where the time went, lens by lens."""
+        spent: dict[str, float] = {}
+        for row in outcome.rows:
+            spent[row.lens] = spent.get(row.lens, 0.0) + row.seconds
+        if sum(spent.values()) >= 1:
+            self.say("time: " + ", ".join(f"{lens} {seconds:.1f} s" for lens, seconds in spent.items()))
+
+    def _reasons(self, rows: list[LedgerRow], heading: str) -> None:
+        for row in rows[:_SHOWN]:
+            self.console.print(
+                f"[{_STYLE[heading]}]{heading}[/] {escape(row.model_id)} · {escape(row.lens)}: {escape(row.reason)}"
+            )
+        if len(rows) > _SHOWN:
+            self.say(f"… and {len(rows) - _SHOWN} more {heading}")
+
+    def _end(self, event: Event) -> None:
+        self._finished += 1
+        parts = [f"[{_STYLE[row.status]}]{escape(row.lens)} {row.status}[/] {row.seconds:.1f} s" for row in event.rows]
+        self.console.print(f"[{self._finished}/{self._total}] {escape(event.model_id)}: {', '.join(parts)}")
+        logging.getLogger("filterlens").info(
+            "%s: %s", event.model_id, [(r.lens, r.status, r.reason) for r in event.rows]
+        )
+        if self._progress is not None:
+            self._drop(event.model_id)
+            if self._all is not None:
+                self._progress.advance(self._all)
+                speed = self._progress.tasks[0].speed
+                self._progress.update(self._all, rate=f"{speed * 60:.1f}/min" if speed else "")
+
+    def _drop(self, name: str) -> None:
+        task = self._tasks.pop(name, None)
+        if task is not None and self._progress is not None:
+            self._progress.remove_task(task)
+
+
+def set_up_logging(*, verbose: bool, log_file: Path | None) -> None:
+    """Keep third parties' warnings off the terminal unless asked for; send everything to the log file."""
+    from filterlens.errors import InputError
+
+    if not verbose:
+        warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # worker processes inherit it
+        logging.getLogger().addHandler(logging.NullHandler())
+    if log_file is not None:
+        try:
+            handler = logging.FileHandler(log_file, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--log-file {log_file} cannot be written ({error.strerror})") from error
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        warnings.simplefilter("default")
+        logging.captureWarnings(capture=True)
+        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -1,0 +1,70 @@
+"""Options that several commands share, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Leaderboard = Annotated[
+    str, typer.Option("--leaderboard", "-l", help="Name of a shipped catalog, or the path of a CSV file.")
+]
+Models = Annotated[
+    list[str] | None, typer.Option("--models", "-m", help="Only these model ids (shell patterns, repeatable).")
+]
+Lenses = Annotated[
+    str,
+    typer.Option(
+        "--lens",
+        help="Comma-separated: filters, downsampling, robustness, flatness, manifold; or `all`. "
+        "Default: filters; for the bundled zoo, all.",
+    ),
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder. Default: reports/CATALOG.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="Images: fonts, cifar10, cifar100, imagenet, a .npz with `images` and `labels`, or an image folder. "
+        "Default: the catalog's data set.",
+    ),
+]
+NumImages = Annotated[int | None, typer.Option("--images", "-n", min=1, help="Images a lens looks at.")]
+Channels = Annotated[str, typer.Option("--channels", help="Feature maps kept a layer (downsampling), or `all`.")]
+Kernel = Annotated[str, typer.Option("--kernel", help="Filter size, such as 3x3, or `all` larger than 1x1.")]
+Fold = Annotated[
+    bool, typer.Option("--fold-batchnorm", help="Score convolution and BatchNorm folded into one (filters).")
+]
+Fast = Annotated[
+    bool | None,
+    typer.Option(
+        "--fast/--paper",
+        help="Fewer steps and restarts than the papers; named so in every output. Default: the papers' settings; "
+        "for the bundled zoo, fast.",
+        show_default=False,
+    ),
+]
+AutoAttack = Annotated[bool, typer.Option("--autoattack", help="Run AutoAttack (standard) too: slow.")]
+AsPublished = Annotated[
+    bool, typer.Option("--as-published", help="Flatness as the published code has it, not the paper.")
+]
+Manifold = Annotated[
+    str, typer.Option("--manifold", help="fonts, neighbours, a learned decoder's file, or module:PACKAGE:FACTORY.")
+]
+Fonts = Annotated[
+    Path | None, typer.Option("--fonts", help="Folder of .ttf files for FONTS instead of matplotlib's.", exists=True)
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images in one forward pass.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Local processes; threads are divided among them.")]
+RayAddress = Annotated[
+    str, typer.Option("--ray", help="Run on a Ray cluster: auto, an address, or `local` to start one here.")
+]
+GpusPerModel = Annotated[float, typer.Option("--gpus-per-model", min=0.0, help="GPUs a job takes on the cluster.")]
+TrustPickle = Annotated[
+    bool, typer.Option("--trust-pickle", help="Let checkpoints run code when loaded. Only for files that you made.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]
+LogFile = Annotated[Path | None, typer.Option("--log-file", help="Write warnings and events to this file.")]
