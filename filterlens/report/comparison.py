@@ -1,0 +1,244 @@
+"""Robust against normal: pairs, paired statistics and correlations, on plain DataFrames.
+
+`models` is always one row a model, index `model_id`, with the catalog's columns (`robust`, `match`, `dataset`,
+`architecture`, …) and one column a score, as `RunData.models` gives it.
+
+Many robust models share one normal model. The unit of every statistic is therefore the normal model: its robust
+partners are averaged before anything else, and it is resampled as one in the bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from filterlens.report.data import RunData
+from filterlens.report.statistics import benjamini_hochberg, bootstrap_mean, rank_biserial, spearman, wilcoxon_p
+from filterlens.scores import Score, all_scores
+
+__all__ = [
+    "compare",
+    "correlate",
+    "incomplete_pairs",
+    "main_scores",
+    "pair_models",
+    "robust_vs_normal",
+    "robustness_column",
+    "scores_of",
+]
+
+FEWEST = 4  # units below which there is no p-value, and models below which there is no correlation
+
+
+def scores_of(scores: pd.DataFrame) -> dict[str, Score]:
+    """Descriptors of every metric in a score table, registered ones first and in their order.
+
+    A metric that nobody registered (its lens is not installed here) gets a bare descriptor with its own name.
+    """
+    present = scores[["metric", "lens"]].drop_duplicates("metric").set_index("metric")["lens"]
+    found = {name: score for name, score in all_scores().items() if name in present.index}
+    for name, lens in present.items():
+        metric = str(name)
+        if metric not in found:
+            found[metric] = Score(
+                metric, str(lens), metric, "No lens installed here describes this score.", "unknown", "unknown"
+            )
+    return found
+
+
+def main_scores(run: RunData) -> list[Score]:
+    """Scores of a run that tables of comparison show: all but the auxiliary ones."""
+    return [score for score in scores_of(run.scores).values() if not score.auxiliary]
+
+
+def pair_models(models: pd.DataFrame) -> pd.DataFrame:
+    """List every robust model with its matched normal model.
+
+    Returns
+    -------
+        Columns `robust`, `normal`, `dataset`, `architecture`, `match_rule`; one row a robust model whose partner
+        is there, in the order of `models`.
+    """
+    robust = models[models["robust"].eq(True) & models["match"].isin(models.index)]  # noqa: FBT003 - a value
+    return pd.DataFrame(
+        {
+            "robust": robust.index.astype(object),
+            "normal": robust["match"].astype(object).to_numpy(),
+            **{name: robust[name].to_numpy() for name in ("dataset", "architecture", "match_rule")},
+        }
+    )
+
+
+def incomplete_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFrame:
+    """List robust models without a partner, and pairs of which one side has no value.
+
+    Returns
+    -------
+        Columns `robust`, `normal` (empty where the catalog names none), `lens` (empty for all), `missing`.
+    """
+    rows: list[dict[str, str]] = []
+    for model_id, model in models[models["robust"].eq(True)].iterrows():  # noqa: FBT003 - a value
+        if model["match"] not in models.index:
+            rows.append(
+                {"robust": str(model_id), "normal": str(model["match"]), "lens": "", "missing": "no normal partner"}
+            )
+    lenses: dict[str, list[str]] = {}
+    for score in scores:
+        if score.name in models:
+            lenses.setdefault(score.lens, []).append(score.name)
+    pairs = pair_models(models)
+    for lens, names in lenses.items():
+        known = models[names].notna().any(axis=1)
+        if not known.any():
+            continue
+        for robust, normal in zip(pairs["robust"], pairs["normal"], strict=True):
+            sides = [side for side, model_id in (("robust", robust), ("normal", normal)) if not known[model_id]]
+            if sides:
+                missing = f"no scores of the {' and the '.join(sides)} model"
+                rows.append({"robust": robust, "normal": normal, "lens": lens, "missing": missing})
+    return pd.DataFrame(rows, columns=["robust", "normal", "lens", "missing"])
+
+
+def compare(
+    models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Compare robust with normal models, score by score.
+
+    Parameters
+    ----------
+    models
+        See the module; scores that it lacks are passed over.
+    scores
+        What to compare.
+    by
+        A column of the pairs (`dataset`, `architecture`) to compare within; None takes all pairs together.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+        One row a score (and group) with at least one pair: `metric`, `lens`, `title`, `unit`, `robust_is`,
+        `n_pairs`, `n_normal` (units), `robust_mean`, `robust_std`, `normal_mean`, `normal_std`, `difference`
+        (robust - normal), `ci_low`, `ci_high` (95 % bootstrap), `effect` (matched-pairs rank-biserial), `p` (exact
+        Wilcoxon; NaN under 4 units), `p_adjusted` (Benjamini-Hochberg over the whole table), `n_expected` (pairs with the
+        sign that the papers claim, NaN without a claim), `n_higher` (pairs in which the robust model is higher),
+        `note`; with `by`, that column first. Means and standard deviations are over units.
+    """  # noqa: E501 - a list of columns
+    pairs = pair_models(models)
+    groups: list[tuple[str, pd.DataFrame]]
+    groups = [("", pairs)] if by is None else [(str(name), part) for name, part in pairs.groupby(by, sort=False)]
+    rows = []
+    for label, part in groups:
+        for score in scores:
+            row = _compare_one(models, part, score, seed) if score.name in models else None
+            if row is not None:
+                rows.append(row if by is None else {by: label, **row})
+    table = pd.DataFrame(rows, columns=([] if by is None else [by]) + _COMPARED)
+    table["p_adjusted"] = benjamini_hochberg(table["p"].astype(float))
+    return table
+
+
+_COMPARED = [
+    *("metric", "lens", "title", "unit", "robust_is", "n_pairs", "n_normal", "robust_mean", "robust_std"),
+    *("normal_mean", "normal_std", "difference", "ci_low", "ci_high", "effect", "p", "p_adjusted"),
+    *("n_expected", "n_higher", "note"),
+]
+
+
+def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score, seed: int) -> dict[str, object] | None:
+    value = models[score.name].astype(float)
+    both = pd.DataFrame(
+        {
+            "normal_id": pairs["normal"].to_numpy(),
+            "robust": value.loc[pairs["robust"]].to_numpy(),
+            "normal": value.loc[pairs["normal"]].to_numpy(),
+        }
+    ).dropna()
+    if both.empty:
+        return None
+    sign = np.sign(both["robust"] - both["normal"])
+    units = both.groupby("normal_id", sort=False)[["robust", "normal"]].mean()
+    difference = (units["robust"] - units["normal"]).to_numpy()
+    low, high = bootstrap_mean(difference, seed=seed)
+    enough = len(units) >= FEWEST
+    expected = {"higher": int((sign > 0).sum()), "lower": int((sign < 0).sum())}.get(score.robust_is)
+    return {
+        "metric": score.name,
+        "lens": score.lens,
+        "title": score.title,
+        "unit": score.unit,
+        "robust_is": score.robust_is,
+        "n_pairs": len(both),
+        "n_normal": len(units),
+        "robust_mean": units["robust"].mean(),
+        "robust_std": units["robust"].std(),
+        "normal_mean": units["normal"].mean(),
+        "normal_std": units["normal"].std(),
+        "difference": difference.mean(),
+        "ci_low": low,
+        "ci_high": high,
+        "effect": rank_biserial(difference),
+        "p": wilcoxon_p(difference) if enough else np.nan,
+        "p_adjusted": np.nan,
+        "n_expected": np.nan if expected is None else expected,
+        "n_higher": int((sign > 0).sum()),
+        "note": "" if enough else f"no p-value: fewer than {FEWEST} distinct normal models",
+    }
+
+
+def robustness_column(models: pd.DataFrame) -> str:
+    """Name the column that says how robust a model is: published `robust_acc`, or else measured `robust_accuracy`.
+
+    Published accuracies are taken where at least four robust models have one; the two are never mixed. Empty where
+    neither is known for any robust model.
+    """
+    robust = models[models["robust"].eq(True)]  # noqa: FBT003 - a value
+    known = {name: int(robust[name].notna().sum()) for name in ("robust_acc", "robust_accuracy") if name in models}
+    if known.get("robust_acc", 0) >= FEWEST:
+        return "robust_acc"
+    best = max(known, key=lambda name: known[name], default="")
+    return best if known.get(best) else ""
+
+
+def correlate(models: pd.DataFrame, scores: Sequence[Score], *, target: str | None = None) -> pd.DataFrame:
+    """Rank correlation of each score with robust accuracy among the robust models, by dataset and architecture.
+
+    Parameters
+    ----------
+    models
+        See the module.
+    scores
+        What to correlate; the target itself is passed over.
+    target
+        Column of robust accuracy; None takes `robustness_column(models)`.
+
+    Returns
+    -------
+        Columns `dataset`, `architecture` (empty for all), `metric`, `lens`, `title`, `rho` (Spearman, in [-1, 1]), `n`,
+        `accuracy` (the target). Groups of fewer than four models have no row.
+    """
+    columns = ["dataset", "architecture", "metric", "lens", "title", "rho", "n", "accuracy"]
+    target = robustness_column(models) if target is None else target
+    rows: list[dict[str, object]] = []
+    if not target:
+        return pd.DataFrame(rows, columns=columns)
+    robust = models[models["robust"].eq(True)]  # noqa: FBT003 - a value
+    groups = [((str(dataset), ""), part) for dataset, part in robust.groupby("dataset", sort=False)]
+    for (dataset, architecture), part in robust.groupby(["dataset", "architecture"], sort=False):
+        groups.append(((str(dataset), str(architecture)), part))
+    for (dataset, architecture), part in groups:
+        for score in scores:
+            if score.name not in part or score.name == target:
+                continue
+            rho, n = spearman(part[score.name], part[target].astype(float), fewest=FEWEST)
+            if n >= FEWEST:
+                facts = {"dataset": dataset, "architecture": architecture, "metric": score.name, "lens": score.lens}
+                rows.append({**facts, "title": score.title, "rho": rho, "n": n, "accuracy": target})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def robust_vs_normal(run: RunData) -> pd.DataFrame:
+    """Compare the robust with the normal models of a run; see `compare`."""
+    return compare(run.models, main_scores(run))

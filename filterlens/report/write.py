@@ -1,0 +1,174 @@
+"""Write a report: tables, figures and one page, each file there whole or not there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filterlens.dumps import fsync_folder
+from filterlens.errors import FilterlensError, ReportError
+from filterlens.report.data import RunData, read_run
+from filterlens.report.figures.drawing import Drawing, Figure
+from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_latex, to_markdown
+from filterlens.report.style import paper_style
+from filterlens.report.tables import report_tables
+
+__all__ = ["FinishedFigure", "ReportWarning", "write_report"]
+
+Progress = Callable[[int, int], None]
+_OWN = re.compile(r"(tables|figures)/[\w.-]+")
+_MANIFEST = "report.json"
+
+
+class ReportWarning(UserWarning):
+    """A part of the report could not be made; the rest is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedFigure:
+    """A figure that was written, as the page shows it."""
+
+    figure: Figure
+    caption: str
+    png: bytes
+
+
+def write_report(
+    folder: Path, *, figures: Sequence[Figure] = (), inline: bool = True, progress: Progress | None = None
+) -> Path:
+    """Write `tables/`, `figures/` and `index.html` into a run's folder.
+
+    Parameters
+    ----------
+    folder
+        A finished audit's folder (see `filterlens.report.read_run`).
+    figures
+        Figures to draw, in order; those that the run holds nothing for are left out.
+    inline
+        Put the figures into the page, so that it is one file; otherwise it shows `figures/*.png` beside it.
+    progress
+        Called as `progress(done, total)` after each step.
+
+    Returns
+    -------
+        Path of `index.html`.
+
+    Raises
+    ------
+    ReportError
+        The folder holds no finished analysis, or cannot be written.
+
+    Warns
+    -----
+    ReportWarning
+        A figure failed; the report says so too and holds everything else.
+    """
+    from filterlens.report.page import render_page
+
+    run = read_run(folder)
+    total = len(figures) + 2
+    step = progress or (lambda done, total: None)
+    writer = _Writer(folder)
+    tables = report_tables(run)
+    for table in [*tables, code_book(tables)]:
+        writer.write(f"tables/{table.name}.csv", to_csv(table).encode("utf-8", "replace"))
+        writer.write(f"tables/{table.name}.tex", to_latex(table).encode("utf-8", "replace"))
+        writer.write(f"tables/{table.name}.md", to_markdown(table).encode("utf-8", "replace"))
+    step(1, total)
+    finished: list[FinishedFigure] = []
+    failed: dict[str, str] = {}
+    for done, figure in enumerate(figures, start=2):
+        try:
+            drawn = draw(figure, run)
+            if drawn is not None:
+                finished.append(_write_figure(writer, figure, *drawn))
+        except ReportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one figure, perhaps a third party's, never stops the report
+            said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
+            failed[figure.title] = said
+            warnings.warn(f"figure {figure.name!r} could not be drawn: {said}", ReportWarning, stacklevel=2)
+        step(done, total)
+    page = render_page(run, tables, finished, failed, inline=inline)
+    index = writer.write("index.html", page.encode("utf-8", "replace"))
+    writer.forget_stale()
+    step(total, total)
+    return index
+
+
+def code_book(tables: Sequence[Table]) -> Table:
+    """What every column of every table means: the units and directions that CSV headings leave out."""
+    import pandas as pd
+
+    rows = [
+        {"table": t.name, "column": c.key, "heading": c.head, "unit": c.unit, "better": c.better, "about": c.about}
+        for t in tables
+        for c in t.columns
+    ]
+    columns = tuple(Column(name, name, "text" if name == "about" else "name") for name in rows[0])
+    return Table("columns", "Columns", "What each column of each table means.", pd.DataFrame(rows), columns)
+
+
+def draw(figure: Figure, run: RunData) -> tuple[Drawing, bytes, bytes] | None:
+    """Draw one figure in the house's style; return it with its PDF and PNG, or None where there is nothing to draw."""
+    with paper_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # names in any script
+        drawing = figure.draw(run)
+        if drawing is None:
+            return None
+        pdf, png = io.BytesIO(), io.BytesIO()
+        drawing.figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Title": figure.title})
+        drawing.figure.savefig(png, format="png", metadata={"Title": figure.title})
+    return drawing, pdf.getvalue(), png.getvalue()
+
+
+def _write_figure(writer: _Writer, figure: Figure, drawing: Drawing, pdf: bytes, png: bytes) -> FinishedFigure:
+    writer.write(f"figures/{figure.name}.pdf", pdf)
+    writer.write(f"figures/{figure.name}.png", png)
+    writer.write(f"figures/{figure.name}.csv", frame_to_csv(drawing.data).encode("utf-8", "replace"))
+    writer.write(f"figures/{figure.name}.txt", f"{figure.title}. {drawing.caption}\n".encode("utf-8", "replace"))
+    return FinishedFigure(figure, drawing.caption, png)
+
+
+class _Writer:
+    """Write files into a run's folder, each whole or not at all, and remember which."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.written: list[str] = []
+
+    def write(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            fsync_folder(path.parent)
+        except OSError as error:
+            raise ReportError(f"{path} cannot be written ({error.strerror}): free some space or mend the rights") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        self.written.append(name)
+        return path
+
+    def forget_stale(self) -> None:
+        """Delete what an earlier report wrote and this one did not, so that no old figure stands beside new tables."""
+        manifest = self.folder / _MANIFEST
+        try:
+            before = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            before = []
+        for name in before:
+            if isinstance(name, str) and _OWN.fullmatch(name) and name not in self.written:
+                (self.folder / name).unlink(missing_ok=True)
+        self.write(_MANIFEST, json.dumps({"files": sorted(self.written)}, indent=1).encode())
