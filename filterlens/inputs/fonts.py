@@ -32,6 +32,7 @@ __all__ = [
     "decode",
     "load_fonts",
     "load_prototypes",
+    "warp",
 ]
 
 FACES: Final = (
@@ -132,11 +133,29 @@ def decode(z: Tensor, font: Tensor, letter: Tensor, *, prototypes: Tensor | None
     [Stutz2019]_, section 3.1.
     """
     import torch
-    from torch.nn import functional
 
     if prototypes is None:
         prototypes = torch.from_numpy(load_prototypes().copy())
-    chosen = prototypes.to(z.device)[font, letter].to(z.dtype)[:, None]
+    return warp(prototypes.to(z.device)[font, letter].to(z.dtype)[:, None], z)
+
+
+def warp(images: Tensor, z: Tensor) -> Tensor:
+    """Transform any images as `decode` transforms letters.
+
+    Parameters
+    ----------
+    images
+        Shape (n, channels, height, width).
+    z
+        Affine parameters in the order of `LATENTS`, shape (n, 6); (0, 0, 0, 0, 1, 0) changes nothing.
+
+    Returns
+    -------
+        The transformed images, same shape; differentiable in both.
+    """
+    import torch
+    from torch.nn import functional
+
     move_x, move_y, shear_x, shear_y, scale, angle = z.unbind(dim=1)
     cos, sin = angle.cos(), angle.sin()
     # grid_sample asks where an output pixel comes from: the inverse of the letter's transformation
@@ -149,8 +168,8 @@ def decode(z: Tensor, font: Tensor, letter: Tensor, *, prototypes: Tensor | None
         dim=1,
     )  # (n, 2, 2)
     origin = -(inverse @ torch.stack([move_x, move_y], dim=1)[:, :, None])
-    grid = functional.affine_grid(torch.cat([inverse, origin], dim=2), list(chosen.shape), align_corners=False)
-    return functional.grid_sample(chosen, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    grid = functional.affine_grid(torch.cat([inverse, origin], dim=2), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def load_fonts(n: int, seed: int = 0, *, fonts: Path | None = None, split: Literal["train", "test"] = "test") -> Images:
