@@ -1,0 +1,67 @@
+"""Rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import filterlens
+
+PACKAGE = Path(filterlens.__file__).parent
+
+
+def _loaded_after(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_importing_filterlens_loads_no_heavy_library() -> None:
+    heavy = {"torch", "matplotlib", "timm", "robustbench", "pandas", "scipy", "h5py"}
+    assert not heavy & _loaded_after("import filterlens")
+
+
+def test_help_loads_no_torch() -> None:
+    code = "from filterlens.cli.app import app\ntry: app(['--help'])\nexcept SystemExit: pass"
+    assert not {"torch", "matplotlib", "timm", "robustbench", "pandas"} & _loaded_after(code)
+
+
+def test_every_public_name_resolves_and_is_documented() -> None:
+    for name in filterlens.__all__:
+        assert getattr(filterlens, name).__doc__, name
+
+
+def test_all_names_that_modules_export_exist() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)} | {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom | ast.Import)
+            for alias in node.names
+        }
+        for node in tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            defined |= {target.id for target in targets if isinstance(target, ast.Name)}
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+                exported = set(ast.literal_eval(node.value))
+                lazy = {"__getattr__"} & defined
+                assert exported <= defined or lazy, (path, exported - defined)
+
+
+def test_no_file_has_grown_into_two() -> None:
+    long = {str(path): n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text("utf-8").splitlines())) > 600}
+    assert not long
+
+
+def test_functions_take_at_most_three_positional_parameters() -> None:
+    for name in filterlens.__all__:
+        found = getattr(filterlens, name)
+        if callable(found) and not isinstance(found, type):
+            import inspect
+
+            parameters = inspect.signature(found).parameters.values()
+            assert sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) <= 3, name
