@@ -61,13 +61,29 @@ def prepare(weight: Tensor) -> Tensor:
     return weight.detach().to(dtype).contiguous()
 
 
-def check_finite(largest: float) -> None:
-    """Refuse a layer whose largest absolute weight is not finite (NaN is larger than any number here).
+def as_filters(weight: Tensor) -> Tensor:
+    """Return a convolution's filters as rows, shape (c_out · c_in / groups, k_h · k_w), `prepare`d.
+
+    Raises
+    ------
+    InputError
+        See `prepare`.
+    """
+    return prepare(weight).flatten(2).flatten(0, 1)
+
+
+def rounded(filters: Tensor, convention: Convention) -> Tensor:
+    """Return the filters as raw entropy sees them: `filterdb` stores them as float16."""
+    return filters.half().to(filters.dtype) if convention == "filterdb" else filters
+
+
+def check_finite(maxima: Tensor) -> None:
+    """Refuse a layer, given the largest absolute weight of each filter or row.
 
     Raises
     ------
     NonFiniteWeightError
         The layer holds NaN or Inf.
     """
-    if not largest < float("inf"):
+    if not bool(torch.isfinite(maxima).all()):
         raise NonFiniteWeightError("the layer holds NaN or Inf and has no score: check how it was trained or loaded")

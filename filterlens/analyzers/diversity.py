@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -10,14 +11,18 @@ from torch import Tensor
 from filterlens.analyzers.conventions import (
     SPARSITY_THRESHOLD,
     Convention,
+    as_filters,
     check_convention,
     check_finite,
-    prepare,
+    rounded,
 )
 from filterlens.analyzers.sparsity import filter_maxima, sparse_filters
 from filterlens.errors import InputError
 
 __all__ = ["entropy_of_random_filters", "variance_entropy", "variance_entropy_raw", "variance_entropy_raw_normalized"]
+
+_BLOCK = 16384  # filters of one step: small enough for the cache
+_SMALLEST_SHARE = 1e-6
 
 
 def variance_entropy(
@@ -64,12 +69,10 @@ def variance_entropy(
     check_convention(convention)
     if convention != "paper":
         return variance_entropy_raw(weight, convention=convention)
-    weight = prepare(weight)
-    maxima = filter_maxima(weight)
-    check_finite(float(maxima.max()))
-    kept = ~sparse_filters(maxima, threshold=threshold)
-    filters = weight.flatten(2).flatten(0, 1)[kept] / maxima[kept, None]
-    return _entropy(filters)
+    filters = as_filters(weight)
+    maxima = filter_maxima(filters)
+    check_finite(maxima)
+    return scaled_entropy(filters, maxima, sparse_filters(maxima, threshold=threshold))
 
 
 def variance_entropy_raw(weight: Tensor, *, convention: Convention = "paper") -> float:
@@ -98,11 +101,9 @@ def variance_entropy_raw(weight: Tensor, *, convention: Convention = "paper") ->
     [Gavrikov2022DB]_, section 4.
     """
     check_convention(convention)
-    weight = prepare(weight)
-    if convention == "filterdb":
-        weight = weight.half().to(weight.dtype)
-    check_finite(float(filter_maxima(weight).max()))
-    return _entropy(weight.flatten(2).flatten(0, 1))
+    filters = as_filters(weight)
+    check_finite(filter_maxima(filters))
+    return raw_entropy(rounded(filters, convention))
 
 
 def variance_entropy_raw_normalized(weight: Tensor, *, convention: Convention = "paper") -> float:
@@ -133,7 +134,7 @@ def variance_entropy_raw_normalized(weight: Tensor, *, convention: Convention = 
     if weight.shape[2:] != (3, 3):
         raise InputError(f"the entropy of random filters is fitted for 3x3 only, got a weight of {tuple(weight.shape)}")
     entropy = variance_entropy_raw(weight, convention=convention)
-    return _normalize(entropy, weight.shape[0] * weight.shape[1])
+    return normalized_entropy(entropy, weight.shape[0] * weight.shape[1])
 
 
 def entropy_of_random_filters(n: int) -> float:
@@ -148,30 +149,99 @@ def entropy_of_random_filters(n: int) -> float:
     return 1.2618047 / (1 + math.exp(-0.88767525 * (math.log2(n) - 2.30436435))) - 0.31050834
 
 
-def _normalize(entropy: float, n: int) -> float:
+def scaled_entropy(filters: Tensor, maxima: Tensor, sparse: Tensor) -> float:
+    """Variance entropy of the filters that are not sparse, each divided by its largest absolute weight."""
+    return _entropy(filters, torch.where(sparse, 0, 1 / maxima))
+
+
+def raw_entropy(filters: Tensor) -> float:
+    """Variance entropy of all filters as they are; finite rows, shape (n, K)."""
+    return _entropy(filters, None)
+
+
+def normalized_entropy(entropy: float, n: int) -> float:
+    """Raw variance entropy of n 3x3 filters relative to random ones; no variance is 0 for any n."""
     return entropy / entropy_of_random_filters(n) if entropy else 0.0
 
 
-def _entropy(filters: Tensor) -> float:
-    """Entropy of the variance of the rows of an (n, K) matrix."""
-    n = filters.shape[0]
-    if n < 2:
-        return 0.0
-    values = filters.double()
-    mean = values.mean(dim=0)
-    centred = values - mean
-    return entropy_of_scatter(centred.T @ centred, mean, n, eps=torch.finfo(filters.dtype).eps)
+def _entropy(filters: Tensor, scale: Tensor | None) -> float:
+    """Entropy of the variance of the rows of an (n, K) matrix, each times its scale; scale 0 drops a row.
+
+    Large float32 layers go through quick products first, and through float64 where those are not exact enough:
+    the mean dwarfs the variance, or some direction holds next to none of it.
+    """
+    if filters.dtype == torch.float32 and filters.shape[0] > _BLOCK:
+        p, exact_enough = _shares(*_quick_scatter(filters, scale))
+        if exact_enough:
+            return _entropy_of(p)
+    p, _ = _shares(*_exact_scatter(filters, scale))
+    return _entropy_of(p)
 
 
-def entropy_of_scatter(scatter: Tensor, mean: Tensor, n: int, *, eps: float) -> float:
-    """Entropy of the eigenvalues of a (K, K) scatter matrix of n filters with that mean.
+def _quick_scatter(filters: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor, int]:
+    """Scatter matrix (K, K), mean (K,) and number of rows: float32 within a block, float64 between them."""
+    k = filters.shape[1]
+    second = torch.zeros(k, k, dtype=torch.float64, device=filters.device)
+    first = torch.zeros(k, dtype=torch.float64, device=filters.device)
+    for start in range(0, filters.shape[0], _BLOCK):
+        part = filters[start : start + _BLOCK]
+        if scale is not None:
+            part = part * scale[start : start + _BLOCK, None]
+        # Two filters side by side make the product wide enough to be quick; half of it is not needed.
+        even = part.shape[0] // 2 * 2
+        pairs = part[:even].reshape(-1, 2 * k)
+        gram = (pairs.T @ pairs).double()
+        second += gram[:k, :k] + gram[k:, k:]
+        sums = pairs.sum(dim=0).double()
+        first += sums[:k] + sums[k:]
+        rest = part[even:].double()
+        second += rest.T @ rest
+        first += rest.sum(dim=0)
+    n = filters.shape[0] if scale is None else int(torch.count_nonzero(scale))
+    mean = first / max(n, 1)
+    return second - n * mean.outer(mean), mean, n
 
-    A variance at the level of the input's rounding (relative `eps` a weight) is none.
+
+def _exact_scatter(filters: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor, int]:
+    """Compute the same in float64, about the mean."""
+    k = filters.shape[1]
+    kept = None if scale is None else scale != 0
+    n = filters.shape[0] if kept is None else int(kept.sum())
+    mean = torch.zeros(k, dtype=torch.float64, device=filters.device)
+    scatter = torch.zeros(k, k, dtype=torch.float64, device=filters.device)
+    if not n:
+        return scatter, mean, n
+
+    def parts() -> Iterator[Tensor]:
+        for start in range(0, filters.shape[0], _BLOCK):
+            part = filters[start : start + _BLOCK]
+            if scale is not None and kept is not None:
+                chosen = kept[start : start + _BLOCK]
+                # Rounded as the input is, so that equal filters stay equal.
+                part = part[chosen] * scale[start : start + _BLOCK][chosen, None]
+            yield part.double()
+
+    for part in parts():
+        mean += part.sum(dim=0) / n
+    for part in parts():
+        centred = part - mean
+        scatter += centred.T @ centred
+    return scatter, mean, n
+
+
+def _shares(scatter: Tensor, mean: Tensor, n: int) -> tuple[Tensor, bool]:
+    """Share p of the variance in each principal direction, and whether float32 products are exact enough for it.
+
+    Variance at the level of float32's rounding is none: p is empty.
     """
     total = float(scatter.trace())
-    noise = n * (4 * eps) ** 2 * (total / n + float(mean @ mean))
-    if total <= noise:
-        return 0.0
+    second = total + n * float(mean @ mean)
+    if n < 2 or total <= second * (4 * torch.finfo(torch.float32).eps) ** 2:
+        return scatter.new_zeros(0), False
     p = torch.linalg.eigvalsh(scatter).clamp(min=0)
     p = p / p.sum()
+    return p, total > 0.01 * second and float(p.min()) > _SMALLEST_SHARE
+
+
+def _entropy_of(p: Tensor) -> float:
     return max(0.0, -float(torch.xlogy(p, p).sum()) / math.log(10))

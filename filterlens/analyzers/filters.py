@@ -9,14 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from filterlens.analyzers.conventions import SPARSITY_THRESHOLD, Convention
-from filterlens.analyzers.diversity import (
-    variance_entropy,
-    variance_entropy_raw,
-    variance_entropy_raw_normalized,
+from filterlens.analyzers.conventions import (
+    SPARSITY_THRESHOLD,
+    Convention,
+    as_filters,
+    check_finite,
+    prepare,
+    rounded,
 )
-from filterlens.analyzers.orthogonality import orthogonality
-from filterlens.analyzers.sparsity import sparsity
+from filterlens.analyzers.diversity import normalized_entropy, raw_entropy, scaled_entropy
+from filterlens.analyzers.orthogonality import row_orthogonality
+from filterlens.analyzers.sparsity import filter_maxima, sparse_filters
 from filterlens.dumps import DumpGroup
 from filterlens.errors import InputError, NonFiniteWeightError
 
@@ -82,20 +85,22 @@ def score_layer(
     NonFiniteWeightError
         The layer holds NaN or Inf.
     """
-    share = sparsity(weight, threshold=threshold, convention=convention)
-    n = weight.shape[0] * weight.shape[1]
-    square = weight.shape[2:] == (3, 3)
+    weight = prepare(weight)
+    filters = as_filters(weight)
+    maxima = filter_maxima(filters)
+    check_finite(maxima)
+    sparse = sparse_filters(maxima, threshold=threshold, convention=convention)
+    n, n_sparse = filters.shape[0], int(sparse.sum())
+    raw = raw_entropy(rounded(filters, convention))
     return LayerScores(
         c_out=weight.shape[0],
         n_filters=n,
-        n_kept=n - round(share * n),
-        sparsity=share,
-        variance_entropy=variance_entropy(weight, threshold=threshold, convention=convention),
-        variance_entropy_raw=variance_entropy_raw(weight, convention=convention),
-        variance_entropy_raw_normalized=variance_entropy_raw_normalized(weight, convention=convention)
-        if square
-        else math.nan,
-        orthogonality=orthogonality(weight),
+        n_kept=n - n_sparse,
+        sparsity=n_sparse / n,
+        variance_entropy=scaled_entropy(filters, maxima, sparse) if convention == "paper" else raw,
+        variance_entropy_raw=raw,
+        variance_entropy_raw_normalized=normalized_entropy(raw, n) if weight.shape[2:] == (3, 3) else math.nan,
+        orthogonality=row_orthogonality(weight.flatten(1)),
     )
 
 

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from filterlens.analyzers.conventions import check_finite, prepare
+from filterlens.analyzers.gram import mean_absolute_cosine
 
 __all__ = ["orthogonality"]
-
-_ROWS = 512  # of one block of the Gram matrix
 
 
 def orthogonality(weight: Tensor) -> float:
@@ -50,25 +49,13 @@ def orthogonality(weight: Tensor) -> float:
     >>> orthogonality(torch.eye(9).reshape(9, 1, 3, 3))
     1.0
     """
-    weight = prepare(weight)
-    check_finite(float(weight.abs().max()))
-    return row_orthogonality(weight.flatten(1))
+    rows = prepare(weight).flatten(1)
+    check_finite(rows.sum(dim=1, dtype=torch.float64))
+    return row_orthogonality(rows)
 
 
 def row_orthogonality(rows: Tensor) -> float:
     """Orthogonality of the rows of a finite (c_out, d) matrix."""
-    c_out = rows.shape[0]
-    if c_out < 2:
+    if rows.shape[0] < 2:
         return math.nan
-    total = 0.0
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    unit = rows / torch.where(norms == 0, 1.0, norms)
-    for start in range(0, c_out, _ROWS):
-        block = unit[start : start + _ROWS]
-        gram = block @ unit[start:].T  # from the diagonal block to the right: the other half is its mirror image
-        width = block.shape[0]
-        gram[:, :width].fill_diagonal_(0)
-        absolute = gram.abs_()
-        total += float(absolute[:, :width].sum(dtype=torch.float64))
-        total += 2 * float(absolute[:, width:].sum(dtype=torch.float64))
-    return min(1.0, max(0.0, 1 - total / (c_out * (c_out - 1))))
+    return min(1.0, max(0.0, 1 - mean_absolute_cosine(rows)))

@@ -8,13 +8,15 @@ from torch import Tensor
 from filterlens.analyzers.conventions import (
     SPARSITY_THRESHOLD,
     Convention,
+    as_filters,
     check_convention,
     check_finite,
-    prepare,
 )
 from filterlens.errors import InputError
 
 __all__ = ["filter_maxima", "sparse_filters", "sparsity"]
+
+_BLOCK = 16384  # filters of one step
 
 
 def sparsity(weight: Tensor, *, threshold: float = SPARSITY_THRESHOLD, convention: Convention = "paper") -> float:
@@ -53,15 +55,15 @@ def sparsity(weight: Tensor, *, threshold: float = SPARSITY_THRESHOLD, conventio
     >>> sparsity(weight, convention="torchconvquality")
     0.0
     """
-    maxima = filter_maxima(prepare(weight))
-    check_finite(float(maxima.max()))
+    maxima = filter_maxima(as_filters(weight))
+    check_finite(maxima)
     return float(sparse_filters(maxima, threshold=threshold, convention=convention).double().mean())
 
 
-def filter_maxima(weight: Tensor) -> Tensor:
-    """Largest absolute weight of each filter, shape (c_out · c_in / groups,); NaN where a filter holds NaN."""
-    filters = weight.flatten(2).flatten(0, 1)  # (n, k_h * k_w)
-    return torch.maximum(filters.amax(dim=1), -filters.amin(dim=1))
+def filter_maxima(filters: Tensor) -> Tensor:
+    """Largest absolute weight of each row of an (n, K) matrix, shape (n,); NaN where a row holds NaN."""
+    # In pieces that stay in the cache: several times the speed on large layers.
+    return torch.cat([part.abs().amax(dim=1) for part in torch.split(filters, _BLOCK)])
 
 
 def sparse_filters(
