@@ -1,0 +1,247 @@
+"""CIFAR-10 and CIFAR-100 test images, in any of the formats in which they are published."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import pickle
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from filterlens.errors import DownloadError, InputError
+from filterlens.inputs.arrays import as_images
+from filterlens.inputs.images import Images
+
+__all__ = ["DATASETS", "CifarFormat", "fetch_cifar", "holds_cifar", "load_cifar"]
+
+_SIDE = 32
+_PIXELS = 3 * _SIDE * _SIDE
+_MAX_MEMBER = 1 << 30
+_TIMEOUT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class CifarFormat:
+    """How one data set is published.
+
+    Parameters
+    ----------
+    url, md5
+        The archive; its digest is the one that torchvision checks.
+    folder, binary
+        Folders of the pickled and of the binary version.
+    files
+        File stems by split.
+    key
+        Of the labels in a pickled batch.
+    label_bytes
+        Before each image of the binary version; the last is the class.
+    classes
+        How many there are.
+    """
+
+    url: str
+    md5: str
+    folder: str
+    binary: str
+    files: Mapping[str, Sequence[str]]
+    key: str
+    label_bytes: int
+    classes: int
+
+
+DATASETS: Final = {
+    "cifar10": CifarFormat(
+        url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        md5="c58f30108f718f92721af3b95e74349a",
+        folder="cifar-10-batches-py",
+        binary="cifar-10-batches-bin",
+        files={"test": ("test_batch",), "train": tuple(f"data_batch_{i}" for i in range(1, 6))},
+        key="labels",
+        label_bytes=1,
+        classes=10,
+    ),
+    "cifar100": CifarFormat(
+        url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        md5="eb9058c3a382ffc7106e4002c42a8d85",
+        folder="cifar-100-python",
+        binary="cifar-100-binary",
+        files={"test": ("test",), "train": ("train",)},
+        key="fine_labels",
+        label_bytes=2,
+        classes=100,
+    ),
+}
+
+
+def holds_cifar(folder: Path) -> list[str]:
+    """Names of the data sets that a folder holds or is."""
+    return [
+        name
+        for name, form in DATASETS.items()
+        if folder.name in {form.folder, form.binary}
+        or (folder / form.folder).is_dir()
+        or (folder / form.binary).is_dir()
+        or (folder / Path(form.url).name).is_file()
+    ]
+
+
+def load_cifar(name: str, folder: Path, n: int, *, split: str = "test") -> Images:
+    """Read the first n images of a split.
+
+    Parameters
+    ----------
+    name
+        `cifar10` or `cifar100`.
+    folder
+        Holds the pickled version (torchvision's, RobustBench's), the binary version, or the published archive; or is
+        one of the first two. Pickles are read with an allow-list and run no code.
+    n
+        How many at most.
+    split
+        `test` or `train`.
+
+    Raises
+    ------
+    InputError
+        Nothing of that kind is there, or a file is damaged.
+    """
+    form = DATASETS[name]
+    if split not in form.files:
+        raise InputError(f"{name} has the splits {', '.join(form.files)}, not {split!r}")
+    images: list[NDArray[Any]] = []
+    labels: list[NDArray[Any]] = []
+    for stem in form.files[split]:
+        if sum(map(len, labels)) < n:
+            pixels, classes = _batch(form, folder, stem)
+            images.append(pixels)
+            labels.append(classes)
+    loaded = as_images(name, np.concatenate(images)[:n], np.concatenate(labels)[:n], where=str(folder))
+    if len(loaded) and int(loaded.labels.max()) >= form.classes:
+        raise InputError(f"{folder}: label {int(loaded.labels.max())} is no class of {name}: the file is damaged")
+    return loaded
+
+
+def fetch_cifar(name: str, folder: Path) -> None:
+    """Download the published archive into a folder, checked; nothing is left of a download that fails.
+
+    Raises
+    ------
+    DownloadError
+        There is no network, the folder cannot be written, or what came is not the archive.
+    """
+    form = DATASETS[name]
+    target = folder / Path(form.url).name
+    instead = f"put {target.name} (or {form.folder}/) into {folder} by hand, or give its folder with --data"
+    digest = hashlib.md5(usedforsecurity=False)
+    temporary: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.NamedTemporaryFile(dir=folder, prefix=f".{target.name}.", delete=False) as file,
+            urllib.request.urlopen(form.url, timeout=_TIMEOUT) as answer,  # noqa: S310 - a constant of this module
+        ):
+            temporary = Path(file.name)
+            while block := answer.read(1 << 20):
+                digest.update(block)
+                file.write(block)
+        if digest.hexdigest() != form.md5:
+            raise DownloadError(f"{form.url} gave another file than expected (MD5 {digest.hexdigest()}): {instead}")
+        temporary.replace(target)
+    except OSError as error:
+        raise DownloadError(f"{form.url} could not be downloaded ({error}): {instead}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _batch(form: CifarFormat, folder: Path, stem: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Read one file of a split, from the first format that is there."""
+    for root in (folder, folder / form.folder, folder / form.binary):
+        pickled, binary = root / stem, root / f"{stem}.bin"
+        if pickled.is_file():
+            return _from_pickle(pickled.read_bytes(), form.key, str(pickled))
+        if binary.is_file():
+            return _from_binary(binary.read_bytes(), form.label_bytes, str(binary))
+    archive = folder / Path(form.url).name
+    if archive.is_file():
+        where = f"{archive}:{stem}"
+        return _from_pickle(_member(archive, f"{form.folder}/{stem}"), form.key, where)
+    raise InputError(
+        f"{folder} holds neither {form.folder}/{stem} nor {form.binary}/{stem}.bin nor {archive.name}: "
+        "give the folder that does with --data"
+    )
+
+
+def _member(archive: Path, name: str) -> bytes:
+    """Read one member of an archive without unpacking it."""
+    try:
+        with tarfile.open(archive) as tar:
+            info = tar.getmember(name)
+            file = tar.extractfile(info) if info.isreg() and info.size <= _MAX_MEMBER else None
+            if file is None:
+                raise InputError(f"{archive}: {name} is no plain file of credible size: download it again")
+            return file.read()
+    except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{archive} cannot be read ({error}): delete it, and it is downloaded again") from error
+
+
+def _from_binary(content: bytes, label_bytes: int, where: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    size = label_bytes + _PIXELS
+    if not content or len(content) % size:
+        raise InputError(f"{where} has {len(content)} bytes, no multiple of {size}: it is damaged")
+    rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
+    return rows[:, label_bytes:].reshape(-1, 3, _SIDE, _SIDE), rows[:, label_bytes - 1].astype(np.int64)
+
+
+def _from_pickle(content: bytes, key: str, where: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        batch = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+        rows, labels = np.asarray(batch["data"]), np.asarray(batch[key])
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except (  # whatever a damaged pickle makes the machine stumble over
+        pickle.UnpicklingError,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise InputError(f"{where} cannot be read as a CIFAR batch ({type(error).__name__}): it is damaged") from error
+    if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _PIXELS:
+        raise InputError(f"{where}: pixels are {rows.dtype} of shape {rows.shape}; expected uint8 (n, {_PIXELS})")
+    return rows.reshape(-1, 3, _SIDE, _SIDE), labels
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds NumPy arrays and plain containers, and refuses everything else."""
+
+    _ALLOWED: Final = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle declares it
+        if (module, name) not in self._ALLOWED:
+            raise InputError(f"the pickle asks for {module}.{name}, which no CIFAR batch holds; it was not run")
+        return getattr(importlib.import_module(module.replace("numpy.core", "numpy._core")), name)

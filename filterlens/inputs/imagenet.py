@@ -1,0 +1,76 @@
+"""ImageNet validation images, cropped as RobustBench does by default."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from filterlens.errors import InputError
+from filterlens.inputs.arrays import as_images
+from filterlens.inputs.folder import class_files, read_image
+from filterlens.inputs.images import Images
+
+__all__ = ["load_imagenet"]
+
+_CROP = (256, 224)
+
+
+def load_imagenet(folder: Path, n: int, *, seed: int = 0) -> Images:
+    """Read n validation images, resized to 256 and cropped to 224.
+
+    Where the folder holds the images of RobustBench's list of 5000, they are chosen from that list; otherwise from
+    all images.
+
+    Parameters
+    ----------
+    folder
+        One subfolder a class, named by WordNet id (`n01440764`, …), or the folder above (`val/`).
+    n
+        How many at most.
+    seed
+        Chooses which.
+
+    Raises
+    ------
+    InputError
+        The folder is not there or is no ImageNet, or a file is no image.
+    """
+    folder = folder / "val" if (folder / "val").is_dir() else folder
+    if not folder.is_dir():
+        raise InputError(
+            f"ImageNet's validation images are not in {folder}: they cannot be downloaded without an account; "
+            "unpack them into one folder a class (n01440764, …) and give that folder with --data"
+        )
+    files, labels = class_files(folder, _class_ids())
+    listed = _robustbench_subset()
+    keep = [i for i, path in enumerate(files) if f"{path.parent.name}/{path.name}" in listed]
+    pool = np.asarray(keep if len(keep) >= min(n, len(listed)) else range(len(files)))
+    chosen = pool[np.sort(np.random.default_rng(seed).permutation(len(pool))[:n])]
+    arrays = [read_image(files[i], crop=_CROP, colour=True) for i in chosen]
+    return as_images("imagenet", np.stack(arrays), np.asarray(labels)[chosen], where=str(folder))
+
+
+def _helper_file(name: str) -> Path:
+    """One of RobustBench's lists, without importing it."""
+    spec = find_spec("robustbench")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "ImageNet's class list comes with robustbench, which is not installed: pip install robustbench"
+        )
+    return Path(spec.submodule_search_locations[0]) / "helper_files" / name
+
+
+@lru_cache(maxsize=1)
+def _class_ids() -> dict[str, int]:
+    found: dict[str, int] = json.loads(_helper_file("imagenet_class_to_id_map.json").read_text("utf-8"))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _robustbench_subset() -> frozenset[str]:
+    lines = _helper_file("imagenet_test_image_ids.txt").read_text("utf-8").split()
+    return frozenset("/".join(line.split("/")[-2:]) for line in lines)
