@@ -1,1 +1,40 @@
-"""training."""
+"""Training: recipes, monitors that watch it, and layers that alias less.
+
+Public names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
+    from filterlens.training.aliasing_monitor import AliasingMonitor, AliasingReading
+    from filterlens.training.early_stopping import AliasingEarlyStopping
+
+__all__ = [
+    "AliasFreeDownsampling",
+    "AliasingEarlyStopping",
+    "AliasingMonitor",
+    "AliasingReading",
+    "without_aliasing",
+]
+
+_HOME = {
+    "AliasFreeDownsampling": "alias_free",
+    "AliasingEarlyStopping": "early_stopping",
+    "AliasingMonitor": "aliasing_monitor",
+    "AliasingReading": "aliasing_monitor",
+    "without_aliasing": "alias_free",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'filterlens.training' has no attribute {name!r}")
+    return getattr(import_module(f"filterlens.training.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
