@@ -142,7 +142,8 @@ class Learned:
                 f"manifold {self.name}: the encoder gives latents of shape {tuple(latents.shape)}, "
                 f"expected {(len(images), len(self._low))}"
             )
-        return latents.clamp(self._low, self._high)
+        clipped: Tensor = latents.clamp(self._low, self._high)
+        return clipped
 
     def _decode_rows(self, points: Points) -> Decode:
         return lambda latents, rows: self.decode(latents, points.take(rows))
