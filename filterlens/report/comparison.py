@@ -101,9 +101,7 @@ def incomplete_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFr
     return pd.DataFrame(rows, columns=["robust", "normal", "lens", "missing"])
 
 
-def compare(
-    models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = None, seed: int = 0
-) -> pd.DataFrame:
+def compare(models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = None, seed: int = 0) -> pd.DataFrame:
     """Compare robust with normal models, score by score.
 
     Parameters

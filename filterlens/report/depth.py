@@ -49,13 +49,14 @@ def by_depth(scores: pd.DataFrame) -> pd.DataFrame:
         Columns `model_id`, `metric`, `group` (index into `DEPTH_GROUPS`), `value`; only groups with a value.
     """
     group = depth_group(scores["conv_depth"], scores["conv_depth_norm"])
+    columns = ["model_id", "metric", "group", "value"]
     parts = []
     for index in range(len(DEPTH_GROUPS)):
         part = scores[group == index]
         if len(part):
-            long = model_scores(part).rename_axis(columns="metric").stack().rename("value").reset_index()  # noqa: PD013 - back to long
-            parts.append(long.assign(group=index))
-    columns = ["model_id", "metric", "group", "value"]
+            wide = model_scores(part).rename_axis(columns="metric").reset_index()
+            parts.append(wide.melt(id_vars="model_id", value_name="value").assign(group=index))
     if not parts:
         return pd.DataFrame(columns=columns)
-    return pd.concat(parts, ignore_index=True).dropna(subset="value")[columns].reset_index(drop=True)
+    long: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return long[long["value"].notna()][columns].reset_index(drop=True)

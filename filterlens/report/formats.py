@@ -94,14 +94,17 @@ def cell(value: object, kind: Kind = "value", digits: int | None = None) -> str:
         return "yes" if value else "no"
     if isinstance(value, str) or kind in {"text", "name"}:
         return str(value)
-    number = float(value)  # type: ignore[arg-type] # every other kind holds numbers
+    return _number(float(value), kind, digits).replace("-", "−")  # type: ignore[arg-type] # other kinds hold numbers
+
+
+def _number(number: float, kind: Kind, digits: int | None) -> str:
     if math.isinf(number):
-        return "∞" if number > 0 else "−∞"
+        return "∞" if number > 0 else "-∞"
     if kind == "count":
-        return f"{number:.0f}".replace("-", "−")
+        return f"{number:.0f}"
     if kind == "p":
         return "< 0.001" if number < 0.001 else f"{number:.3f}"
-    return (_significant(number) if digits is None else f"{number:.{digits}f}").replace("-", "−")
+    return _significant(number) if digits is None else f"{number:.{digits}f}"
 
 
 def _significant(number: float) -> str:
@@ -163,24 +166,62 @@ def _markdown_cell(text: str) -> str:
 
 
 _LATEX = {
-    **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%"},
-    **{"_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}"},
-    **{">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}"},
-    **{"`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "-": "{-}"},
-    **{"−": r"$-$", "×": r"$\times$", "±": r"$\pm$", "∞": r"$\infty$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"},
-    **{"≤": r"$\leq$", "≥": r"$\geq$", "ε": r"$\varepsilon$", "ξ": r"$\xi$", "ρ": r"$\rho$", "σ": r"$\sigma$"},
-    **{"α": r"$\alpha$", "β": r"$\beta$", "η": r"$\eta$", "δ": r"$\delta$", "₂": r"$_2$", "²": r"$^2$", "·": r"$\cdot$"},
-    **{"–": "--", "—": "---", "…": r"\ldots{}", "’": "'", "‘": "`", "“": "``", "”": "''", "≈": r"$\approx$"},
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    "[": "{[}",
+    "]": "{]}",
+    "-": "{-}",
+    "−": r"$-$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "∞": r"$\infty$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "ε": r"$\varepsilon$",
+    "ξ": r"$\xi$",
+    "ρ": r"$\rho$",
+    "σ": r"$\sigma$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "η": r"$\eta$",
+    "δ": r"$\delta$",
+    "₂": r"$_2$",
+    "²": r"$^2$",
+    "·": r"$\cdot$",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "’": "'",
+    "‘": "`",
+    "“": "``",
+    "”": "''",
+    "≈": r"$\approx$",
 }
 
 
 def escape_latex(text: str) -> str:
-    """Make any text safe for pdflatex; characters that it cannot set become their closest letters or `?`.
+    r"""Make any text safe for pdflatex; characters that it cannot set become their closest letters or `?`.
 
     Examples
     --------
     >>> print(escape_latex("100% of R&D_x"))
-    100\\% of R\\&D\\_x
+    100\% of R\&D\_x
     """
     return "".join(_LATEX.get(character) or _latin(character) for character in one_line(text))
 

@@ -1,4 +1,4 @@
-"""What predicts robustness: a ridge regression on cheap, attack-free scores, judged on architectures it has not seen."""
+"""What predicts robustness: ridge regression on cheap, attack-free scores, judged on unseen architectures."""
 
 from __future__ import annotations
 

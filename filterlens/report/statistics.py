@@ -165,7 +165,7 @@ def spearman(x: ArrayLike, y: ArrayLike, *, fewest: int = 4) -> tuple[float, int
 
 def _nonzero(differences: ArrayLike) -> NDArray[np.float64]:
     d = np.asarray(differences, dtype=np.float64)
-    return d[d != 0]
+    return np.asarray(d[d != 0])
 
 
 def _ranks(d: NDArray[np.float64]) -> NDArray[np.float64]:

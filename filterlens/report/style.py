@@ -4,15 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["COLUMN_WIDTH", "NEUTRAL", "NORMAL", "PAGE_WIDTH", "ROBUST", "paper_style"]
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+
+__all__ = [
+    "CATEGORIES",
+    "COLUMN_WIDTH",
+    "NEUTRAL",
+    "NORMAL",
+    "PAGE_WIDTH",
+    "ROBUST",
+    "diverging",
+    "paper_style",
+    "short",
+]
 
 ROBUST = "#D55E00"  # Okabe-Ito vermilion: lightness 53, dark in grey
 NORMAL = "#56B4E9"  # Okabe-Ito sky blue: lightness 70, light in grey
 NEUTRAL = "#555555"
 COLUMN_WIDTH = 3.3  # inches, one column of a two-column paper
 PAGE_WIDTH = 6.9
+CATEGORIES = (  # Okabe-Ito without the two above, each with a hatch for grey print
+    ("#0072B2", ""),
+    ("#F0E442", "//"),
+    ("#009E73", ".."),
+    ("#CC79A7", "\\\\"),
+    ("#BBBBBB", "xx"),
+    ("#222222", ""),
+)
+
+
+def diverging() -> Colormap:
+    """Blue, white, orange: for weights and other signed values around zero."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("filterlens", ["#004C7F", "#56B4E9", "#FFFFFF", "#E8853A", "#8F3A00"])
+
+
+def side_colour(robust: object) -> str:
+    """Colour of a robust (True), normal (False) or unknown (anything else) model."""
+    return ROBUST if robust is True else NORMAL if robust is False else NEUTRAL
+
+
+def short(name: str, length: int = 28) -> str:
+    """Cut a name to one line of at most `length` characters, its middle left out where it is longer.
+
+    Examples
+    --------
+    >>> short("Carmon2019Unlabeled", 12)
+    'Carmon…beled'
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    return line if len(line) <= length else f"{line[: length // 2]}…{line[length // 2 + 1 - length :]}"
 
 
 @contextmanager

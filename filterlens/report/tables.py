@@ -79,9 +79,7 @@ def comparison_tables(run: RunData, models: pd.DataFrame) -> Iterable[Table]:
     yield Table("robust_vs_normal", "Robust against normal", _HOW, compare(models, scores), overall)
     for by, column in (("dataset", DATASET), ("architecture", ARCHITECTURE)):
         title = f"Robust against normal by {column.head}"
-        yield Table(
-            f"robust_vs_normal_by_{by}", title, _HOW, compare(models, scores, by=by), (column, *overall)
-        )
+        yield Table(f"robust_vs_normal_by_{by}", title, _HOW, compare(models, scores, by=by), (column, *overall))
 
 
 def depth_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -97,7 +95,9 @@ def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     frame = _one_family(frames, ["dataset", "metric", "place"])
     depth = Column("depth", "depth", "name", about="0: first convolution; (a, b]: share of the network's depth.")
     columns = (DATASET, SCORE, depth, _UNIT, *_SIDES)
-    return Table("by_depth", "Robust against normal by depth", f"Layers weighted as in the paper. {_HOW}", frame, columns)
+    return Table(
+        "by_depth", "Robust against normal by depth", f"Layers weighted as in the paper. {_HOW}", frame, columns
+    )
 
 
 def aliasing_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -115,7 +115,14 @@ def aliasing_table(run: RunData, models: pd.DataFrame) -> Table:
         frames.append(compared.assign(kind=kind, place=number))
     frame = _one_family(frames, ["dataset", "kind", "place", "metric"])
     operation = Column("kind", "operation", "name", about="main: kernel larger than 1x1; shortcut: 1x1; pool.")
-    columns = (DATASET, operation, Column("place", "place", "name", about="1: first of its kind."), SCORE, _UNIT, *_SIDES)
+    columns = (
+        DATASET,
+        operation,
+        Column("place", "place", "name", about="1: first of its kind."),
+        SCORE,
+        _UNIT,
+        *_SIDES,
+    )
     return Table("aliasing_by_operation", "Aliasing by operation", _HOW, frame, columns)
 
 
@@ -166,7 +173,7 @@ def prediction_table(run: RunData, models: pd.DataFrame) -> Table:
     )
     columns = (
         *(DATASET, Column("predictor", "predictor", "name")),
-        Column("r2", "R²", "value", about="Share of variance explained on held-out models; negative: worse than the mean."),
+        Column("r2", "R²", "value", about="Variance explained on held-out models; negative: worse than the mean."),
         *(Column("ci_low", "95 % from", "value"), Column("ci_high", "to", "value")),
         *(Column("n", "models", "count"), Column("n_architectures", "architectures", "count")),
         Column("features", "from"),

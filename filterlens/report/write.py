@@ -103,7 +103,7 @@ def write_report(
 
 
 def code_book(tables: Sequence[Table]) -> Table:
-    """What every column of every table means: the units and directions that CSV headings leave out."""
+    """Say what every column of every table means: the units and directions that CSV headings leave out."""
     import pandas as pd
 
     rows = [
@@ -155,7 +155,9 @@ class _Writer:
             temporary.replace(path)
             fsync_folder(path.parent)
         except OSError as error:
-            raise ReportError(f"{path} cannot be written ({error.strerror}): free some space or mend the rights") from error
+            raise ReportError(
+                f"{path} cannot be written ({error.strerror}): free some space or mend the rights"
+            ) from error
         finally:
             temporary.unlink(missing_ok=True)
         self.written.append(name)

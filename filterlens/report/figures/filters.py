@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from filterlens.report.figures.drawing import Figure
+from filterlens.report.figures.filters_bases import draw_bases, draw_cumulative
 from filterlens.report.figures.filters_depth import draw_depth
+from filterlens.report.figures.filters_grids import draw_first, draw_last, draw_rgb
+from filterlens.report.figures.filters_ridge import draw_ridge
+from filterlens.report.figures.filters_shift import draw_shift_by_depth, draw_shift_of_models
 
 __all__ = ["FIGURES"]
 
 FIGURES: tuple[Figure, ...] = (
     Figure("filters_depth", "filters", "Filter quality by depth", draw_depth),
+    Figure("filters_bases", "filters", "Principal components of filters", draw_bases),
+    Figure("filters_cumulative", "filters", "Cumulative explained variance", draw_cumulative),
+    Figure("filters_ridge", "filters", "Distribution of coefficients", draw_ridge),
+    Figure("filters_shift_depth", "filters", "Distribution shift by depth", draw_shift_by_depth),
+    Figure("filters_shift_models", "filters", "Distribution shift between models", draw_shift_of_models),
+    Figure("filters_first", "filters", "Kernels of the first convolution", draw_first),
+    Figure("filters_last", "filters", "Kernels of the last convolution", draw_last),
+    Figure("filters_rgb", "filters", "The first convolution in colour", draw_rgb),
 )

@@ -20,6 +20,14 @@ __all__ = ["depth_values", "draw_depth"]
 METRICS = ("sparsity", "variance_entropy", "orthogonality")
 SIDES = (("normal", False, NORMAL, -0.19), ("robust", True, ROBUST, 0.19))
 
+_MEAN = {
+    "marker": "D",
+    "markersize": 1.8,
+    "markerfacecolor": "white",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.4,
+}
+
 
 def depth_values(run: RunData) -> pd.DataFrame:
     """One row a model, metric and depth group, each model once: `dataset`, `side`, `metric`, `depth`, `value`.
@@ -69,6 +77,7 @@ def _boxes(axis: Axes, part: pd.DataFrame) -> None:
         places = [int(str(group)) for group, _ in groups]
         if not places:
             continue
+        thin = {"color": "black", "linewidth": 0.5}
         axis.boxplot(
             [values.to_numpy() for _, values in groups],
             positions=[place + offset for place in places],
@@ -78,11 +87,11 @@ def _boxes(axis: Axes, part: pd.DataFrame) -> None:
             manage_ticks=False,
             boxprops={"facecolor": colour, "edgecolor": "black", "linewidth": 0.4},
             medianprops={"color": "black", "linewidth": 0.8},
-            whiskerprops={"color": "black", "linewidth": 0.5},
-            capprops={"color": "black", "linewidth": 0.5},
+            whiskerprops=thin,
+            capprops=thin,
             flierprops={"marker": ".", "markersize": 2, "markerfacecolor": colour, "markeredgecolor": colour},
-            meanprops={"marker": "D", "markersize": 1.8, "markerfacecolor": "white", "markeredgecolor": "black", "markeredgewidth": 0.4},
-        )  # fmt: skip
+            meanprops=_MEAN,
+        )
     axis.axvline(0.5, color="black", linewidth=0.4, linestyle=":")
     axis.set_xlim(-0.6, len(DEPTH_GROUPS) - 0.4)
 
@@ -95,10 +104,10 @@ def _legend(axis: Axes) -> None:
 
 
 def _caption(data: pd.DataFrame) -> str:
-    counts = data.drop_duplicates("model_id").groupby(["dataset", "side"], sort=False).size()
-    n = "; ".join(f"{dataset}: {count} {side}" for (dataset, side), count in counts.items())
+    counts = data.drop_duplicates("model_id").groupby(["dataset", "side"], sort=False).size().reset_index(name="n")
+    n = "; ".join(f"{row.dataset}: {row.n} {row.side}" for row in counts.itertuples())
     return (
         "Filter scores of each model by relative depth of the convolution, the first one apart (0). Boxes: quartiles "
-        "and median; diamonds: mean; whiskers: 1.5 interquartile ranges. Layers are weighted as in the paper, each model "
-        f"enters once. Models: {n}."
+        "and median; diamonds: mean; whiskers: 1.5 interquartile ranges. Layers are weighted as in the paper, each "
+        f"model enters once. Models: {n}."
     )
