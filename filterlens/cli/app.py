@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import audit
+from filterlens.cli import audit, inspect
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 
 __all__ = ["app", "main"]
@@ -35,9 +35,9 @@ def _version(show: bool) -> None:  # noqa: FBT001 - typer's callback
 
 @app.callback()
 def root(
-    version: Annotated[
+    version: Annotated[  # noqa: FBT002 - an option
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
-    ] = False,  # noqa: FBT002 - an option
+    ] = False,
 ) -> None:
     """Take the options that come before a command."""
 
@@ -46,6 +46,10 @@ app.command("audit", help=audit.AUDIT_HELP)(audit.audit)
 app.command("extract", help=audit.EXTRACT_HELP)(audit.extract)
 app.command("analyze")(audit.analyze)
 app.command("report")(audit.report)
+app.command("inspect")(inspect.inspect)
+app.command("compare")(inspect.compare)
+app.command("check")(inspect.check)
+app.command("explain")(inspect.explain)
 
 
 def main() -> None:

@@ -1,0 +1,200 @@
+"""`filterlens inspect`, `compare`, `check` and `explain`: one checkpoint at a time, in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from filterlens.cli import options as o
+from filterlens.cli.printing import print_comparison, print_layers, print_places, print_score, say, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from filterlens.settings import Settings
+
+__all__ = ["check", "compare", "explain", "inspect"]
+
+Model = Annotated[
+    str,
+    typer.Argument(help="A checkpoint's path, a source such as timm:resnet18, or CATALOG/MODEL_ID of a shipped one."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def inspect(
+    model: Model,
+    *,
+    lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
+    data: o.Data = "",
+    kernel: o.Kernel = "3x3",
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="An audited run to place it in. Default: the bundled zoo.")
+    ] = None,
+    trust_pickle: o.TrustPickle = False,
+    json: Json = False,
+) -> None:
+    """Look at one checkpoint: every layer, its place among a reference zoo, and what stands out.
+
+    Examples
+    --------
+        filterlens inspect model.safetensors
+
+        filterlens inspect fonts-linf/preact-0-pgd --reference reports/cifar10-linf --json
+    """
+    from filterlens import checkup
+    from filterlens.cli.console import set_up_logging
+
+    set_up_logging(verbose=False, log_file=None)
+    settings = _settings(data=data, kernel=kernel, trust_pickle=trust_pickle)
+    scores = checkup.score_model(model, lenses=lens.split(","), settings=settings)
+    _single(model, scores)
+    places = checkup.place(scores, checkup.reference_scores(reference))
+    outstanding = checkup.outstanding(scores)
+    if json:
+        from dataclasses import asdict
+
+        layers = scores.drop(columns=["model_id"]).to_dict("records")
+        content = {
+            "model": model,
+            "layers": layers,
+            "places": [asdict(found) for found in places],
+            "outstanding": outstanding.to_dict("records"),
+        }
+        sys.stdout.write(checkup.as_json(content) + "\n")
+        return
+    print_layers(scores)
+    print_places(places, "the bundled zoo" if reference is None else str(reference))
+    for row in outstanding.itertuples(index=False):
+        distance = f"{row.z:+.1f} spreads from this model's median layer"
+        say(f"stands out: {row.layer}: {row.metric} {row.value:.3f}, {distance}")
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A checkpoint, a source, or an audited run's folder.")],
+    second: Annotated[str, typer.Argument(help="Another of the same kind.")],
+    *,
+    lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
+    data: o.Data = "",
+    kernel: o.Kernel = "3x3",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the comparison here too: .csv, .md or .tex.")
+    ] = None,
+    trust_pickle: o.TrustPickle = False,
+    json: Json = False,
+) -> None:
+    """Compare two checkpoints (before and after fine-tuning, say) or two audited runs, layer by layer.
+
+    Example:
+
+        filterlens compare before.pt after.pt --out change.csv
+    """
+    from filterlens import checkup
+    from filterlens.cli.console import set_up_logging
+
+    set_up_logging(verbose=False, log_file=None)
+    settings = _settings(data=data, kernel=kernel, trust_pickle=trust_pickle)
+    tables = [checkup.score_model(source, lenses=lens.split(","), settings=settings) for source in (first, second)]
+    table = checkup.compare(*tables)
+    if out is not None:
+        write_table(table, out)
+    if json:
+        sys.stdout.write(checkup.as_json({"first": first, "second": second, "rows": table.to_dict("records")}) + "\n")
+        return
+    print_comparison(table)
+
+
+def check(
+    model: Model,
+    *,
+    bounds: Annotated[
+        list[str], typer.Option("--bound", "-b", help="max-SCORE=NUMBER or min-SCORE=NUMBER; repeatable.")
+    ] = [],  # noqa: B006 - typer copies it
+    max_sparsity: Annotated[float | None, typer.Option("--max-sparsity", help="Same as -b max-sparsity=…")] = None,
+    min_entropy: Annotated[
+        float | None, typer.Option("--min-entropy", help="Same as -b min-variance-entropy=…")
+    ] = None,
+    min_orthogonality: Annotated[
+        float | None, typer.Option("--min-orthogonality", help="Same as -b min-orthogonality=…")
+    ] = None,
+    lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
+    data: o.Data = "",
+    kernel: o.Kernel = "3x3",
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write a JUnit file.")] = None,
+    trust_pickle: o.TrustPickle = False,
+    json: Json = False,
+) -> None:
+    """Hold a checkpoint to bounds: a gate for a training pipeline. Exit code 1 when one is broken.
+
+    Example:
+
+        filterlens check model.pt --max-sparsity 0.3 --min-entropy 0.4 --junit check.xml
+    """
+    from filterlens import checkup
+    from filterlens.cli.console import set_up_logging
+    from filterlens.errors import InputError
+
+    set_up_logging(verbose=False, log_file=None)
+    named = {"max-sparsity": max_sparsity, "min-variance_entropy": min_entropy, "min-orthogonality": min_orthogonality}
+    texts = [*bounds, *[f"{name}={value}" for name, value in named.items() if value is not None]]
+    if not texts:
+        raise InputError("give at least one bound, such as --max-sparsity 0.3")
+    wanted = [checkup.parse_bound(text) for text in texts]
+    settings = _settings(data=data, kernel=kernel, trust_pickle=trust_pickle)
+    scores = checkup.score_model(model, lenses=lens.split(","), settings=settings)
+    _single(model, scores)
+    results = checkup.check(scores, wanted)
+    if junit is not None:
+        junit.write_text(checkup.as_junit(model, results), encoding="utf-8")
+    if json:
+        rows = [
+            {"metric": r.metric, "side": r.side, "bound": r.bound, "value": r.value, "holds": r.holds} for r in results
+        ]
+        sys.stdout.write(checkup.as_json({"model": model, "bounds": rows}) + "\n")
+    else:
+        for result in results:
+            say(f"{'holds ' if result.holds else 'BROKEN'} {result.text}")
+    raise typer.Exit(0 if all(result.holds for result in results) else 1)
+
+
+def explain(
+    score: Annotated[str, typer.Argument(help="A score's name; without one, all are listed.")] = "",
+) -> None:
+    """Say what a score means: formula, range, chance level, source, pitfalls.
+
+    Example:
+
+        filterlens explain aliasing_relative
+    """
+    from filterlens.lenses import all_lenses
+    from filterlens.scores import all_scores, get_score
+
+    all_lenses()  # a third party's lenses register their scores
+    if score:
+        print_score(get_score(score))
+        return
+    lens = ""
+    for found in all_scores().values():
+        if found.auxiliary:
+            continue
+        if found.lens != lens:
+            lens = found.lens
+            say(f"\n{lens}")
+        say(f"  {found.name:34} {found.summary}")
+
+
+def _settings(*, data: str, kernel: str, trust_pickle: bool) -> Settings:
+    from filterlens.settings import Settings
+
+    return Settings(data=data, kernel=kernel, trust_pickle=trust_pickle, fast=True)
+
+
+def _single(model: str, scores: pd.DataFrame) -> None:
+    from filterlens.errors import InputError
+
+    models = set(scores["model_id"])
+    if len(models) != 1:
+        raise InputError(f"{model} is a run of {len(models)} models: name one checkpoint")
