@@ -1,1 +1,7 @@
-"""loaders."""
+"""Source URIs to models: `load_model` reads where a catalog entry points, and runs nothing that it reads."""
+
+from __future__ import annotations
+
+from filterlens.loaders.registry import Request, Source, load_model, parse_source, schemes
+
+__all__ = ["Request", "Source", "load_model", "parse_source", "schemes"]

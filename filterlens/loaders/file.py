@@ -1,0 +1,106 @@
+"""Local files: `.pt .pth .th .ckpt .bin .tar .safetensors .onnx`, told by what they hold rather than by their name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from torch import Tensor, nn
+
+from filterlens.errors import CheckpointError, MissingExtraError
+from filterlens.loaders import checkpoint
+from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.loaders.registry import Request
+from filterlens.loaders.weights import check_weights, file_digest, ready
+
+__all__ = ["SUFFIXES", "load", "load_path", "locate", "read_weights"]
+
+SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".safetensors", ".onnx")
+
+
+def locate(text: str, folder: Path) -> Path:
+    """Find a file, from the catalog's folder first, then from the working directory.
+
+    Raises
+    ------
+    CheckpointError
+        It is in neither.
+    """
+    given = Path(text).expanduser()
+    for candidate in (folder / given, given):
+        if candidate.is_file():
+            return candidate
+    places = f"{folder / given}" if given.is_absolute() else f"{folder} nor in {Path.cwd()}"
+    raise CheckpointError(f"there is no file {text!r}, neither in {places}: check the source's path")
+
+
+def load(request: Request) -> LoadedModel:
+    """Load a local file; see `filterlens.loaders.load_model`."""
+    return load_path(locate(request.rest, request.folder), request)
+
+
+def load_path(path: Path, request: Request) -> LoadedModel:
+    """Load a file that is here, whatever source led to it.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be turned into weights.
+    """
+    if path.suffix.lower() == ".onnx":
+        try:
+            from filterlens.loaders.onnx import load_onnx
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(f"{path} is an ONNX file: pip install filterlens[onnx] to read it") from error
+        return load_onnx(path, request)
+    weights, network, notes = read_weights(path, trust_pickle=request.trust_pickle)
+    entry = request.entry
+    return LoadedModel(
+        model_id=entry.model_id,
+        source=entry.source,
+        sha256=file_digest(path),
+        weights=weights,
+        classifier=None if network is None else Classifier(ready(network), entry.mean, entry.std),
+        notes=notes,
+    )
+
+
+def read_weights(
+    path: Path, *, trust_pickle: bool = False
+) -> tuple[Mapping[str, Tensor], nn.Module | None, tuple[str, ...]]:
+    """Read the weights of a file without running it.
+
+    Parameters
+    ----------
+    path
+        Any of `SUFFIXES` but `.onnx`.
+    trust_pickle
+        Let a pickle run code.
+
+    Returns
+    -------
+        Weights by name without wrappers' prefixes; the network, only where a trusted file holds it whole; notes.
+
+    Raises
+    ------
+    CheckpointError
+        They cannot be read; the message says why.
+    """
+    if path.suffix.lower() == ".safetensors":
+        from filterlens.loaders.safetensors import read_safetensors
+
+        weights = checkpoint.strip_prefixes(read_safetensors(path)[0])
+        check_weights(weights, str(path))
+        return weights, None, ()
+    if path.suffix.lower() not in SUFFIXES:
+        raise CheckpointError(f"{path} is no checkpoint by its name: one of {', '.join(SUFFIXES)} was expected")
+    found = checkpoint.read(path, trust_pickle=trust_pickle)
+    raw, inside = checkpoint.find_state_dict(found.content, path)
+    weights = checkpoint.strip_prefixes(raw)
+    check_weights(weights, str(path))
+    network = found.content if isinstance(found.content, nn.Module) else None
+    notes = (*found.notes, *((f"weights found under {inside!r}",) if inside else ()))
+    if network is not None:
+        weights = network.state_dict()
+    return weights, network, notes

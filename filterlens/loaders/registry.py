@@ -1,0 +1,188 @@
+"""Which loader answers which source: a scheme, a colon, and what the loader makes of the rest.
+
+Third parties add a scheme through the entry point group `filterlens.sources`, whose name is the scheme and whose
+object is a function from a `Request` to a `LoadedModel`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from filterlens.errors import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    from filterlens.catalogs import Entry
+    from filterlens.loaders.model import LoadedModel
+
+__all__ = ["Request", "Source", "load_model", "parse_source", "schemes"]
+
+FILE: Final = "file"
+# two letters at least: `C:\model.pt` is a path
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+-]+):(.*)", re.DOTALL)
+
+_BUILT_IN: Final = {
+    FILE: "filterlens.loaders.file:load",
+    "module": "filterlens.loaders.module:load",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source URI, split.
+
+    Parameters
+    ----------
+    scheme
+        One of `schemes()`; a plain path is `file`.
+    rest
+        What follows the colon; of a plain path, all of it.
+    """
+
+    scheme: str
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a loader is asked for.
+
+    Parameters
+    ----------
+    entry
+        The catalog's row.
+    rest
+        The source without its scheme.
+    folder
+        The catalog's folder: paths and modules are looked up there first.
+    trust_pickle
+        The user lets this checkpoint run code.
+    weights_only
+        Only the weights are wanted; a loader need not build the network.
+    offline
+        Use what is cached, fetch nothing.
+    """
+
+    entry: Entry
+    rest: str
+    folder: Path
+    trust_pickle: bool = False
+    weights_only: bool = False
+    offline: bool = False
+
+
+Loader = Callable[[Request], "LoadedModel"]
+
+
+@cache
+def _third_party() -> dict[str, Loader]:
+    loaders: dict[str, Loader] = {}
+    for point in entry_points(group="filterlens.sources"):
+        if point.name in _BUILT_IN or point.name in loaders:
+            raise InputError(f"two packages answer the source {point.name}: and one of them is {point.value}")
+        try:
+            loader = point.load()
+        except Exception as error:
+            raise InputError(f"the source {point.name}: of {point.value} cannot be imported ({error})") from error
+        if not callable(loader):
+            raise InputError(f"the entry point {point.name!r} of {point.value} is no function")
+        loaders[point.name] = loader
+    return loaders
+
+
+def schemes() -> tuple[str, ...]:
+    """Every scheme a source may start with, in alphabetical order."""
+    return tuple(sorted({*_BUILT_IN, *_third_party()}))
+
+
+def parse_source(uri: str) -> Source:
+    """Split a source into its scheme and the rest.
+
+    Parameters
+    ----------
+    uri
+        Such as `robustbench:cifar10/Linf/Wong2020Fast` or `weights/model.pt`.
+
+    Raises
+    ------
+    CheckpointError
+        It is empty, holds a NUL character, or nobody answers its scheme.
+
+    Examples
+    --------
+    >>> parse_source("weights/model.pt")
+    Source(scheme='file', rest='weights/model.pt')
+    """
+    if not uri.strip() or "\0" in uri:
+        raise CheckpointError(f"{uri!r} is no source: give a path or one of {', '.join(schemes())} and a colon")
+    found = _SCHEME.fullmatch(uri)
+    if not found:
+        return Source(FILE, uri)
+    scheme, rest = found.groups()
+    if scheme in {"http", "https"}:
+        raise CheckpointError(f"{uri!r} is an address: write url:{uri} to have it fetched")
+    if scheme not in schemes():
+        raise CheckpointError(
+            f"no loader answers {scheme + ':'!r} (in {uri!r}); there are {', '.join(schemes())}, and plain paths"
+        )
+    if not rest:
+        raise CheckpointError(f"{uri!r} names nothing after the colon")
+    return Source(scheme, rest)
+
+
+def _loader(scheme: str) -> Loader:
+    if scheme in _BUILT_IN:
+        module, _, name = _BUILT_IN[scheme].partition(":")
+        loader: Loader = getattr(import_module(module), name)
+        return loader
+    return _third_party()[scheme]
+
+
+def load_model(
+    entry: Entry, folder: Path, *, trust_pickle: bool = False, weights_only: bool = False, offline: bool = False
+) -> LoadedModel:
+    """Load the model that a catalog entry points at.
+
+    Parameters
+    ----------
+    entry
+        The catalog's row.
+    folder
+        The catalog's folder, where relative paths and modules are looked up first.
+    trust_pickle
+        Let a pickled checkpoint run code: only for files that you made.
+    weights_only
+        Spare building the network where the weights are enough.
+    offline
+        Fetch nothing; what is cached loads.
+
+    Returns
+    -------
+        On the CPU; the network, if any, in eval mode and float32.
+
+    Raises
+    ------
+    CheckpointError
+        The source cannot be turned into weights.
+    UnsafeCheckpointError
+        It would have to run code.
+    DownloadError
+        It is not cached and cannot be fetched.
+    """
+    source = parse_source(entry.source)
+    return _loader(source.scheme)(
+        Request(
+            entry=entry,
+            rest=source.rest,
+            folder=folder,
+            trust_pickle=trust_pickle,
+            weights_only=weights_only,
+            offline=offline,
+        )
+    )

@@ -1,0 +1,114 @@
+"""Weights as plain tensors: checked, counted, and put into a network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from filterlens.errors import CheckpointError
+from filterlens.loaders.checkpoint import strip_prefixes
+
+__all__ = ["check_weights", "file_digest", "fit", "ready"]
+
+_BLOCK = 1 << 20
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal; the file is streamed.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def check_weights(weights: Mapping[str, Tensor], source: str) -> None:
+    """Refuse convolution weights that are no real numbers. NaN and Inf pass: they are a finding, not a fault.
+
+    Parameters
+    ----------
+    weights
+        Tensors by name.
+    source
+        Named in errors.
+
+    Raises
+    ------
+    CheckpointError
+        A weight is complex, quantised, integer, sparse or without data; the message names the layer.
+    """
+    for name, weight in weights.items():
+        if weight.ndim < 2:
+            continue
+        if weight.is_quantized or (weight.ndim == 4 and not weight.is_complex() and not weight.is_floating_point()):
+            what = f"quantised or integer ({weight.dtype})"
+        elif weight.is_complex():
+            what = f"complex ({weight.dtype})"
+        elif weight.layout is not torch.strided:
+            what = f"sparse ({weight.layout})"
+        elif weight.device.type != "cpu":
+            what = f"without data (on {weight.device})"
+        else:
+            continue
+        raise CheckpointError(f"layer {name} of {source} is {what}: real floating-point weights were expected")
+
+
+def fit(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a network; their names must be the network's, but for wrappers' prefixes.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    weights
+        Tensors by name.
+    source
+        Named in errors.
+
+    Raises
+    ------
+    CheckpointError
+        Names or shapes differ; the message lists them.
+    """
+    check_weights(weights, source)
+    expected = network.state_dict()
+    candidates = (dict(weights), strip_prefixes(weights))
+    chosen = max(candidates, key=lambda keys: len(keys.keys() & expected.keys()))
+    # counted by BatchNorm since torch 0.4.1; no forward pass in eval mode reads it
+    missing = [key for key in expected if key not in chosen and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in chosen if key not in expected and not key.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise CheckpointError(
+            f"the weights of {source} do not belong to this {type(network).__name__}: "
+            f"{len(missing)} of its {len(expected)} names are missing{_some(missing)}, "
+            f"{len(unexpected)} are unknown to it{_some(unexpected)}"
+        )
+    for key, value in chosen.items():
+        if key in expected and expected[key].shape != value.shape:
+            raise CheckpointError(
+                f"{key} of {source} has shape {tuple(value.shape)} where {type(network).__name__} has "
+                f"{tuple(expected[key].shape)}: it is another architecture or number of classes"
+            )
+    network.load_state_dict({key: value for key, value in chosen.items() if key in expected}, strict=False)
+
+
+def _some(names: list[str]) -> str:
+    return f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
+
+
+def ready(network: nn.Module) -> nn.Module:
+    """Set a network to eval mode and float32, on the CPU."""
+    return network.to("cpu", torch.float32).eval()
