@@ -93,15 +93,15 @@ class Entry(BaseModel):
     source: Annotated[str, Field(min_length=1, max_length=4096)]
     dataset: str = ""
     threat_model: str = ""
-    eps: Annotated[float | None, BeforeValidator(_fraction), Field(gt=0, allow_inf_nan=False)] = None
+    eps: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_fraction)] = None
     architecture: str = ""
     robust: Annotated[bool | None, Optional_] = None
     match: str = ""
     match_rule: str = ""
     mean: Annotated[tuple[float, ...] | None, BeforeValidator(_channels)] = None
     std: Annotated[tuple[float, ...] | None, BeforeValidator(_channels)] = None
-    clean_acc: Annotated[float | None, Optional_, Field(ge=0, le=100)] = None
-    robust_acc: Annotated[float | None, Optional_, Field(ge=0, le=100)] = None
+    clean_acc: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Optional_] = None
+    robust_acc: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Optional_] = None
     paper: str = ""
 
     @field_validator("model_id")
