@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Trace", "example_sizes", "trace", "trace_first"]
+__all__ = ["FORWARD_FAILURES", "Trace", "example_sizes", "trace", "trace_first"]
 
 _ATEN = torch.ops.aten
 _CONVOLUTIONS = {
@@ -28,7 +28,7 @@ _CONVOLUTIONS = {
     _ATEN.conv2d.default,
     _ATEN.conv2d.padding,
 }
-_FORWARD_FAILURES = (  # what a network raises at an input of a size that is not its own
+FORWARD_FAILURES = (  # what a network raises at an input of a size that is not its own
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -98,7 +98,7 @@ def trace_first(network: nn.Module, sizes: Iterable[tuple[int, ...]]) -> Trace |
         example = torch.rand((1, *size), generator=generator).to(parameter.device, parameter.dtype)
         try:
             found = trace(network, example)
-        except _FORWARD_FAILURES:
+        except FORWARD_FAILURES:
             continue
         if found.places:
             return found

@@ -22,7 +22,7 @@ from filterlens.inputs.images import Images
 from filterlens.loaders.model import LoadedModel
 from filterlens.settings import Settings
 
-__all__ = ["Convolution", "extract", "network_convolutions", "parse_kernel", "weight_convolutions"]
+__all__ = ["Convolution", "describe_missing", "extract", "network_convolutions", "parse_kernel", "weight_convolutions"]
 
 Size = tuple[int, int]
 
@@ -114,7 +114,7 @@ def extract(  # noqa: PLR0917 - the register calls every lens so
         every = weight_convolutions(model.weights)
     chosen = [layer for layer in every if wanted(layer.kernel)]
     if not chosen:
-        raise LensSkipped(_nothing(entry.model_id, settings.kernel, every))
+        raise LensSkipped(describe_missing(entry.model_id, settings.kernel, every))
     for done, layer in enumerate(chosen, start=1):
         group.write(
             layer.name,
@@ -234,6 +234,18 @@ def weight_convolutions(weights: Mapping[str, Tensor]) -> list[Convolution]:
     ]
 
 
+def describe_missing(model_id: str, kernel: str, every: list[Convolution]) -> str:
+    """Say that a model has no convolution with the wanted kernel, and which it has."""
+    if not every:
+        return f"{model_id} holds no convolution weights: the filters lens has nothing to look at"
+    counts: Iterator[str] = (
+        f"{n} of {height}x{width}" for (height, width), n in Counter(c.kernel for c in every).most_common(5)
+    )
+    wanted = "larger than 1x1" if kernel == "all" else f"with {kernel} filters"
+    hint = "" if kernel == "all" else "; choose another --kernel, or all"
+    return f"{model_id} holds no convolution {wanted}, only {', '.join(counts)}{hint}"
+
+
 def _geometry(layer: Convolution) -> dict[str, Any]:
     """Attributes that a bare weight does not have."""
     if layer.groups is None or layer.stride is None:
@@ -266,14 +278,3 @@ def _share(place: int, deepest: int) -> float:
     if place < 0:
         return math.nan
     return place / deepest if deepest else 0.0
-
-
-def _nothing(model_id: str, kernel: str, every: list[Convolution]) -> str:
-    if not every:
-        return f"{model_id} holds no convolution weights: the filters lens has nothing to look at"
-    counts: Iterator[str] = (
-        f"{n} of {height}x{width}" for (height, width), n in Counter(c.kernel for c in every).most_common(5)
-    )
-    wanted = "larger than 1x1" if kernel == "all" else f"with {kernel} filters"
-    hint = "" if kernel == "all" else "; choose another --kernel, or all"
-    return f"{model_id} holds no convolution {wanted}, only {', '.join(counts)}{hint}"
