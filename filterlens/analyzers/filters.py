@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from filterlens.analyzers.chance import orthogonality_z, sparsity_z, variance_entropy_z
 from filterlens.analyzers.conventions import (
     SPARSITY_THRESHOLD,
     Convention,
@@ -31,6 +32,9 @@ METRICS = (
     "variance_entropy_raw",
     "variance_entropy_raw_normalized",
     "orthogonality",
+    "sparsity_z",
+    "variance_entropy_z",
+    "orthogonality_z",
 )
 
 
@@ -44,6 +48,8 @@ class LayerScores:
         Output channels, two-dimensional filters, and those of them that are not sparse.
     sparsity, variance_entropy, variance_entropy_raw, variance_entropy_raw_normalized, orthogonality
         As the functions of these names.
+    sparsity_z, variance_entropy_z, orthogonality_z
+        The same against random weights of the layer's shape, in standard deviations (`filterlens.analyzers.chance`).
     """
 
     c_out: int
@@ -54,6 +60,9 @@ class LayerScores:
     variance_entropy_raw: float
     variance_entropy_raw_normalized: float
     orthogonality: float
+    sparsity_z: float
+    variance_entropy_z: float
+    orthogonality_z: float
 
     def weight(self, metric: str) -> float:
         """How much this layer counts in the model's mean of a metric (Gavrikov2022Lens, section 3)."""
@@ -92,15 +101,22 @@ def score_layer(
     sparse = sparse_filters(maxima, threshold=threshold, convention=convention)
     n, n_sparse = filters.shape[0], int(sparse.sum())
     raw = raw_entropy(rounded(filters, convention))
+    diversity = scaled_entropy(filters, maxima, sparse) if convention == "paper" else raw
+    ortho = row_orthogonality(weight.flatten(1))
+    k, d = filters.shape[1], weight[0].numel()
     return LayerScores(
         c_out=weight.shape[0],
         n_filters=n,
         n_kept=n - n_sparse,
         sparsity=n_sparse / n,
-        variance_entropy=scaled_entropy(filters, maxima, sparse) if convention == "paper" else raw,
+        variance_entropy=diversity,
         variance_entropy_raw=raw,
         variance_entropy_raw_normalized=normalized_entropy(raw, n) if weight.shape[2:] == (3, 3) else math.nan,
-        orthogonality=row_orthogonality(weight.flatten(1)),
+        orthogonality=ortho,
+        sparsity_z=sparsity_z(n_sparse, n, k, threshold=threshold),
+        # Of scaled filters: the only ones that chance is simulated for.
+        variance_entropy_z=variance_entropy_z(diversity, n - n_sparse, k) if convention == "paper" else math.nan,
+        orthogonality_z=orthogonality_z(ortho, weight.shape[0], d),
     )
 
 

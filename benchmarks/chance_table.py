@@ -1,0 +1,41 @@
+"""Simulate the variance entropy of random filters: prints the table shipped in `filterlens/analyzers/chance.py`.
+
+Run: `python benchmarks/chance_table.py` (about two minutes on two cores).
+"""
+
+from __future__ import annotations
+
+import torch
+
+SIZES = (3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 4096)
+KERNELS = (9, 25, 49)
+TRIALS = 8000
+BATCH = 1 << 22  # random numbers at once
+
+
+def entropies(n: int, k: int, trials: int, seed: int = 0) -> torch.Tensor:
+    """Variance entropy of n scaled i.i.d. normal filters with k weights, `trials` times."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    step = max(1, BATCH // (n * k))
+    for start in range(0, trials, step):
+        filters = torch.randn(min(step, trials - start), n, k, generator=generator, dtype=torch.float64)
+        filters /= filters.abs().amax(dim=2, keepdim=True)
+        centred = filters - filters.mean(dim=1, keepdim=True)
+        p = torch.linalg.eigvalsh(centred.transpose(1, 2) @ centred).clamp(min=0)
+        p /= p.sum(dim=1, keepdim=True)
+        found.append(-torch.xlogy(p, p).sum(dim=1) / torch.log(torch.tensor(10.0)))
+    return torch.cat(found)
+
+
+def main() -> None:
+    for k in KERNELS:
+        print(f"    {k}: (")
+        for n in SIZES:
+            h = entropies(n, k, TRIALS if n <= 512 else TRIALS // 8)
+            print(f"        ({n}, {float(h.mean()):.6g}, {float(h.std()):.4g}),")
+        print("    ),")
+
+
+if __name__ == "__main__":
+    main()
