@@ -9,11 +9,13 @@ or not there.
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +57,35 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+class _PatientFile(io.FileIO):
+    """A file that remembers its first write error and swallows what follows.
+
+    HDF5 keeps its tables in memory and writes them when a file is closed; where that fails (a full disk) it fails
+    again and again and takes the process down at exit. So it closes in peace, and the error is raised afterwards.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
+        """Write all of it, or remember why not."""
+        view = memoryview(data).cast("B")
+        try:
+            written = 0
+            while self.failure is None and written < len(view):
+                written += super().write(view[written:]) or 0
+        except OSError as error:
+            self.failure = error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, or remember why not."""
+        try:
+            return super().truncate(size) if self.failure is None else size or 0
+        except OSError as error:
+            self.failure = error
+            return size or 0
+
+
 class DumpWriter:
     """Write one model's dump; use as a context manager.
 
@@ -79,6 +110,7 @@ class DumpWriter:
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._attributes = dict(attributes)
         self._file: h5py.File | None = None
+        self._raw: _PatientFile | None = None
         self._cancelled = False
 
     def __enter__(self) -> Self:
@@ -88,7 +120,9 @@ class DumpWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists():
                 shutil.copyfile(self.path, self._temporary)
-            self._file = h5py.File(self._temporary, "a", track_order=True)
+            mode = "r+" if self._temporary.exists() else "w"
+            self._raw = _PatientFile(self._temporary, f"{mode[0]}b+")
+            self._file = h5py.File(self._raw, mode, track_order=True)
             own = {
                 "filterlens_version": __version__,
                 "schema": SCHEMA,
@@ -108,7 +142,7 @@ class DumpWriter:
             del self._file[name]
         group = self._file.create_group(name, track_order=True)
         group.attrs["parameters"] = json.dumps(parameters, sort_keys=True, default=str)
-        return WritableGroup(group)
+        return WritableGroup(group, self._check_disk)
 
     def discard(self, name: str) -> None:
         """Take a lens's group out again (its extractor failed half-way)."""
@@ -133,28 +167,39 @@ class DumpWriter:
             self._abandon()
             return
         try:
-            self._file.flush()
             self._file.close()
-            with self._temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            self._check_disk()
+            if self._raw is not None:
+                os.fsync(self._raw.fileno())
+                self._raw.close()
             self._temporary.replace(self.path)
             fsync_folder(self.path.parent)
         except (OSError, RuntimeError) as failure:
             self._abandon()
             raise DumpError(_write_failure(self.path, failure)) from failure
+        except DumpError:
+            self._abandon()
+            raise
+
+    def _check_disk(self) -> None:
+        if self._raw is not None and self._raw.failure is not None:
+            raise DumpError(_write_failure(self.path, self._raw.failure)) from self._raw.failure
 
     def _abandon(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 self._file.close()
+        if self._raw is not None:
+            self._raw.close()
         self._temporary.unlink(missing_ok=True)
 
 
 class WritableGroup:
     """One lens's part of a dump, open for writing."""
 
-    def __init__(self, group: h5py.Group) -> None:
+    def __init__(self, group: h5py.Group, check_disk: Callable[[], None]) -> None:
         self._group = group
+        self._check_disk = check_disk
 
     def set_attributes(self, **attributes: Attribute) -> None:
         """Store attributes on the group itself."""
@@ -167,6 +212,7 @@ class WritableGroup:
         chunked = {} if data.ndim == 0 or data.size == 0 else {"fletcher32": True, "compression": compression}
         dataset = self._group.create_dataset(encode_name(name), data=data, **chunked)
         dataset.attrs.update({"order": len(self._group) - 1, **attributes})
+        self._check_disk()
 
     def stream(
         self,
@@ -372,7 +418,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of many typ
 
 def _write_failure(path: Path, error: Exception) -> str:
     text = str(error)
-    if getattr(error, "errno", None) == 28 or "No space left" in text:
+    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "No space left" in text:
         return f"the disk is full: {path} was not written; free some space and run the same command again"
     if isinstance(error, PermissionError) or "Permission denied" in text or "Read-only" in text:
         return f"{path.parent} cannot be written: choose another folder with --out"
