@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ROBUST",
     "diverging",
     "paper_style",
+    "plain_log",
     "short",
 ]
 
@@ -58,6 +60,22 @@ def short(name: str, length: int = 28) -> str:
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     return line if len(line) <= length else f"{line[: length // 2]}…{line[length // 2 + 1 - length :]}"
+
+
+def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis that is drawn already logarithmic, with plain numbers.
+
+    Matplotlib's own labels need its math mode, which is off: a model's name might hold a formula.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axes.autoscale_view()
+    low, high = sorted(axes.get_xlim() if which == "x" else axes.get_ylim())
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 @contextmanager
