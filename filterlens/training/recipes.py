@@ -1,0 +1,221 @@
+"""Ways of training, each a loss of one batch to be minimised; whatever it maximises is found inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from filterlens.attacks import Ball, Loss, climb, cross_entropy, preserved
+from filterlens.errors import InputError
+from filterlens.inputs.fonts import LOWER, UPPER, decode, warp
+
+__all__ = ["RECIPES", "Batch", "Budget", "Recipe", "recipe"]
+
+_IDENTITY: Final = (0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step sees.
+
+    Parameters
+    ----------
+    images, labels
+        Shapes (n, channels, height, width) in [0, 1], and (n,).
+    latents, conditions
+        Position on the known manifold, shapes (n, 6) and (n, 2), or None for other data than FONTS.
+    prototypes
+        The manifold's letters, shape (fonts, 10, 28, 28), or None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    latents: Tensor | None = None
+    conditions: Tensor | None = None
+    prototypes: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How strong the inner attacks are.
+
+    Parameters
+    ----------
+    eps
+        L∞ radius in pixels.
+    eta
+        L∞ radius in latents or transformation parameters.
+    steps
+        Gradient steps from a random start.
+    reach
+        Length of all steps together, in radii.
+    beta
+        Weight of TRADES' second term.
+    half_precision
+        Run the attacks' forward passes in bfloat16. They use the gradient's sign only; the weights' own step stays in
+        float32.
+    """
+
+    eps: float = 0.2
+    eta: float = 0.3
+    steps: int = 4
+    reach: float = 2.5
+    beta: float = 6.0
+    half_precision: bool = False
+
+
+Recipe = Callable[[nn.Module, Batch, Budget, Generator], Tensor]
+RECIPES: Final[dict[str, Recipe]] = {}
+
+
+def _register(name: str) -> Callable[[Recipe], Recipe]:
+    def add(function: Recipe) -> Recipe:
+        RECIPES[name] = function
+        return function
+
+    return add
+
+
+def recipe(name: str) -> Recipe:
+    """Look a recipe up.
+
+    Raises
+    ------
+    InputError
+        There is none of that name.
+    """
+    if name not in RECIPES:
+        raise InputError(f"there is no recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+@_register("normal")
+def normal(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+    """Mean cross-entropy on the images as they are."""
+    return functional.cross_entropy(model(batch.images), batch.labels)
+
+
+@_register("pgd")
+def pgd(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+    """Mean cross-entropy on PGD examples only [Madry2018]_."""
+    return functional.cross_entropy(model(_linf(model, batch, budget, generator)), batch.labels)
+
+
+@_register("half")
+def half(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+    """Half clean, half PGD examples [Stutz2019]_."""
+    n = len(batch.labels) // 2
+    attacked = _linf(model, Batch(batch.images[n:], batch.labels[n:]), budget, generator)
+    return functional.cross_entropy(model(torch.cat([batch.images[:n], attacked])), batch.labels)
+
+
+@_register("fgsm")
+def fgsm(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+    """One step of 1.25 ε from a random start [Wong2020]_: cheap, and prone to catastrophic overfitting."""
+    attacked = _linf(model, batch, replace(budget, steps=1, reach=1.25), generator)
+    return functional.cross_entropy(model(attacked), batch.labels)
+
+
+@_register("trades")
+def trades(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+    """Cross-entropy on clean images + β · KL(clean ‖ attacked), the attack maximising the second term [Zhang2019]_."""
+    with preserved(model, evaluate=False), torch.no_grad():
+        target = model(batch.images).log_softmax(dim=1)
+
+    def divergence(logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.kl_div(logits.float().log_softmax(dim=1), target, log_target=True, reduction="none").sum(1)
+
+    attacked = _linf(model, batch, budget, generator, loss=divergence)
+    clean, moved = model(torch.cat([batch.images, attacked])).chunk(2)
+    gap = functional.kl_div(moved.log_softmax(dim=1), clean.log_softmax(dim=1), log_target=True, reduction="batchmean")
+    return functional.cross_entropy(clean, batch.labels) + budget.beta * gap
+
+
+@_register("on-manifold")
+def on_manifold(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+    """Half clean, half images decoded from attacked latents z + ζ, ‖ζ‖_∞ ≤ η [Stutz2019]_.
+
+    Raises
+    ------
+    InputError
+        The data have no known manifold.
+    """
+    if batch.latents is None or batch.conditions is None:
+        raise InputError("the recipe on-manifold needs data whose manifold is known: train on FONTS")
+    n = len(batch.labels) // 2
+    z, which = batch.latents[n:], batch.conditions[n:]
+
+    def draw(moved: Tensor) -> Tensor:
+        return decode(moved, which[:, 0], which[:, 1], prototypes=batch.prototypes)
+
+    attacked = _affine(model, draw, z, batch.labels[n:], budget=budget, generator=generator)
+    return functional.cross_entropy(model(torch.cat([batch.images[:n], attacked])), batch.labels)
+
+
+@_register("transformations")
+def transformations(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+    """Half clean, half images under the worst of the affine transformations within η of none [Stutz2019]_."""
+    n = len(batch.labels) // 2
+    images = batch.images[n:]
+    none = images.new_tensor(_IDENTITY).expand(len(images), -1)
+    attacked = _affine(model, lambda t: warp(images, t), none, batch.labels[n:], budget=budget, generator=generator)
+    return functional.cross_entropy(model(torch.cat([batch.images[:n], attacked])), batch.labels)
+
+
+def _linf(
+    model: nn.Module, batch: Batch, budget: Budget, generator: Generator, *, loss: Loss = cross_entropy
+) -> Tensor:
+    """Attack images within ε of themselves and [0, 1]."""
+    with preserved(model, evaluate=False):
+        return climb(
+            _quick(model, budget),
+            batch.images,
+            batch.labels,
+            ball=Ball("Linf", budget.eps),
+            step=budget.reach * budget.eps / budget.steps,
+            steps=budget.steps,
+            generator=generator,
+            loss=loss,
+        )
+
+
+def _affine(
+    model: nn.Module,
+    draw: Callable[[Tensor], Tensor],
+    centre: Tensor,
+    labels: Tensor,
+    *,
+    budget: Budget,
+    generator: Generator,
+) -> Tensor:
+    """Attack affine parameters within η of a centre and the ranges of FONTS; return the images."""
+    forward = _quick(model, budget)
+    with preserved(model, evaluate=False):
+        found = climb(
+            lambda z: forward(draw(z)),
+            centre,
+            labels,
+            ball=Ball("Linf", budget.eta),
+            step=budget.reach * budget.eta / budget.steps,
+            steps=budget.steps,
+            box=(centre.new_tensor(LOWER), centre.new_tensor(UPPER)),
+            generator=generator,
+        )
+    with torch.no_grad():
+        return draw(found)
+
+
+def _quick(model: nn.Module, budget: Budget) -> Callable[[Tensor], Tensor]:
+    """Let attacks run the network in bfloat16, where that is wished for."""
+
+    def forward(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=budget.half_precision):
+            logits: Tensor = model(images)
+        return logits
+
+    return forward
