@@ -15,6 +15,7 @@ from filterlens.manifolds.protocol import Capability, Points, distance
 __all__ = ["Fonts"]
 
 _UNKNOWN = "the fonts manifold needs FONTS images with their latents and conditions; use --data fonts"
+_BLIND = 4  # starts where nothing is known
 _COARSE = 128  # latents among which the further starts of a projection are chosen
 
 
@@ -92,19 +93,19 @@ class Fonts:
 
     def _project(self, images: Tensor, points: Points, known: list[Tensor]) -> Tensor:
         decoder = self._decoder(points)
-        coarse = self._coarse_starts(images, points) if self._starts else torch.zeros(0, len(images), 6)
+        coarse = self._coarse_starts(images, points, self._starts if known else max(self._starts, _BLIND))
         starts = torch.cat([torch.stack(known), coarse]) if known else coarse
         found = nearest_latents(decoder, images, starts, self.latent_bounds, iterations=self._iterations)
         with torch.no_grad():
             return self.decode(found, points)
 
-    def _coarse_starts(self, images: Tensor, points: Points) -> Tensor:
+    def _coarse_starts(self, images: Tensor, points: Points, starts: int) -> Tensor:
         """Best of a fixed random set of latents for each image, shape (starts, n, 6)."""
         share = torch.rand(_COARSE, 6, generator=torch.Generator().manual_seed(0)).to(images.device)
         latents = self._low + share * (self._high - self._low)
         with torch.no_grad():
             errors = torch.stack([distance(images, self.decode(z.expand(len(images), -1), points)) for z in latents])
-        return latents[errors.topk(self._starts, dim=0, largest=False).indices]
+        return latents[errors.topk(starts, dim=0, largest=False).indices]
 
     def _decoder(self, points: Points) -> Decode:
         return lambda latents, rows: self.decode(latents, points.take(rows))

@@ -126,7 +126,8 @@ class Learned:
             for label in classes:
                 as_class = Points(images, label.expand(len(images)))
                 errors.append(distance(images, self.decode(self.encode(as_class), as_class)))
-        return classes[torch.stack(errors, dim=1).argmin(dim=1)]
+        nearest: Tensor = classes[torch.stack(errors, dim=1).argmin(dim=1)]
+        return nearest
 
     def _encode(self, images: Tensor, labels: Tensor) -> Tensor:
         try:

@@ -54,6 +54,7 @@ class Neighbours:
         self.k = k
         self._rows = pixels.flatten(1)
         self._labels = labels
+        self._latest: tuple[Points, Tensor] | None = None  # attacked, noise and angle ask for the same tangent space
 
     def encode(self, points: Points) -> Tensor:
         """Not possible: a set of images has no coordinates of its own."""
@@ -77,27 +78,24 @@ class Neighbours:
         """
         del latents
         delta = (images - points.pixels).flatten(1)
-        parts = []
-        for rows in self._batches(points):
-            basis = self.tangent(points.take(rows))
-            parts.append(project_on_span(delta[rows], basis))
-        return points.pixels + torch.cat(parts).reshape(points.pixels.shape).to(points.pixels.dtype)
+        moved = project_on_span(delta, self.tangent(points))
+        return points.pixels + moved.reshape(points.pixels.shape).to(points.pixels.dtype)
 
     def tangent(self, points: Points) -> Tensor:
         """Orthonormal basis of the span of neighbours minus image; see `Manifold.tangent`."""
-        return orthonormal_basis(self._vectors(points))
+        if self._latest is None or self._latest[0] is not points:
+            self._latest = (points, orthonormal_basis(self._vectors(points)))
+        return self._latest[1]
 
     def held_out_distance(self, points: Points) -> Tensor:
         """Distance of clean images to the affine hull of their neighbours, which leaves them out, shape (n,)."""
-        parts = []
-        for rows in self._batches(points):
-            vectors = self._vectors(points.take(rows))
-            present = vectors.square().sum(dim=2, keepdim=True) > 0
-            centre = vectors.sum(dim=1, keepdim=True) / present.sum(dim=1, keepdim=True).clamp(min=1)
-            basis = orthonormal_basis(torch.where(present, vectors - centre, 0.0))
-            offset = centre.squeeze(1)  # from the image to its neighbours' mean
-            parts.append(torch.linalg.vector_norm(offset - project_on_span(offset, basis), dim=1))
-        return torch.cat(parts)
+        vectors = self._vectors(points)
+        present = vectors.square().sum(dim=2, keepdim=True) > 0
+        centre = vectors.sum(dim=1, keepdim=True) / present.sum(dim=1, keepdim=True).clamp(min=1)
+        basis = orthonormal_basis(torch.where(present, vectors - centre, 0.0))
+        offset = centre.squeeze(1)  # from the image to its neighbours' mean
+        length: Tensor = torch.linalg.vector_norm(offset - project_on_span(offset, basis), dim=1)
+        return length
 
     def _vectors(self, points: Points) -> Tensor:
         """Nearest training images of the same class minus the image, float64, shape (n, k, D); zero rows if fewer."""
@@ -117,10 +115,6 @@ class Neighbours:
             vectors = pool[index].double() - queries[rows].double().unsqueeze(1)
             found[rows, : vectors.shape[1]] = vectors * squared.isfinite().unsqueeze(2)
         return found
-
-    def _batches(self, points: Points) -> list[Tensor]:
-        size = max(1, _BYTES // (8 * self.k * points.pixels[0].numel()))
-        return list(torch.split(torch.arange(len(points), device=points.pixels.device), size))
 
 
 def nearest(queries: Tensor, pool: Tensor, k: int) -> tuple[Tensor, Tensor]:

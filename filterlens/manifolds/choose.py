@@ -1,0 +1,95 @@
+"""Which manifold an extraction measures against."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from filterlens.errors import InputError
+from filterlens.inputs import Images, load_images
+from filterlens.manifolds.fonts import Fonts
+from filterlens.manifolds.learned import load_learned, load_module_pair
+from filterlens.manifolds.neighbours import Neighbours
+from filterlens.manifolds.protocol import Manifold
+from filterlens.settings import Settings
+
+__all__ = ["choose_manifold", "training_images"]
+
+_KNOWN = {"fonts": 10_000, "cifar10": 50_000, "cifar100": 50_000}  # training images, as many as the papers use
+_BYTES = 2 << 30  # of other data that are kept as neighbours
+
+
+def choose_manifold(images: Images, dataset: str, settings: Settings) -> Manifold:
+    """Make the manifold that `settings.manifold` names.
+
+    Parameters
+    ----------
+    images
+        The clean images.
+    dataset
+        The catalog's data set, where `settings.data` names none.
+    settings
+        `manifold` is `fonts`, `neighbours`, a learned decoder's file or `module:…`; empty takes `fonts` for images
+        whose latents are known and `neighbours` for others. `fast` starts projections from fewer places.
+
+    Raises
+    ------
+    InputError
+        There is no such manifold, or it does not suit the images.
+    CheckpointError
+        The learned decoder's file is missing or damaged.
+    """
+    name = settings.manifold or ("neighbours" if images.latents is None else "fonts")
+    iterations = 30 if settings.fast else 80
+    if name == "fonts":
+        if images.latents is None:
+            raise InputError(f"--manifold fonts needs FONTS images, not {images.name}; use --manifold neighbours")
+        starts = 1 if settings.fast else 3
+        return Fonts(device=settings.device, fonts=settings.fonts, starts=starts, iterations=iterations)
+    if name == "neighbours":
+        pool = training_images(images, dataset, settings)
+        return Neighbours(
+            torch.from_numpy(pool.pixels).to(settings.device), torch.from_numpy(pool.labels).to(settings.device)
+        )
+    if name.startswith("module:"):
+        return load_module_pair(name, device=settings.device, iterations=iterations)
+    if not Path(name).suffix and not Path(name).exists():
+        raise InputError(
+            f"no manifold is called {name!r}: use fonts, neighbours, the file of a learned decoder or "
+            "module:package.mod:factory"
+        )
+    return load_learned(Path(name), device=settings.device, iterations=iterations)
+
+
+def training_images(images: Images, dataset: str, settings: Settings) -> Images:
+    """Return the images among which neighbours are looked for.
+
+    The training split of FONTS (10 000 images) and CIFAR; of any other source, what it holds beside `images`, up to
+    2 GB.
+
+    Raises
+    ------
+    InputError
+        Nothing is left.
+    """
+    data = settings.data or dataset
+    if data in _KNOWN:
+        return _load(data, _KNOWN[data], seed=settings.seed, dataset=dataset, fonts=settings.fonts, split="train")
+    n = max(1, _BYTES // images.pixels[0].nbytes)
+    every = _load(data, n, seed=settings.seed, dataset=dataset, fonts=settings.fonts, split="test")
+    attacked = {row.tobytes() for row in images.pixels}
+    rest = np.array([row.tobytes() not in attacked for row in every.pixels], dtype=bool)
+    if not rest.any():
+        raise InputError(
+            f"{data} holds {len(every)} images and all of them are attacked: neighbours need further ones; "
+            "attack fewer with --images, or give a file with more"
+        )
+    return Images(every.name, every.pixels[rest], every.labels[rest])
+
+
+@lru_cache(maxsize=1)
+def _load(data: str, n: int, *, seed: int, dataset: str, fonts: Path | None, split: str) -> Images:
+    return load_images(data, n, seed=seed, dataset=dataset, fonts=fonts, split=split)
