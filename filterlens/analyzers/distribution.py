@@ -36,4 +36,158 @@ took part. A run without any filter has no pooled group: `pool` raises `LensSkip
 
 from __future__ import annotations
 
-__all__: list[str] = []
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from filterlens.analyzers.conventions import SPARSITY_THRESHOLD
+from filterlens.analyzers.moments import BINS
+from filterlens.analyzers.pooled import FINE_BINS, Member, pool_filters
+from filterlens.analyzers.sparsity import filter_maxima
+from filterlens.dumps import DumpGroup, DumpReader, WritableGroup
+from filterlens.errors import LensSkipped
+
+__all__ = ["depth_group", "pool"]
+
+_EDGES = np.linspace(0, 1, 11)
+_BATCH = 1 << 18  # filters in memory at once
+_LENS = "filters"
+
+
+class _Row(Protocol):
+    """What is used of a catalog's `Entry`."""
+
+    @property
+    def model_id(self) -> str: ...
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def robust(self) -> bool | None: ...
+    @property
+    def match(self) -> str: ...
+
+
+def pool(dumps: Sequence[tuple[_Row, Path]], group: WritableGroup) -> None:
+    """Describe the filters of a whole run; the layout is this module's docstring.
+
+    Parameters
+    ----------
+    dumps
+        Catalog entry and dump of each model; models without a filters lens are passed over.
+    group
+        `/filters` of `pooled.h5`.
+
+    Raises
+    ------
+    LensSkipped
+        No dump holds a filter.
+    DumpError
+        A dump is damaged.
+
+    References
+    ----------
+    [Gavrikov2022DB]_, section 5; [Gavrikov2022Lens]_, section 4.
+    """
+    kernel = _common_kernel([path for _, path in dumps])
+    if kernel is None:
+        raise LensSkipped("no dump holds convolution filters, so that there is no distribution to pool")
+    members = [
+        Member(row.model_id, row.dataset, row.robust, row.match, _filters_of(path, kernel)) for row, path in dumps
+    ]
+    pooled = pool_filters(members, math.prod(kernel))
+    group.set_attributes(
+        kernel=f"{kernel[0]}x{kernel[1]}",
+        n_components=math.prod(kernel),
+        threshold=SPARSITY_THRESHOLD,
+        bins=BINS,
+        fine_bins=FINE_BINS,
+    )
+    for name, entries in pooled.lists.items():
+        group.write(name, np.frombuffer(json.dumps(entries, ensure_ascii=False).encode(), dtype=np.uint8))
+    paired = json.dumps(pooled.paired)
+    for name, array in pooled.arrays.items():
+        attributes = {"paired": paired} if name in {"shift", "shift_depths"} else {}
+        group.write(name, array, **attributes)
+
+
+def depth_group(conv_depth: float, conv_depth_norm: float) -> int:
+    """Index in `filterlens.analyzers.pooled.DEPTHS` of a convolution; -1 where its depth is not known.
+
+    Examples
+    --------
+    >>> from filterlens.analyzers.pooled import DEPTHS
+    >>> [DEPTHS[depth_group(d, d / 20)] for d in (0, 1, 2, 3, 14, 20)]
+    ['0', '(0.0, 0.1]', '(0.0, 0.1]', '(0.1, 0.2]', '(0.6, 0.7]', '(0.9, 1.0]']
+    """
+    if conv_depth == 0 or conv_depth_norm == 0:
+        return 0
+    if not 0 < conv_depth_norm <= 1:
+        return -1
+    return int(np.digitize(conv_depth_norm, _EDGES, right=True))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[DumpGroup | None]:
+    with DumpReader(path) as reader:
+        yield reader.lens(_LENS) if _LENS in reader.lenses else None
+
+
+def _common_kernel(paths: Sequence[Path]) -> tuple[int, int] | None:
+    """3x3 where there are any, else the kernel size of most filters."""
+    filters: Counter[tuple[int, int]] = Counter()
+    for path in paths:
+        with _opened(path) as group:
+            for name in group.names() if group is not None else ():
+                shape = group.shape(name) if group is not None else ()
+                if len(shape) == 4:
+                    filters[shape[2], shape[3]] += shape[0] * shape[1]
+    if not filters:
+        return None
+    return (3, 3) if (3, 3) in filters else filters.most_common(1)[0][0]
+
+
+def _filters_of(path: Path, kernel: tuple[int, int]) -> Callable[[], Iterator[tuple[int, Tensor]]]:
+    def filters() -> Iterator[tuple[int, Tensor]]:
+        with _opened(path) as group:
+            if group is None:
+                return
+            for name in group.names():
+                if group.shape(name)[2:] != kernel:
+                    continue
+                attributes = group.attributes_of(name)
+                depth = depth_group(
+                    float(attributes.get("conv_depth", -1)), float(attributes.get("conv_depth_norm", math.nan))
+                )
+                for rows in _scaled(group, name):
+                    yield depth, rows
+
+    return filters
+
+
+def _scaled(group: DumpGroup, name: str) -> Iterator[Tensor]:
+    """Scaled non-sparse filters of one layer; nothing of a layer that holds NaN or Inf."""
+    shape = group.shape(name)
+    size = max(1, _BATCH // shape[1])
+
+    def pieces() -> Iterator[Tensor]:
+        for batch in group.batches(name, size):
+            yield torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).flatten(2).flatten(0, 1)
+
+    # One piece stays in memory; a larger layer is read twice, for its maximum and for its filters.
+    held = list(pieces()) if size >= shape[0] else None
+    tops = [float(filter_maxima(piece).max()) for piece in held or pieces()]
+    if not all(math.isfinite(top) for top in tops) or max(tops, default=0.0) == 0:
+        return
+    limit = SPARSITY_THRESHOLD * max(tops)
+    for piece in held or pieces():
+        maxima = filter_maxima(piece)
+        kept = maxima.double() > limit
+        yield piece[kept] / maxima[kept, None]
