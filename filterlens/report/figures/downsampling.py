@@ -90,8 +90,9 @@ def _strip(axis: Axes, part: pd.DataFrame) -> None:
     for side, colour, marker, offset in SIDES:
         own = part[part["side"] == side]
         jitter = spread.uniform(-0.07, 0.07, len(own)) if len(own) > part["place"].nunique() else np.zeros(len(own))
+        size = 9 if own["model_id"].nunique() > 8 else 25
         axis.scatter(
-            own["place"] + offset + jitter, own["value"], s=9, marker=marker, color=colour, alpha=0.75, linewidths=0
+            own["place"] + offset + jitter, own["value"], s=size, marker=marker, color=colour, alpha=0.75, linewidths=0
         )
         groups = own.groupby("place")["value"]
         means = groups.mean()[groups.size() > 1]
