@@ -1,0 +1,144 @@
+"""`filterlens catalogs`: which catalogs are shipped, and which models belong together in one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from filterlens.catalogs import Catalog, Entry, catalog_names, load_catalog
+
+__all__ = ["CATALOGS_HELP", "Format", "catalogs", "listing", "rows_of"]
+
+CATALOGS_HELP = """List the shipped catalogs, or one catalog's models and their matched normal models.
+
+Examples:
+
+    filterlens catalogs
+
+    filterlens catalogs cifar10-linf
+
+    filterlens catalogs gavrikov2022 --format csv
+"""
+
+Row = dict[str, str]
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+
+
+def catalogs(
+    name: Annotated[str, typer.Argument(help="A shipped catalog, or the path of a CSV file; nothing lists all.")] = "",
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+) -> None:
+    """List the shipped catalogs, or one catalog's models and their matched normal models."""
+    if name:
+        catalog = load_catalog(name)
+        _show(rows_of(catalog), format_, title=_title(catalog))
+    else:
+        _show(listing(), format_, title="shipped catalogs")
+
+
+def listing() -> list[Row]:
+    """Return one row a shipped catalog: models, pairs, and robust models without a match."""
+    rows = []
+    for name in catalog_names():
+        catalog = load_catalog(name)
+        rows.append(
+            {
+                "catalog": name,
+                "models": str(len(catalog)),
+                "robust": str(sum(entry.robust is True for entry in catalog)),
+                "pairs": str(len(catalog.pairs())),
+                "unmatched": str(len(catalog.unmatched())),
+                "datasets": " ".join(dict.fromkeys(e.dataset for e in catalog if e.dataset)),
+                "threat models": " ".join(dict.fromkeys(e.threat_model for e in catalog if e.threat_model)),
+            }
+        )
+    return rows
+
+
+def rows_of(catalog: Catalog) -> list[Row]:
+    """Return one row a model, in the catalog's order."""
+    return [
+        {
+            "model_id": entry.model_id,
+            "architecture": entry.architecture,
+            "robust": {True: "yes", False: "no", None: ""}[entry.robust],
+            "matched normal model": entry.match,
+            "match rule": entry.match_rule,
+            "eps": _eps(entry),
+            "clean %": _number(entry.clean_acc),
+            "robust %": _number(entry.robust_acc),
+            "source": entry.source,
+        }
+        for entry in catalog
+    ]
+
+
+def _title(catalog: Catalog) -> str:
+    return f"{catalog.name}: {len(catalog)} models, {len(catalog.pairs())} pairs, {len(catalog.unmatched())} unmatched"
+
+
+def _eps(entry: Entry) -> str:
+    if entry.eps is None:
+        return ""
+    whole = entry.eps * 255
+    return f"{round(whole)}/255" if abs(whole - round(whole)) < 1e-6 else f"{entry.eps:g}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _show(rows: Sequence[Row], form: Format, *, title: str) -> None:
+    if form is Format.table:
+        _draw(rows, title)
+    elif form is Format.json:
+        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(_as_csv(rows) if form is Format.csv else _as_markdown(rows))
+
+
+def _draw(rows: Sequence[Row], title: str) -> None:
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    numbers = {"models", "robust", "pairs", "unmatched", "eps", "clean %", "robust %"}
+    columns = [column for column in (rows[0] if rows else {}) if column != "source"]
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=column == "catalog"
+        )
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in columns))
+    console.print(table)
+
+
+def _as_csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _as_markdown(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
