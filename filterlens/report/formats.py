@@ -39,6 +39,9 @@ class Column:
         `↑` or `↓` where it is known which way goes with robustness.
     about
         What it is, in one sentence; for the code book and the heading's tooltip.
+    beside, joint
+        Another column of the frame that people read in the same cell (`0.2 ± 0.1`), and what stands between; the
+        CSV file keeps it apart.
     """
 
     key: str
@@ -47,6 +50,13 @@ class Column:
     unit: str = ""
     better: str = ""
     about: str = ""
+    beside: str = ""
+    joint: str = " ± "
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Columns of the frame, and so of the CSV file, that this column shows."""
+        return (self.key, self.beside) if self.beside else (self.key,)
 
     @property
     def label(self) -> str:
@@ -76,7 +86,11 @@ class Table:
         for column in self.columns:
             values = self.frame[column.key].tolist()
             digits = _digits(values) if column.kind == "number" else None
-            formatted.append([cell(value, column.kind, digits) for value in values])
+            texts = [cell(value, column.kind, digits) for value in values]
+            if column.beside:
+                seconds = [cell(value, column.kind, digits) for value in self.frame[column.beside].tolist()]
+                texts = [a + column.joint + b if b else a for a, b in zip(texts, seconds, strict=True)]
+            formatted.append(texts)
         return [list(row) for row in zip(*formatted, strict=True)]
 
 
@@ -131,8 +145,9 @@ def to_csv(table: Table) -> str:
     """Every value in full precision under its stable key; text that a spreadsheet would run is quoted with `'`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.key for column in table.columns])
-    writer.writerows(zip(*(map(_csv_cell, table.frame[column.key].tolist()) for column in table.columns), strict=True))
+    keys = [key for column in table.columns for key in column.keys]
+    writer.writerow(keys)
+    writer.writerows(zip(*(map(_csv_cell, table.frame[key].tolist()) for key in keys), strict=True))
     return out.getvalue()
 
 

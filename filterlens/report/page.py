@@ -1,17 +1,61 @@
-"""The page: one self-contained HTML file."""
+"""The page: one self-contained HTML file that opens from disk, without network and without JavaScript."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+from filterlens import __version__
+from filterlens.errors import DumpError
+from filterlens.report.comparison import main_scores, pair_models, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.formats import Table
+from filterlens.report.models import model_sections
+from filterlens.report.style import NORMAL, ROBUST
+from filterlens.report.summary import correlated, counted, headlines, predicted
 
 if TYPE_CHECKING:
     from filterlens.report.write import FinishedFigure
 
-__all__ = ["render_page"]
+__all__ = ["InlineImage", "inline_image", "render_page"]
+
+_BUDGET = 3_000_000  # bytes of inline figures; those beyond are shown from beside the page
+_LENS_TABLES = {
+    "filters": ("distribution_shift", "by_depth"),
+    "downsampling": ("aliasing_by_operation",),
+    "flatness": ("flatness",),
+}
+_TITLES = {
+    "filters": "Filters",
+    "downsampling": "Downsampling and aliasing",
+    "robustness": "Robustness and confidence",
+    "flatness": "Flatness of the robust loss",
+    "manifold": "Manifold",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InlineImage:
+    """Where an `img` takes its picture from, and its size in CSS pixels."""
+
+    source: str
+    width: int
+    height: int
+
+
+def inline_image(png: bytes) -> tuple[bytes, int, int]:
+    """Reduce a picture to 256 colours, a third of its size; return it with width and height in pixels."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as image:
+        out = io.BytesIO()
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, format="PNG", optimize=True)
+        small = out.getvalue()
+        return (small if len(small) < len(png) else png), image.width, image.height
 
 
 def render_page(
@@ -22,9 +66,113 @@ def render_page(
     *,
     inline: bool = True,
 ) -> str:
-    """Render `index.html`."""
-    from jinja2 import Environment, PackageLoader
+    """Render `index.html`.
 
-    environment = Environment(loader=PackageLoader("filterlens.report", "templates"), autoescape=True)
-    context = {"run": run, "tables": tables, "figures": figures, "failed": failed, "inline": inline}
+    Parameters
+    ----------
+    run
+        The run.
+    tables
+        Its tables, by `report_tables`.
+    figures
+        Figures that were drawn, in order.
+    failed
+        Title and reason of each figure that could not be drawn.
+    inline
+        Put figures into the page, as far as three megabytes go.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("filterlens.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    by_name = {table.name: table for table in tables}
+    models = run.models
+    scores = main_scores(run)
+    sections = model_sections(run, models, scores)
+    compared = by_name.get("robust_vs_normal")
+    sentences = [counted(models, pair_models(models), run.ledger)]
+    if "correlation" in by_name:
+        sentences += correlated(by_name["correlation"].frame)
+    if "predictors" in by_name:
+        sentences += predicted(by_name["predictors"].frame)
+    context = {
+        "title": run.folder.resolve().name,
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "version": __version__,
+        "colours": {"robust": ROBUST, "normal": NORMAL},
+        "sentences": sentences,
+        "headlines": [] if compared is None else headlines(compared.frame, scores),
+        "tables": by_name,
+        "lenses": _lenses(by_name, figures, _images(figures, inline=inline), scores),
+        "sections": sections,
+        "anchors": {section.entry.model_id: section.anchor for section in sections},
+        "robust_side": {entry.model_id: entry.robust for entry in run.catalog},
+        "accuracy": {"robust_acc": "published", "robust_accuracy": "measured"}.get(robustness_column(models), ""),
+        "failed": failed,
+        "settings": _settings(run),
+        "versions": _versions(run),
+    }
     return environment.get_template("index.html").render(context)
+
+
+def _images(figures: Sequence[FinishedFigure], *, inline: bool) -> dict[str, InlineImage]:
+    images, spent = {}, 0
+    for finished in figures:
+        name = finished.figure.name
+        small, width, height = inline_image(finished.png)
+        spent += len(small) * 4 // 3
+        source = f"figures/{name}.png"
+        if inline and spent <= _BUDGET:
+            source = f"data:image/png;base64,{base64.b64encode(small).decode()}"
+        images[name] = InlineImage(source, width // 2, height // 2)
+    return images
+
+
+def _lenses(
+    tables: Mapping[str, Table],
+    figures: Sequence[FinishedFigure],
+    images: Mapping[str, InlineImage],
+    scores: Sequence[Any],
+) -> list[dict[str, Any]]:
+    """One part a lens that has a score, a table or a figure, built-in ones first."""
+    names = [*_TITLES, *(figure.figure.lens for figure in figures), *(score.lens for score in scores)]
+    parts = []
+    for name in dict.fromkeys(names):
+        mine = [(finished, images[finished.figure.name]) for finished in figures if finished.figure.lens == name]
+        shown = [tables[key] for key in _LENS_TABLES.get(name, ()) if key in tables]
+        own = [score for score in scores if score.lens == name]
+        if mine or shown or own:
+            title = _TITLES.get(name, name)
+            parts.append({"name": name, "title": title, "figures": mine, "tables": shown, "scores": own})
+    return parts
+
+
+def _settings(run: RunData) -> list[tuple[str, str, int]]:
+    """Collect the settings of each lens and how many models were extracted with them, from the dumps' headers."""
+    import json
+
+    counts: dict[tuple[str, str], int] = {}
+    for entry in run.catalog:
+        try:
+            with run.dump(entry.model_id) as dump:
+                for lens in dump.lenses:
+                    parameters = json.dumps(dump.lens(lens).parameters, sort_keys=True, ensure_ascii=False)
+                    counts[lens, parameters] = counts.get((lens, parameters), 0) + 1
+        except DumpError:
+            continue  # a model without a dump has no settings; its failure is listed
+    return [(lens, parameters, n) for (lens, parameters), n in sorted(counts.items())]
+
+
+def _versions(run: RunData) -> list[tuple[str, str]]:
+    """Collect every version that the ledger names, joined where jobs ran with different ones."""
+    found: dict[str, set[str]] = {}
+    for versions in run.ledger.get("versions", []):
+        if isinstance(versions, dict):
+            for name, version in versions.items():
+                found.setdefault(str(name), set()).add(str(version))
+    return [(name, ", ".join(sorted(versions))) for name, versions in sorted(found.items())]

@@ -10,6 +10,7 @@ from filterlens.report.comparison import compare, correlate, incomplete_pairs, m
 from filterlens.report.data import RunData
 from filterlens.report.depth import DEPTH_GROUPS, by_depth
 from filterlens.report.formats import Column, Table
+from filterlens.report.pooled import read_filter_pool
 from filterlens.report.prediction import predict_robustness
 from filterlens.scores import Score, model_scores
 
@@ -49,13 +50,10 @@ def models_table(run: RunData, models: pd.DataFrame) -> Table:
 _SIDES = (
     Column("n_pairs", "pairs", "count", about="Robust models with a matched normal model, both with a value."),
     Column("n_normal", "normal models", "count", about="Distinct normal models: the unit of test and interval."),
-    Column("robust_mean", "robust", "value", about="Mean over units, robust partners of one normal model averaged."),
-    Column("robust_std", "± std", "value"),
-    Column("normal_mean", "normal", "value", about="Mean over the distinct normal models."),
-    Column("normal_std", "± std", "value"),
+    Column("robust_mean", "robust", "value", about="Mean ± std over units, partners averaged.", beside="robust_std"),
+    Column("normal_mean", "normal", "value", about="Mean ± std over distinct normal models.", beside="normal_std"),
     Column("difference", "difference", "value", about="Mean of robust − normal over units."),
-    Column("ci_low", "95 % from", "value", about="Bootstrap interval of the difference, normal models resampled."),
-    Column("ci_high", "to", "value"),
+    Column("ci_low", "95 % interval", "value", "", "", "Bootstrap, normal models resampled.", "ci_high", " to "),
     Column("effect", "effect", "value", about="Matched-pairs rank-biserial correlation, −1 to 1."),
     Column("p", "p", "p", about="Wilcoxon signed-rank test, exact, two-sided; none under 4 normal models."),
     Column("p_adjusted", "p (BH)", "p", about="Benjamini–Hochberg over this table."),
@@ -100,6 +98,36 @@ def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     )
 
 
+def shift_table(run: RunData, models: pd.DataFrame) -> Table:
+    """How far the filters of robust and normal models lie apart, by data set."""
+    pool = read_filter_pool(run)
+    columns = (
+        DATASET,
+        Column(
+            "shift", "shift D", "value", "nats", about="Symmetric KL of coefficients, weighted by explained variance."
+        ),
+        Column("n_robust", "robust filters", "count"),
+        Column("n_normal", "normal filters", "count"),
+        Column("paired", "paired models only", "flag"),
+    )
+    rows = []
+    if pool is not None:
+        counts = pool.arrays["shift_counts"]
+        rows = [
+            {
+                "dataset": name,
+                "shift": float(pool.arrays["shift"][d]),
+                "n_robust": n[0],
+                "n_normal": n[1],
+                "paired": paired,
+            }
+            for d, (name, n, paired) in enumerate(zip(pool.datasets, counts.tolist(), pool.paired, strict=True))
+        ]
+    frame = pd.DataFrame(rows, columns=[column.key for column in columns])
+    note = "Between the filters of robust and normal models; 0 where they are alike."
+    return Table("distribution_shift", "Distribution shift", note, frame[frame["shift"].notna()], columns)
+
+
 def aliasing_table(run: RunData, models: pd.DataFrame) -> Table:
     """Aliasing of robust and normal models by kind of operation and by its place in the network."""
     facts = models[["robust", "match", "match_rule", "dataset", "architecture"]]
@@ -132,7 +160,9 @@ def _one_family(frames: list[pd.DataFrame], order: list[str]) -> pd.DataFrame:
 
     frames = [frame for frame in frames if len(frame)]
     if not frames:
-        return pd.DataFrame(columns=[*order, *(column.key for column in (SCORE, _UNIT, *_SIDES)), "depth"])
+        return pd.DataFrame(
+            columns=[*order, *(key for column in (SCORE, _UNIT, *_SIDES) for key in column.keys), "depth"]
+        )
     table = pd.concat(frames, ignore_index=True)
     ranks = {name: {value: i for i, value in enumerate(pd.unique(table[name]))} for name in order}
     table = table.sort_values(order, key=lambda column: column.map(ranks[str(column.name)]), kind="stable")
@@ -174,7 +204,7 @@ def prediction_table(run: RunData, models: pd.DataFrame) -> Table:
     columns = (
         *(DATASET, Column("predictor", "predictor", "name")),
         Column("r2", "R²", "value", about="Variance explained on held-out models; negative: worse than the mean."),
-        *(Column("ci_low", "95 % from", "value"), Column("ci_high", "to", "value")),
+        Column("ci_low", "95 % interval", "value", "", "", "Bootstrap, architectures resampled.", "ci_high", " to "),
         *(Column("n", "models", "count"), Column("n_architectures", "architectures", "count")),
         Column("features", "from"),
     )
@@ -208,6 +238,6 @@ def report_tables(run: RunData) -> list[Table]:
     """Every table that the run has rows for, and the ledger's."""
     models = run.models
     made = [models_table(run, models), *comparison_tables(run, models)]
-    rest = (depth_table, aliasing_table, correlation_table, prediction_table, flatness_table, pairs_table)
+    rest = (shift_table, depth_table, aliasing_table, correlation_table, prediction_table, flatness_table, pairs_table)
     made += [make(run, models) for make in rest]
     return [made[0], *(table for table in made[1:] if len(table.frame)), ledger_table(run)]

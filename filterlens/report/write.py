@@ -107,9 +107,10 @@ def code_book(tables: Sequence[Table]) -> Table:
     import pandas as pd
 
     rows = [
-        {"table": t.name, "column": c.key, "heading": c.head, "unit": c.unit, "better": c.better, "about": c.about}
+        {"table": t.name, "column": key, "heading": c.head, "unit": c.unit, "better": c.better, "about": c.about}
         for t in tables
         for c in t.columns
+        for key in c.keys
     ]
     columns = tuple(Column(name, name, "text" if name == "about" else "name") for name in rows[0])
     return Table("columns", "Columns", "What each column of each table means.", pd.DataFrame(rows), columns)

@@ -1,0 +1,118 @@
+"""One section a model: its facts, its mean scores, its layers and its jobs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from filterlens.catalogs import Entry
+from filterlens.report.data import RunData
+from filterlens.report.formats import cell
+from filterlens.report.tables import score_column
+from filterlens.scores import Score
+
+__all__ = ["LayerTable", "ModelSection", "model_sections"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTable:
+    """Layers of one lens: headings and rows of text, the first two columns being the layer and its kind or depth."""
+
+    lens: str
+    heads: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelSection:
+    """Everything that the page says about one model."""
+
+    anchor: str
+    entry: Entry
+    partners: list[tuple[str, str]]
+    scores: list[tuple[str, str]]
+    layers: list[LayerTable]
+    jobs: list[tuple[str, str, str]]
+
+
+def model_sections(run: RunData, models: pd.DataFrame, scores: list[Score]) -> list[ModelSection]:
+    """Make the section of every model, in the catalog's order.
+
+    Parameters
+    ----------
+    run
+        The run.
+    models
+        `run.models`.
+    scores
+        Descriptors of the scores to show.
+    """
+    anchors = {entry.model_id: f"model-{number}" for number, entry in enumerate(run.catalog, start=1)}
+    robust_of: dict[str, list[str]] = {}
+    for entry in run.catalog:
+        if entry.match:
+            robust_of.setdefault(entry.match, []).append(entry.model_id)
+    of_layers = run.scores[(run.scores["layer"] != "") & run.scores["metric"].isin([score.name for score in scores])]
+    layers = dict(list(of_layers.groupby("model_id", sort=False)))
+    jobs = dict(list(run.ledger.groupby("model_id", sort=False)))
+    means = {score.name: models[score.name].astype(float) for score in scores if score.name in models}
+    sections = []
+    for entry in run.catalog:
+        partners = [entry.match] if entry.match else robust_of.get(entry.model_id, [])
+        shown = [(s, float(means[s.name].loc[entry.model_id])) for s in scores if s.name in means]
+        mine = jobs.get(entry.model_id)
+        sections.append(
+            ModelSection(
+                anchor=anchors[entry.model_id],
+                entry=entry,
+                partners=[(name, anchors[name]) for name in partners],
+                scores=[(score_column(score).label, cell(value)) for score, value in shown if not math.isnan(value)],
+                layers=_layer_tables(layers.get(entry.model_id), scores),
+                jobs=[] if mine is None else _jobs(mine),
+            )
+        )
+    return sections
+
+
+def _jobs(ledger: pd.DataFrame) -> list[tuple[str, str, str]]:
+    reason = ledger["reason"].fillna("")
+    return list(zip(ledger["lens"].map(str), ledger["status"].map(str), reason.map(str), strict=True))
+
+
+def _layer_tables(rows: pd.DataFrame | None, scores: list[Score]) -> list[LayerTable]:
+    if rows is None:
+        return []
+    tables = []
+    for lens in dict.fromkeys(score.lens for score in scores):
+        mine = rows[rows["lens"] == lens]
+        if mine.empty:
+            continue
+        names = [score for score in scores if score.lens == lens and (mine["metric"] == score.name).any()]
+        tables.append(_layer_table(lens, mine, names))
+    return tables
+
+
+def _layer_table(lens: str, rows: pd.DataFrame, scores: list[Score]) -> LayerTable:
+    """Pivot by hand: pandas' own takes longer than everything else together over a hundred models."""
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    depths: dict[tuple[str, str], float] = {}
+    notes: dict[tuple[str, str], str] = {}
+    columns = (rows[name].tolist() for name in ("layer", "kind", "metric", "conv_depth", "value", "note"))
+    for layer, kind, metric, depth, value, note in zip(*columns, strict=True):
+        values.setdefault((layer, kind), {})[metric] = value
+        depths[layer, kind] = depth
+        if note:
+            notes[layer, kind] = note
+    order = sorted(values, key=lambda key: math.inf if math.isnan(depths[key]) else depths[key])
+    heads = ["layer", "kind", "depth", *(score.title for score in scores), *(["note"] if notes else [])]
+    body = [
+        (
+            *(*key, cell(depths[key], "count")),
+            *(cell(values[key].get(score.name)) for score in scores),
+            *([notes.get(key, "")] if notes else []),
+        )
+        for key in order
+    ]
+    return LayerTable(lens, tuple(heads), body)

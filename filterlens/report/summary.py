@@ -1,0 +1,148 @@
+"""What a run says, in plain sentences computed from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from filterlens.report.formats import cell
+from filterlens.scores import Score
+
+__all__ = ["Headline", "compared", "correlated", "counted", "headlines", "join_words", "predicted"]
+
+_TIMES = 1.5  # ratio from which "times" says more than a difference
+_SIGNIFICANT = 0.05
+_TELLING = 8  # models from which the strongest of several correlations is worth a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One score's comparison: the sentence, both means as text and as shares of one scale, for two bars."""
+
+    title: str
+    sentence: str
+    robust: str
+    normal: str
+    robust_share: float
+    normal_share: float
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Join as people do: `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def counted(models: pd.DataFrame, pairs: pd.DataFrame, ledger: pd.DataFrame) -> str:
+    """Say how many models, pairs and failures there are."""
+    robust = [value for value in models["robust"] if value is True]
+    normal = [value for value in models["robust"] if value is False]
+    datasets = [str(name) for name in pd.unique(models["dataset"]) if name]
+    on = f" on {join_words(datasets[:6])}" if datasets else ""
+    text = f"{_plural(len(models), 'model')}{on}: {len(robust)} robust, {len(normal)} normal"
+    unknown = len(models) - len(robust) - len(normal)
+    text += f", {unknown} of unknown robustness. " if unknown else ". "
+    if len(pairs):
+        text += f"{_plural(len(pairs), 'pair')} over {_plural(pairs['normal'].nunique(), 'distinct normal model')}. "
+    else:
+        text += "No robust model has a matched normal model here, so that nothing is compared. "
+    status = ledger["status"].value_counts()
+    troubles = [f"{status[name]} {name}" for name in ("failed", "skipped") if status.get(name)]
+    jobs = _plural(len(ledger), "job")
+    return text + (
+        f"Of {jobs}, {join_words(troubles)}; the reasons are at the end." if troubles else f"All {jobs} done."
+    )
+
+
+def compared(row: Mapping[str, Any]) -> str:
+    """Say one row of `compare` in words.
+
+    Examples
+    --------
+    >>> row = {"title": "Aliasing", "robust_mean": 0.1, "normal_mean": 0.31, "difference": -0.21, "n_pairs": 8,
+    ...        "n_higher": 0, "n_expected": 8, "n_normal": 8, "p": 0.0078, "p_adjusted": 0.0078, "robust_is": "lower"}
+    >>> compared(row)
+    'Robust models are 3.1 times lower, in 8 of 8 pairs, p = 0.008, as the papers claim.'
+    """
+    lower = row["difference"] < 0
+    n_pairs = int(row["n_pairs"])
+    agreeing = n_pairs - int(row["n_higher"]) if lower else int(row["n_higher"])
+    pairs = f"in {agreeing} of {_plural(n_pairs, 'pair')}"
+    p = cell(row["p"], "p")
+    tested = f"p {p}" if p.startswith("<") else f"p = {p}"
+    word = "lower" if lower else "higher"
+    if pd.isna(row["p"]):
+        few = f"with {_plural(int(row['n_normal']), 'distinct normal model')} there is no test"
+        return f"Robust models are {_size(row)} {word} {pairs}; {few}."
+    if row["p_adjusted"] >= _SIGNIFICANT:
+        return f"No clear difference: robust models are {_size(row)} {word} {pairs}, {tested}."
+    claim = {word: ", as the papers claim", "": ""}.get(row["robust_is"], ", against the papers' claim")
+    return f"Robust models are {_size(row)} {word}, {pairs}, {tested}{claim}."
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    low, high = sorted((row["robust_mean"], row["normal_mean"]))
+    if low > 0 and high / low >= _TIMES:
+        return f"{high / low:.1f} times"
+    return cell(abs(row["difference"]))
+
+
+def headlines(comparison: pd.DataFrame, scores: Iterable[Score]) -> list[Headline]:
+    """One headline a score that the papers make a claim about; every score where there is none such."""
+    claimed = comparison[comparison["robust_is"] != ""]
+    bounds = {score.name: score.bounds[1] for score in scores}
+    made = []
+    for row in (claimed if len(claimed) else comparison).to_dict("records"):
+        robust, normal = float(row["robust_mean"]), float(row["normal_mean"])
+        top = bounds.get(str(row["metric"])) or max(abs(robust), abs(normal)) or 1.0
+        unit = f" {row['unit']}" if row["unit"] not in {"", "share"} else ""
+        facts: Mapping[str, Any] = {str(key): value for key, value in row.items()}
+        made.append(
+            Headline(
+                title=str(row["title"]),
+                sentence=compared(facts),
+                robust=cell(robust) + unit,
+                normal=cell(normal) + unit,
+                robust_share=float(np.clip(robust / top, 0, 1)),
+                normal_share=float(np.clip(normal / top, 0, 1)),
+            )
+        )
+    return made
+
+
+def correlated(correlation: pd.DataFrame) -> list[str]:
+    """Name, for each data set, the score that goes most closely with robust accuracy."""
+    said = []
+    whole = correlation[(correlation["architecture"].isin(["", "all"])) & correlation["rho"].notna()]
+    whole = whole[whole["n"] >= _TELLING]
+    attack_free = whole[whole["lens"].isin(["filters", "downsampling"])]
+    for dataset, part in attack_free.groupby("dataset", sort=False):
+        best = part.sort_values("rho", key=lambda rho: -rho.abs(), kind="stable").iloc[0]
+        rho = f"{best['rho']:.2f}".replace("-", "−")
+        said.append(
+            f"Among {best['n']} robust models on {dataset}, {str(best['title']).lower()} goes most closely with robust "
+            f"accuracy (Spearman ρ = {rho})."
+        )
+    return said
+
+
+def predicted(prediction: pd.DataFrame) -> list[str]:
+    """Say how well attack-free scores foretell robust accuracy, beside the baselines."""
+    said = []
+    for dataset, part in prediction.groupby("dataset", sort=False):
+        r2 = {row.predictor: f"{row.r2:.2f}".replace("-", "−") for row in part.itertuples()}
+        others = [f"{r2[name]} by {name}" for name in ("clean accuracy", "architecture") if name in r2]
+        n = int(part["n"].iloc[0])
+        against = f", against {join_words(others)}" if others else ""
+        said.append(
+            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} of robust accuracy on architectures "
+            f"they have not seen{against} (n = {n})."
+        )
+    return said
