@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -258,35 +258,42 @@ def _inert(content: object) -> Iterator[Inert]:
 
 
 def _search(content: object, path: Path, depth: int) -> tuple[dict[str, Tensor], str] | None:
-    """Look at this level, then in the containers that are known, then in the only one that has weights."""
-    if depth == 0:
-        return None
+    """Look for a whole network, in the containers that are known, at this level, then in the only other one."""
     if isinstance(content, nn.Module):
-        return {key: value.detach() for key, value in content.state_dict().items() if isinstance(value, Tensor)}, ""
+        return _only_tensors(content.state_dict()), ""
     if isinstance(content, Inert):
         if isinstance(content.state, Mapping) and "_modules" in content.state:
             return _module_tensors(content, path), ""
         content = content.items or content.state
-    if not isinstance(content, Mapping):
+    if depth == 0 or not isinstance(content, Mapping):
         return None
     for key in CONTAINERS:
         if key in content and (found := _search(content[key], path, depth - 1)):
             return found[0], f"{key}.{found[1]}".rstrip(".")
-    own = {key: value.detach() for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    own = _only_tensors(content)
     if any(value.ndim > 1 for value in own.values()):
         return own, ""
+    return _only_container(content, path, depth) or ((own, "") if own else None)
+
+
+def _only_tensors(content: Mapping[Any, object]) -> dict[str, Tensor]:
+    return {key: value.detach() for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _only_container(content: Mapping[Any, object], path: Path, depth: int) -> tuple[dict[str, Tensor], str] | None:
+    """Look in containers of any name; there may be one with weights, besides an optimiser's state."""
     others = {
-        str(key): found
+        key: found
         for key, value in content.items()
         if isinstance(key, str) and "optim" not in key.lower() and (found := _search(value, path, depth - 1))
     }
     if len(others) > 1:
         raise CheckpointError(
-            f"{path} holds several sets of weights ({', '.join(list(others)[:5])}): save the one that is meant by itself"
+            f"{path} holds several sets of weights ({', '.join(list(others)[:5])}): save the one that is meant alone"
         )
     for key, (weights, below) in others.items():
         return weights, f"{key}.{below}".rstrip(".")
-    return (own, "") if own else None
+    return None
 
 
 def _module_tensors(root: Inert, path: Path) -> dict[str, Tensor]:
@@ -310,7 +317,7 @@ def _module_tensors(root: Inert, path: Path) -> dict[str, Tensor]:
                     weights[f"{prefix}{name}"] = value.detach()
         below = state.get("_modules")
         if isinstance(below, Mapping):
-            waiting.extend((f"{prefix}{name}.", child) for name, child in reversed(below.items()))
+            waiting.extend((f"{prefix}{name}.", child) for name, child in reversed(list(below.items())))
     return weights
 
 

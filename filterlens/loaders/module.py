@@ -36,7 +36,9 @@ def load(request: Request) -> LoadedModel:
     options = dict(parse_qsl(query, keep_blank_values=True))
     unknown = sorted(options.keys() - {"weights"})
     if unknown:
-        raise CheckpointError(f"{request.entry.source!r} gives {unknown[0]!r}: a module: source knows weights=PATH only")
+        raise CheckpointError(
+            f"{request.entry.source!r} gives {unknown[0]!r}: a module: source knows weights=PATH only"
+        )
     path = locate(options["weights"], request.folder) if "weights" in options else None
     network = build(target, request.folder)
     notes: tuple[str, ...] = ()
@@ -76,9 +78,10 @@ def build(target: str, folder: Path) -> nn.Module:
         raise CheckpointError(f"module:{target} was expected to read module:package.mod:factory?weights=PATH")
     with _IMPORTING, _first_on_path(folder):
         try:
+            # the user's code may raise anything
             made = getattr(_import(name, folder), factory)
             network = made if isinstance(made, nn.Module) else made()
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        except Exception as error:
             raise CheckpointError(
                 f"module:{target} could not be built: {type(error).__name__}: {error} (looked in {folder} first)"
             ) from error

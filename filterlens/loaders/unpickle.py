@@ -39,6 +39,7 @@ class Inert:
     items: dict[object, object]
 
     def __new__(cls, *_args: object, **_keywords: object) -> Inert:
+        """Take anything."""
         made = super().__new__(cls)
         made.state = None
         made.items = {}
