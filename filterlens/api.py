@@ -61,7 +61,7 @@ def analyze(folder: str | Path) -> pd.DataFrame:
     return pipeline.analyze(Path(folder))
 
 
-def write_report(folder: str | Path, *, progress: Callable[[str, int, int], None] | None = None) -> Path:
+def write_report(folder: str | Path, *, progress: Callable[[int, int], None] | None = None) -> Path:
     """Turn a run's scores into tables, figures and a page; return the page's path.
 
     Raises

@@ -59,6 +59,17 @@ def main() -> None:
     except FilterlensError as error:
         sys.stderr.write(f"filterlens: {error}\n")
         sys.exit(2 if isinstance(error, CatalogError | InputError | MissingExtraError) else 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("filterlens: interrupted\n")
+        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if "--verbose" in sys.argv or "-v" in sys.argv:
+            raise
+        sys.stderr.write(
+            f"filterlens: {type(error).__name__}: {error}\n"
+            "This was not foreseen and is a bug: run the command again with --verbose and report what it prints.\n"
+        )
         sys.exit(1)

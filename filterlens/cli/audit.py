@@ -113,6 +113,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         if whole:
             display.comparison(folder)
         display.summary(outcome)
+        display.times(outcome)
         if whole:
             display.say(f"report: {page}")
         raise typer.Exit(1 if outcome.count("failed") else 0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -24,13 +26,14 @@ __all__ = ["Display", "set_up_logging"]
 
 _STYLE = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _SHOWN = 10
+_PIPED_WIDTH = 120
 
 
 class Display:
     """Progress of an audit; use as a context manager."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
         self._progress: Progress | None = None
         self._all: TaskID | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -83,15 +86,15 @@ class Display:
         elif self._progress is not None:
             self._drop(event.model_id)
 
-    def step(self, name: str) -> Callable[[str, int, int], None]:
-        """Return a `progress(what, done, total)` that shows a step of its own."""
+    def step(self, name: str) -> Callable[[int, int], None]:
+        """Return a `progress(done, total)` that shows a step of its own."""
         from filterlens.pipeline import Event
 
-        return lambda what, done, total: self.hear(Event("", f"{name}: {what}", done, total))
+        return lambda done, total: self.hear(Event("", name if done < total else "", done, total))
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        self.console.print(text, markup=False)
+        """Print one line, never wrapped: it may hold a path."""
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def comparison(self, folder: Path) -> None:
         """Print robust against normal, where the run holds pairs."""
@@ -100,12 +103,14 @@ class Display:
         table = robust_vs_normal(folder)
         if table.empty:
             return
-        drawn = Table(title="robust against normal", title_justify="left", title_style="bold", header_style="bold")
-        for number, column in enumerate(table.columns):
-            drawn.add_column(str(column), justify="left" if number == 0 else "right", no_wrap=True)
-        for row in table.astype(str).itertuples(index=False):
-            drawn.add_row(*(escape(cell) for cell in row))
+        drawn = _table("robust against normal")
+        for heading in ("score", "robust", "normal", "difference (95 % interval)", "p", "pairs as the paper says"):
+            drawn.add_column(heading, justify="left" if heading == "score" else "right")
+        for row in table.to_dict("records"):
+            drawn.add_row(*_comparison_cells(row))
         self.console.print(drawn)
+        for note in dict.fromkeys(str(note) for note in table["note"] if isinstance(note, str) and note):
+            self.say(note)
 
     def summary(self, outcome: Outcome) -> None:
         """Print what became of the models, and why some failed."""
@@ -115,7 +120,7 @@ class Display:
         failed = sum("failed" in found for found in statuses.values())
         skipped = sum("failed" not in found and "ok" not in found for found in statuses.values())
         done = len(statuses) - failed - skipped
-        drawn = Table(title="summary", title_justify="left", title_style="bold", header_style="bold")
+        drawn = _table("summary")
         for column in ("models", "done", "failed", "skipped", "jobs kept", "seconds"):
             drawn.add_column(column, justify="right")
         figures = (len(statuses), done, failed, skipped, outcome.reused)
@@ -160,6 +165,29 @@ class Display:
         task = self._tasks.pop(name, None)
         if task is not None and self._progress is not None:
             self._progress.remove_task(task)
+
+
+def _table(title: str) -> Table:
+    style = "bold"
+    return Table(title=title, title_justify="left", title_style=style, header_style=style, box=SIMPLE_HEAD)
+
+
+def _comparison_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
+    """One score of the comparison, rounded for people."""
+    interval = f"{row['ci_low']:+.3g} … {row['ci_high']:+.3g}"
+    p = "–" if math.isnan(row["p_adjusted"]) else "< 0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"
+    claimed = (
+        "–" if math.isnan(row["n_expected"]) else f"{row['n_expected']:.0f} of {row['n_pairs']} {row['robust_is']}"
+    )
+    name = escape(str(row["title"]))
+    return (
+        name,
+        f"{row['robust_mean']:.3g}",
+        f"{row['normal_mean']:.3g}",
+        f"{row['difference']:+.3g} ({interval})",
+        p,
+        claimed,
+    )
 
 
 def set_up_logging(*, verbose: bool, log_file: Path | None) -> None:
