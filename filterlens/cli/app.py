@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import audit, inspect
+from filterlens.cli import audit, catalogs, inspect, train
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 
 __all__ = ["app", "main"]
@@ -46,10 +46,12 @@ app.command("audit", help=audit.AUDIT_HELP)(audit.audit)
 app.command("extract", help=audit.EXTRACT_HELP)(audit.extract)
 app.command("analyze")(audit.analyze)
 app.command("report")(audit.report)
+app.command("catalogs")(catalogs.catalogs)
 app.command("inspect")(inspect.inspect)
 app.command("compare")(inspect.compare)
 app.command("check")(inspect.check)
 app.command("explain")(inspect.explain)
+app.command("train")(train.train)
 
 
 def main() -> None:
