@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from filterlens.errors import CheckpointError, InputError
+from filterlens.inputs import load_images
+from filterlens.manifolds import choose_manifold
+from filterlens.manifolds.choose import training_images
+from filterlens.settings import Settings
+
+
+@pytest.fixture
+def npz(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "mine.npz"
+    np.savez(path, images=rng.integers(0, 255, (30, 8, 8, 3), dtype=np.uint8), labels=np.arange(30) % 3)
+    return str(path)
+
+
+def test_images_with_known_latents_have_the_true_manifold():
+    assert choose_manifold(load_images("fonts", 3), "fonts", Settings()).name == "fonts"
+
+
+def test_other_images_have_their_neighbours(npz):
+    images = load_images(npz, 10)
+    assert choose_manifold(images, "", Settings(data=npz)).name == "neighbours"
+
+
+def test_neighbours_of_a_file_are_its_other_images(npz):
+    images = load_images(npz, 10)
+    rest = training_images(images, "", Settings(data=npz))
+    np.testing.assert_array_equal(rest.pixels, load_images(npz, 30).pixels[10:])
+
+
+def test_neighbours_of_fonts_are_the_training_split():
+    images = load_images("fonts", 4, seed=3)
+    rest = training_images(images, "fonts", Settings(seed=3))
+    assert len(rest) == 10_000
+    np.testing.assert_array_equal(rest.pixels[:5], load_images("fonts", 5, seed=3, split="train").pixels)
+
+
+def test_a_file_without_further_images_is_refused(npz):
+    with pytest.raises(InputError, match="all of them are attacked"):
+        training_images(load_images(npz, 30), "", Settings(data=npz))
+
+
+def test_fonts_for_other_images_is_refused(npz):
+    with pytest.raises(InputError, match="needs FONTS images, not mine"):
+        choose_manifold(load_images(npz, 4), "", Settings(data=npz, manifold="fonts"))
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(InputError, match="no manifold is called 'sphere'"):
+        choose_manifold(load_images("fonts", 2), "", Settings(manifold="sphere"))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="train it with"):
+        choose_manifold(load_images("fonts", 2), "", Settings(manifold=str(tmp_path / "no.safetensors")))
