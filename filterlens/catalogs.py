@@ -7,11 +7,12 @@ data, trained without robust regularisation) in `match`.
 from __future__ import annotations
 
 import csv
+import io
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Self
@@ -39,7 +40,8 @@ def _fraction(value: object) -> object:
     if not text:
         return None
     try:
-        return float(Fraction(text))
+        over, _, under = text.partition("/")
+        return float(over) / float(under or 1)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"expected a number such as 8/255 or 0.5, got {value!r}") from None
 
@@ -211,11 +213,18 @@ def load_catalog(name_or_path: str | Path) -> Catalog:
     if text in catalog_names():
         return read_catalog(shipped)
     path = Path(name_or_path)
-    if "\0" in text or not path.is_file():
+    if "\0" in text or not _is_file(path):
         raise CatalogError(
             f"there is no catalog {text!r}: give the path of a CSV file or one of {', '.join(catalog_names())}"
         )
     return read_catalog(path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is longer than the file system allows
+        return False
 
 
 def read_catalog(path: Path) -> Catalog:
@@ -257,15 +266,15 @@ def read_catalog(path: Path) -> Catalog:
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    if text.count("\n") > _MAX_ROWS + 1:
+        raise CatalogError(f"{path} has more than {_MAX_ROWS} rows: split it")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [column.strip() for column in next(reader, [])]
         _check_header(path, header)
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
-            if reader.line_num > _MAX_ROWS:
-                raise CatalogError(f"{path} has more than {_MAX_ROWS} rows: split it")
             if len(row) != len(header):
                 raise CatalogError(
                     f"{path}, line {reader.line_num}: {len(row)} cells where the header has {len(header)} columns"
@@ -300,6 +309,8 @@ def _entry(path: Path, line: int, row: dict[str, str]) -> Entry:
     if entry.mean is not None and entry.std is not None:
         if len(entry.mean) != len(entry.std) or len(entry.mean) not in {1, 3}:
             raise CatalogError(f"{path}, line {line}, column std: one value a channel in both mean and std")
+        if not all(map(math.isfinite, entry.mean + entry.std)):
+            raise CatalogError(f"{path}, line {line}: mean and std are finite numbers")
         if min(entry.std) <= 0:
             raise CatalogError(f"{path}, line {line}, column std: a standard deviation is positive")
     return entry

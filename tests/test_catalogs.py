@@ -1,0 +1,165 @@
+"""Reading catalogs: what is understood, and what is refused with file, line and column."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from filterlens.catalogs import Entry, load_catalog, read_catalog
+from filterlens.errors import CatalogError, FilterlensError
+
+HEAD = "model_id,source"
+
+
+def write(folder: Path, text: str | bytes, name: str = "mine.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_the_smallest_catalog_has_ids_and_sources(tmp_path: Path) -> None:
+    catalog = load_catalog(write(tmp_path, f"{HEAD}\na,a.pt\n\nb, b.pt \n"))
+    assert [(e.model_id, e.source) for e in catalog] == [("a", "a.pt"), ("b", "b.pt")]
+    assert catalog.name == "mine"
+    assert catalog.folder == tmp_path.resolve()
+    assert catalog["b"].robust is None
+
+
+def test_every_column_is_read(tmp_path: Path) -> None:
+    head = "model_id,source,eps,robust,match,mean,std,clean_acc,robust_acc"
+    row = 'r,r.pt,8/255,true,n,0.5 0.4 0.3,"0.2, 0.2, 0.2",90.5,\nn,n.pt,,false,,,,,'
+    robust, normal = load_catalog(write(tmp_path, f"{head}\n{row}\n"))
+    assert robust.eps == 8 / 255
+    assert robust.mean == (0.5, 0.4, 0.3)
+    assert robust.std == (0.2, 0.2, 0.2)
+    assert robust.robust is True
+    assert robust.clean_acc == 90.5
+    assert robust.robust_acc is None
+    assert normal.eps is None
+
+
+def test_a_cell_may_hold_a_comma_a_line_break_and_a_line_separator(tmp_path: Path) -> None:
+    catalog = load_catalog(write(tmp_path, f'{HEAD},paper\na,x,"One, two\nthree\u2028four"\n'))
+    assert catalog["a"].paper == "One, two\nthree\u2028four"
+
+
+def test_robust_models_pair_with_their_normal_ones(tmp_path: Path) -> None:
+    rows = "r1,x,true,n\nr2,x,true,n\nr3,x,true,\nn,x,false,\n?,x,,n\n"
+    catalog = load_catalog(write(tmp_path, f"model_id,source,robust,match\n{rows}"))
+    assert [(p.robust.model_id, p.normal.model_id) for p in catalog.pairs()] == [("r1", "n"), ("r2", "n")]
+    assert [e.model_id for e in catalog.unmatched()] == ["r3"]
+
+
+def test_selecting_a_robust_model_keeps_its_normal_partner(tmp_path: Path) -> None:
+    catalog = load_catalog(write(tmp_path, "model_id,source,robust,match\nr1,x,true,n\nr2,x,true,m\nn,x,,\nm,x,,\n"))
+    assert [e.model_id for e in catalog.select(["r1"])] == ["r1", "n"]
+    with pytest.raises(CatalogError, match=r"--models 'x\*' matches no model of catalog mine"):
+        catalog.select(["r1", "x*"])
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_understood(tmp_path: Path) -> None:
+    assert len(load_catalog(write(tmp_path, f"\ufeff{HEAD}\r\na,a.pt\r\n"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: column 'model_id' is missing"),
+        ("model_id\na\n", "line 1: column 'source' is missing"),
+        (f"{HEAD},colour\na,b,c\n", "line 1: unknown column 'colour'; a catalog has model_id, source"),
+        (f"{HEAD},eps,eps\na,b,,\n", "line 1: a column is named twice"),
+        (f"{HEAD}\n", "lists no models"),
+        (f"{HEAD}\na\n", "line 2: 1 cells where the header has 2 columns"),
+        (f"{HEAD}\na,b,c\n", "line 2: 3 cells where the header has 2 columns"),
+        (f"{HEAD}\na,\n", "line 2, column source: String should have at least 1 character"),
+        (f"{HEAD}\n\n,x\n", "line 3, column model_id: String should have at least 1 character"),
+        (f"{HEAD}\na,x\nb,x\na,y\n", "line 4, column model_id: 'a' is already on line 2"),
+        (f"{HEAD}\nA,x\na,y\n", "line 3, column model_id: 'a' and 'A' would share a file name"),
+        (f"{HEAD}\n../a,x\n", "line 2, column model_id: must not point out of its folder"),
+        (f"{HEAD}\nb/../../a,x\n", "line 2, column model_id: must not point out of its folder"),
+        (f"{HEAD}\n..,x\n", "line 2, column model_id: must not point out of its folder"),
+        (f"{HEAD}\na\0b,x\n", "line 2"),
+        (f"{HEAD},eps\na,x,much\n", r"line 2, column eps: expected a number such as 8/255 or 0.5, got 'much'"),
+        (f"{HEAD},eps\na,x,1/0\n", "line 2, column eps: expected a number such as 8/255"),
+        (f"{HEAD},eps\na,x,-1\n", "line 2, column eps: Input should be greater than 0"),
+        (f"{HEAD},eps\na,x,nan\n", "line 2, column eps"),
+        (f"{HEAD},eps\na,x,1e999999999\n", "line 2, column eps"),
+        (f"{HEAD},robust\na,x,perhaps\n", "line 2, column robust"),
+        (f"{HEAD},clean_acc\na,x,101\n", "line 2, column clean_acc: Input should be less than or equal to 100"),
+        (f"{HEAD},match\na,x,b\n", "line 2, column match: no row has the model_id 'b'"),
+        (f"{HEAD},mean\na,x,0.5\n", "line 2: mean and std go together"),
+        (f"{HEAD},mean,std\na,x,0.5 0.5,1 1\n", "line 2, column std: one value a channel"),
+        (f"{HEAD},mean,std\na,x,0.5,0\n", "line 2, column std: a standard deviation is positive"),
+        (f"{HEAD},mean,std\na,x,0.5,nan\n", "line 2: mean and std are finite"),
+        (f"{HEAD},mean,std\na,x,inf,1\n", "line 2: mean and std are finite"),
+        (f"{HEAD},mean,std\na,x,red,1\n", "line 2, column mean: expected one number a channel"),
+        (f'{HEAD}\na,"x\n', "not valid CSV"),
+        (f"{HEAD}\n{'a' * 301},x\n", "line 2, column model_id: String should have at most 300 characters"),
+        (b"model_id,source\n\xff\xfe,x\n", r"is not UTF-8 text \(byte 16\): save it as UTF-8"),
+        (f"{HEAD}\na,x\n".encode("utf-16"), "is not UTF-8 text"),
+    ],
+)
+def test_a_wrong_catalog_is_refused_where_it_is_wrong(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(CatalogError, match=message):
+        read_catalog(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["nothing-of-that-name", "a\0b", "..", "", "x" * 5000])
+def test_a_catalog_that_is_not_there_is_refused_with_the_names_of_those_that_are(name: str) -> None:
+    with pytest.raises(CatalogError, match=r"there is no catalog .* one of .*cifar10-linf"):
+        load_catalog(name)
+
+
+def test_a_million_rows_are_refused_quickly(tmp_path: Path) -> None:
+    rows = "".join(f"m{i},x\n" for i in range(1_000_000))
+    with pytest.raises(CatalogError, match="has more than 100000 rows: split it"):
+        read_catalog(write(tmp_path, f"{HEAD}\n{rows}"))
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.csv"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CatalogError, match="is larger than 64 MB: that is no catalog"):
+        read_catalog(path)
+
+
+def test_ten_thousand_rows_are_read(tmp_path: Path) -> None:
+    rows = "".join(f"m{i},x\n" for i in range(10_000))
+    assert len(read_catalog(write(tmp_path, f"{HEAD}\n{rows}"))) == 10_000
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(min_size=1, max_size=300))
+def test_every_id_that_is_accepted_makes_a_safe_file_name(model_id: str) -> None:
+    try:
+        stem = Entry(model_id=model_id, source="x").file_stem
+    except ValueError:
+        return
+    assert Path(stem).name == stem
+    assert "\0" not in stem
+    assert not stem.startswith((".", "-"))
+    assert 0 < len(stem.encode()) <= 130
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20), st.text(max_size=8)), max_size=5))
+def test_any_rows_are_read_or_refused_with_an_error_of_ours(tmp_path: Path, rows: list[tuple[str, str, str]]) -> None:
+    path = tmp_path / "fuzz.csv"
+    with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+        csv.writer(file).writerows([("model_id", "source", "eps"), *rows])
+    with contextlib.suppress(FilterlensError):
+        read_catalog(path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_are_read_or_refused_with_an_error_of_ours(tmp_path: Path, content: bytes, headed: bool) -> None:
+    path = write(tmp_path, (b"model_id,source,robust,match,mean,std\n" if headed else b"") + content, "fuzz.csv")
+    with contextlib.suppress(FilterlensError):
+        read_catalog(path)
