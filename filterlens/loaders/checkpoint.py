@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
+from filterlens.loaders.kinds import impostor
 from filterlens.loaders.unpickle import Inert, InertPickle
 
 __all__ = ["Checkpoint", "find_state_dict", "read", "strip_prefixes"]
@@ -138,20 +139,11 @@ def _check_kind(path: Path) -> int:
     """Say what the file is when it is plainly something else; return its size in bytes."""
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
+        what = impostor(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): check the path") from error
-    if not size:
-        raise CheckpointError(f"{path} is empty: fetch or save it again")
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise CheckpointError(
-            f"{path} is a web page, not a checkpoint (a download's quota or log-in page): delete it and fetch the "
-            "file again"
-        )
-    if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself: run `git lfs pull`")
+    if what:
+        raise CheckpointError(f"{path} is {what}: delete it and fetch the file again")
     return size
 
 

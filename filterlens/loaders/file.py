@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, MissingExtraError
 from filterlens.loaders import checkpoint
+from filterlens.loaders.archive import checkpoint_inside, is_tar
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.weights import check_weights, file_digest, ready
@@ -95,6 +96,9 @@ def read_weights(
         return weights, None, ()
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(f"{path} is no checkpoint by its name: one of {', '.join(SUFFIXES)} was expected")
+    if is_tar(path):
+        with checkpoint_inside(path) as inner:
+            return read_weights(inner, trust_pickle=trust_pickle)
     found = checkpoint.read(path, trust_pickle=trust_pickle)
     raw, inside = checkpoint.find_state_dict(found.content, path)
     weights = checkpoint.strip_prefixes(raw)

@@ -29,7 +29,14 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+-]+):(.*)", re.DOTALL)
 
 _BUILT_IN: Final = {
     FILE: "filterlens.loaders.file:load",
+    "bundled": "filterlens.loaders.bundled:load",
+    "hf": "filterlens.loaders.web:load_hub",
     "module": "filterlens.loaders.module:load",
+    "robustbench": "filterlens.loaders.robustbench:load",
+    "timm": "filterlens.loaders.timm:load",
+    "torchvision": "filterlens.loaders.web:load_torchvision",
+    "url": "filterlens.loaders.web:load_url",
+    "zenodo": "filterlens.loaders.zenodo:load",
 }
 
 

@@ -66,7 +66,7 @@ def check_weights(weights: Mapping[str, Tensor], source: str) -> None:
         raise CheckpointError(f"layer {name} of {source} is {what}: real floating-point weights were expected")
 
 
-def fit(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+def fit(network: nn.Module, weights: Mapping[str, Tensor], source: str, *, optional: tuple[str, ...] = ()) -> None:
     """Put weights into a network; their names must be the network's, but for wrappers' prefixes.
 
     Parameters
@@ -77,6 +77,8 @@ def fit(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
         Tensors by name.
     source
         Named in errors.
+    optional
+        Last parts of names that the weights need not have: the network keeps its own, such as its normalisation.
 
     Raises
     ------
@@ -88,7 +90,8 @@ def fit(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     candidates = (dict(weights), strip_prefixes(weights))
     chosen = max(candidates, key=lambda keys: len(keys.keys() & expected.keys()))
     # counted by BatchNorm since torch 0.4.1; no forward pass in eval mode reads it
-    missing = [key for key in expected if key not in chosen and not key.endswith("num_batches_tracked")]
+    spared = {"num_batches_tracked", *optional}
+    missing = [key for key in expected if key not in chosen and key.rpartition(".")[2] not in spared]
     unexpected = [key for key in chosen if key not in expected and not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise CheckpointError(

@@ -1,0 +1,45 @@
+"""`bundled:fonts/NAME`: the small networks that come with the package."""
+
+from __future__ import annotations
+
+from filterlens.catalogs import shipped_folder
+from filterlens.errors import CheckpointError
+from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.loaders.registry import Request
+from filterlens.loaders.safetensors import read_safetensors
+from filterlens.loaders.weights import file_digest, fit, ready
+
+__all__ = ["load"]
+
+
+def load(request: Request) -> LoadedModel:
+    """Load a network of the bundled zoo; see `filterlens.loaders.load_model`.
+
+    Raises
+    ------
+    CheckpointError
+        There is none of that name.
+    """
+    from filterlens.training.architectures import build
+
+    zoo, _, name = request.rest.partition("/")
+    folder = shipped_folder() / f"{zoo}-linf"
+    known = {path.stem: path for path in sorted(folder.glob("*.safetensors"))} if zoo == "fonts" else {}
+    if name not in known:
+        raise CheckpointError(
+            f"the package brings no {request.rest!r}: bundled:fonts/NAME was expected, NAME one of "
+            f"{', '.join(known) or 'none (the weights are not installed)'}"
+        )
+    weights, metadata = read_safetensors(known[name])
+    if "architecture" not in metadata:
+        raise CheckpointError(f"{known[name]} does not say its architecture: install filterlens again")
+    network = build(metadata["architecture"], in_channels=1, classes=10)
+    fit(network, weights, str(known[name]))
+    entry = request.entry
+    return LoadedModel(
+        model_id=entry.model_id,
+        source=entry.source,
+        sha256=file_digest(known[name]),
+        weights=ready(network).state_dict(),
+        classifier=Classifier(network, entry.mean, entry.std),
+    )

@@ -1,0 +1,154 @@
+"""`robustbench:DATASET/THREAT/NAME`: RobustBench's own networks, loaded by its own function from files we fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from filterlens.errors import CheckpointError
+from filterlens.loaders import checkpoint
+from filterlens.loaders.cache import cache_folder
+from filterlens.loaders.checkpoint import READ_FAULTS
+from filterlens.loaders.download import drive, fetch, web
+from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.loaders.registry import Request
+from filterlens.loaders.robustbench_compat import reading_inertly, robustbench
+from filterlens.loaders.weights import check_weights, file_digest, ready
+
+__all__ = ["load", "zoo"]
+
+
+def zoo() -> dict[tuple[str, str], Mapping[str, Mapping[str, Any]]]:
+    """Return RobustBench's models by (dataset, threat model) and name, with their constructors and files."""
+    robustbench()
+    models = importlib.import_module("robustbench.model_zoo").model_dicts
+    return {
+        (dataset.value, threat.value): found for dataset, threats in models.items() for threat, found in threats.items()
+    }
+
+
+def load(request: Request) -> LoadedModel:
+    """Load a RobustBench model; see `filterlens.loaders.load_model`.
+
+    Raises
+    ------
+    CheckpointError
+        RobustBench does not know it, or its file does not fit.
+    DownloadError
+        Its file is not cached and cannot be fetched.
+    """
+    dataset, threat, name = _split(request.rest)
+    files, notes, network = _network(dataset, threat, name, offline=request.offline)
+    weights = ready(network).state_dict()
+    check_weights(weights, request.entry.source)
+    return LoadedModel(
+        model_id=request.entry.model_id,
+        source=request.entry.source,
+        sha256=_digest(files),
+        weights=weights,
+        classifier=Classifier(network, request.entry.mean, request.entry.std),
+        notes=tuple(notes),
+    )
+
+
+def _split(rest: str) -> tuple[str, str, str]:
+    parts = rest.split("/")
+    if len(parts) != 3:
+        raise CheckpointError(f"robustbench:{rest} was expected to read robustbench:DATASET/THREAT/NAME")
+    known = zoo()
+    found = {(dataset.lower(), threat.lower()): (dataset, threat) for dataset, threat in known}
+    key = found.get((parts[0].lower(), parts[1].lower()))
+    if key is None:
+        raise CheckpointError(
+            f"RobustBench has no {parts[0]}/{parts[1]}; there are {', '.join('/'.join(pair) for pair in known)}"
+        )
+    if parts[2] not in known[key]:
+        raise CheckpointError(
+            f"RobustBench {key[0]}/{key[1]} has no {parts[2]!r}; the installed version knows "
+            f"{', '.join(sorted(known[key])[:8])}, …"
+        )
+    return (*key, parts[2])
+
+
+def _digest(files: list[Path]) -> str:
+    """One digest of one file; of several, the digest of their digests."""
+    digests = [file_digest(path) for path in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[list[Path], list[str], nn.Module]:
+    drives = zoo()[dataset, threat][name]["gdrive_id"]
+    target = cache_folder() / dataset / threat / f"{name}.pt"
+    if timm_name := _timm_name(dataset, threat, name):
+        return _through_timm(timm_name, dataset, target, offline=offline)
+    if dataset == "imagenet" and "Standard" in name:
+        files = [_torchvision_file(offline=offline)]
+    elif isinstance(drives, list):
+        # robustbench's own names of an ensemble's parts
+        files = [
+            fetch(target.with_name(f"{target.name}_m{part}.pt"), drive(identifier), offline=offline)
+            for part, identifier in enumerate(drives)
+        ]
+    elif drives:
+        files = [fetch(target, drive(drives), offline=offline)]
+    else:
+        raise CheckpointError(f"RobustBench says nowhere where {name} is to be fetched: leave the row out")
+    load_model = importlib.import_module("robustbench.utils").load_model
+    with reading_inertly() as notes:
+        try:
+            network = load_model(name, model_dir=cache_folder(), dataset=dataset, threat_model=threat)
+        except READ_FAULTS as error:
+            raise CheckpointError(
+                f"{files[0]} does not fit RobustBench's {name} ({str(error).strip()[:300]}): delete it to have it "
+                "fetched again"
+            ) from error
+    return files, notes, network
+
+
+def _timm_name(dataset: str, threat: str, name: str) -> str:
+    """Name what robustbench registers with timm, or nothing."""
+    import timm
+
+    candidate = f"{name.lower().replace('-', '_')}_{dataset.lower()}_{threat.lower()}"
+    return candidate if timm.is_model(candidate) else ""
+
+
+def _through_timm(name: str, dataset: str, target: Path, *, offline: bool) -> tuple[list[Path], list[str], nn.Module]:
+    """Do as robustbench does for its timm models, the file fetched and read by us."""
+    from filterlens.loaders.timm import create
+
+    cfg = _timm_cfg(name)
+    path = fetch(target, web(cfg["url"]), offline=offline)
+    found = checkpoint.read(path)
+    weights, _ = checkpoint.find_state_dict(found.content, path)
+    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[dataset]
+    return [path], list(found.notes), create(name, checkpoint.strip_prefixes(weights), path, num_classes=classes)
+
+
+def _timm_cfg(name: str) -> Mapping[str, Any]:
+    import sys
+
+    import timm
+
+    module = sys.modules[timm.models.model_entrypoint(name).__module__]
+    cfg: Mapping[str, Any] = module.default_cfgs[name]
+    return cfg
+
+
+def _torchvision_file(*, offline: bool) -> Path:
+    """Put the file of torchvision's ResNet-50 where its constructor looks, which robustbench calls."""
+    import torch
+    from torchvision.models import ResNet50_Weights
+
+    url = ResNet50_Weights.IMAGENET1K_V1.url
+    name = url.rpartition("/")[2]
+    return fetch(
+        Path(torch.hub.get_dir()) / "checkpoints" / name,
+        web(url, checksum=f"sha256:{Path(name).stem.rpartition('-')[2]}"),
+        offline=offline,
+    )

@@ -1,0 +1,111 @@
+"""`timm:NAME`: networks of timm, with the normalisation that their weights were trained with."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from filterlens.errors import CheckpointError
+from filterlens.loaders.cache import cache_folder
+from filterlens.loaders.checkpoint import READ_FAULTS
+from filterlens.loaders.download import fetch, web
+from filterlens.loaders.file import read_weights
+from filterlens.loaders.hub import hub_file
+from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.loaders.registry import Request
+from filterlens.loaders.weights import check_weights, file_digest, ready
+
+__all__ = ["create", "load", "loaded"]
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def load(request: Request) -> LoadedModel:
+    """Load a timm model; see `filterlens.loaders.load_model`.
+
+    Raises
+    ------
+    CheckpointError
+        timm does not know it, or has no weights for it.
+    DownloadError
+        Its file is not cached and cannot be fetched.
+    """
+    import timm
+
+    name = request.rest
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), 3)
+        raise CheckpointError(f"timm has no model {architecture!r}; near it are {', '.join(near) or 'none'}")
+    cfg = timm.models.get_pretrained_cfg(name)
+    if cfg is None or not (cfg.url or cfg.hf_hub_id):
+        tags = timm.list_pretrained(f"{architecture}*")[:5]
+        raise CheckpointError(f"timm has no weights {name!r}; it has {', '.join(tags) or 'none of that architecture'}")
+    if cfg.hf_hub_id:
+        files = (cfg.hf_hub_filename,) if cfg.hf_hub_filename else WEIGHT_FILES
+        path = hub_file(cfg.hf_hub_id, files, offline=request.offline)
+    else:
+        file_name = cfg.url.rpartition("/")[2]
+        path = fetch(cache_folder() / "timm" / file_name, web(cfg.url), offline=request.offline)
+    weights, _, notes = read_weights(path)
+    return loaded(request, create(name, weights, path), cfg.to_dict(), file_digest(path), notes)
+
+
+def loaded(
+    request: Request, network: nn.Module, cfg: Mapping[str, Any], sha256: str, notes: tuple[str, ...]
+) -> LoadedModel:
+    """Wrap a timm network; the catalog's normalisation comes first, then the weights' own."""
+    entry = request.entry
+    mean = entry.mean or tuple(cfg["mean"])
+    std = entry.std or tuple(cfg["std"])
+    size = tuple(cfg["input_size"])
+    weights = ready(network).state_dict()
+    check_weights(weights, entry.source)
+    return LoadedModel(
+        model_id=entry.model_id,
+        source=entry.source,
+        sha256=sha256,
+        weights=weights,
+        classifier=Classifier(network, mean, std),
+        input_size=(size[0], size[1], size[2]),
+        notes=notes,
+    )
+
+
+def create(name: str, weights: Mapping[str, Tensor], path: Path, **options: object) -> nn.Module:
+    """Build a timm network around weights, in whatever published form timm understands.
+
+    Parameters
+    ----------
+    name
+        As timm registers it.
+    weights
+        As the file has them.
+    path
+        Named in errors.
+    options
+        Of `timm.create_model`.
+
+    Raises
+    ------
+    CheckpointError
+        They do not fit.
+    """
+    import timm
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            network: nn.Module = timm.create_model(
+                name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(weights), "source": ""}, **options
+            )
+        except READ_FAULTS as error:
+            raise CheckpointError(
+                f"{path} does not fit timm's {name} ({str(error).strip()[:300]}): delete it to have it fetched again"
+            ) from error
+    return network

@@ -1,0 +1,111 @@
+"""`url:`, `hf:` and `torchvision:`: checkpoints from elsewhere, cached like all others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from filterlens.errors import CheckpointError, DownloadError
+from filterlens.loaders.cache import cache_folder
+from filterlens.loaders.download import fetch, web
+from filterlens.loaders.file import SUFFIXES, load_path, read_weights
+from filterlens.loaders.hub import hub_file
+from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.loaders.registry import Request
+from filterlens.loaders.timm import WEIGHT_FILES, create, loaded
+from filterlens.loaders.weights import file_digest, fit, ready
+
+__all__ = ["load_hub", "load_torchvision", "load_url"]
+
+
+def load_url(request: Request) -> LoadedModel:
+    """Load `url:https://…/model.pt?sha256=…`; the checksum is ours and is not sent.
+
+    Raises
+    ------
+    DownloadError
+        The file cannot be fetched, or is another one.
+    CheckpointError
+        It is no checkpoint.
+    """
+    parts = urlsplit(request.rest)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    sha256 = next((value for key, value in query if key == "sha256"), "")
+    if sha256 and (len(sha256) != 64 or set(sha256.lower()) - set("0123456789abcdef")):
+        raise DownloadError(f"{request.entry.source}: sha256= takes the 64 hexadecimal digits of the file's SHA-256")
+    address = urlunsplit(parts._replace(query=urlencode([pair for pair in query if pair[0] != "sha256"])))
+    name = PurePosixPath(parts.path).name
+    if PurePosixPath(name).suffix.lower() not in SUFFIXES:
+        raise CheckpointError(f"{address} is no checkpoint by its name: one of {', '.join(SUFFIXES)} was expected")
+    # two addresses may end in the same name
+    folder = cache_folder() / "url" / hashlib.sha256(f"{address} {sha256}".encode()).hexdigest()[:16]
+    origin = web(address, checksum=f"sha256:{sha256}" if sha256 else "")
+    return load_path(fetch(folder / name, origin, offline=request.offline), request)
+
+
+def load_hub(request: Request) -> LoadedModel:
+    """Load `hf:ORG/NAME[@REVISION]`: a timm repository as a network, any other as weights.
+
+    Raises
+    ------
+    DownloadError
+        The repository, or a file that it must have, cannot be fetched.
+    CheckpointError
+        Its weights cannot be read.
+    """
+    repository = request.rest
+    path = hub_file(repository, WEIGHT_FILES, offline=request.offline)
+    try:
+        text = hub_file(repository, ("config.json",), offline=request.offline).read_text(encoding="utf-8")
+        config = json.loads(text)
+    except (DownloadError, ValueError):
+        # a repository need not have one
+        config = {}
+    cfg = config.get("pretrained_cfg") if isinstance(config, dict) else None
+    if request.weights_only or not isinstance(cfg, dict) or "architecture" not in config:
+        return load_path(path, request)
+    weights, _, notes = read_weights(path)
+    options = config.get("model_args") or {}
+    network = create(str(config["architecture"]), weights, path, num_classes=config.get("num_classes"), **options)
+    return loaded(request, network, {"mean": (0, 0, 0), "std": (1, 1, 1), **cfg}, file_digest(path), notes)
+
+
+def load_torchvision(request: Request) -> LoadedModel:
+    """Load `torchvision:NAME[.WEIGHTS]` with torchvision's default or named weights and their normalisation.
+
+    Raises
+    ------
+    CheckpointError
+        torchvision does not know it.
+    DownloadError
+        Its file is not cached and cannot be fetched.
+    """
+    from torchvision import models
+
+    name, _, tag = request.rest.partition(".")
+    if name not in models.list_models():
+        raise CheckpointError(f"torchvision has no model {name!r}: see torchvision.models.list_models()")
+    choices = models.get_model_weights(name)
+    if tag and tag not in choices.__members__:
+        raise CheckpointError(f"torchvision has no weights {tag!r} of {name}; it has {', '.join(choices.__members__)}")
+    chosen = choices[tag] if tag else choices.DEFAULT
+    file = chosen.url.rpartition("/")[2]
+    origin = web(chosen.url, checksum=f"sha256:{Path(file).stem.rpartition('-')[2]}")
+    path = fetch(cache_folder() / "torchvision" / file, origin, offline=request.offline)
+    weights, _, notes = read_weights(path)
+    network = models.get_model(name, weights=None)
+    fit(network, weights, str(path))
+    transform = chosen.transforms()
+    entry = request.entry
+    crop = transform.crop_size[0]
+    return LoadedModel(
+        model_id=entry.model_id,
+        source=entry.source,
+        sha256=file_digest(path),
+        weights=ready(network).state_dict(),
+        classifier=Classifier(network, entry.mean or tuple(transform.mean), entry.std or tuple(transform.std)),
+        input_size=(3, crop, crop),
+        notes=notes,
+    )

@@ -1,0 +1,92 @@
+"""`zenodo:RECORD/DATASET/NAME`: the matched normal models of [Gavrikov2022Lens]_, in RobustBench's architectures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from filterlens.errors import CheckpointError, DownloadError
+from filterlens.loaders.cache import cache_folder
+from filterlens.loaders.download import Origin, fetch, fetch_json, web
+from filterlens.loaders.file import read_weights
+from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.loaders.registry import Request
+from filterlens.loaders.robustbench import zoo
+from filterlens.loaders.weights import file_digest, fit, ready
+
+__all__ = ["load"]
+
+_REST = re.compile(r"(\d+)/([A-Za-z0-9]+)/([A-Za-z0-9_.-]+)")
+
+
+def load(request: Request) -> LoadedModel:
+    """Load a normal model; see `filterlens.loaders.load_model`.
+
+    Raises
+    ------
+    CheckpointError
+        Its file cannot be read.
+    DownloadError
+        Its file is not cached and cannot be fetched.
+    """
+    found = _REST.fullmatch(request.rest)
+    if found is None:
+        raise CheckpointError(f"zenodo:{request.rest} was expected to read zenodo:RECORD/DATASET/NAME")
+    record, dataset, name = found.groups()
+    file = f"{dataset}_normal_robustbench_{name}.tar"
+    path = _fetch(record, file, offline=request.offline)
+    weights, _, notes = read_weights(path)
+    network = None
+    if not request.weights_only:
+        network, refusal = _network(dataset, name, weights, path)
+        notes = (*notes, *refusal)
+    entry = request.entry
+    return LoadedModel(
+        model_id=entry.model_id,
+        source=entry.source,
+        sha256=file_digest(path),
+        weights=weights if network is None else ready(network).state_dict(),
+        classifier=None if network is None else Classifier(network, entry.mean, entry.std),
+        notes=notes,
+    )
+
+
+def _fetch(record: str, file: str, *, offline: bool) -> Path:
+    target = cache_folder() / "zenodo" / record / file
+    if target.is_file() or offline:
+        return fetch(target, Origin(f"https://zenodo.org/records/{record}", lambda _: None), offline=offline)
+    answer = fetch_json(f"https://zenodo.org/api/records/{record}")
+    listed = answer.get("files", []) if isinstance(answer, dict) else []
+    for found in listed:
+        if isinstance(found, dict) and found.get("key") == file:
+            origin = web(
+                f"https://zenodo.org/records/{record}/files/{file}?download=1",
+                checksum=str(found.get("checksum", "")),
+                size=int(found["size"]) if "size" in found else None,
+            )
+            return fetch(target, origin)
+    raise DownloadError(f"https://zenodo.org/records/{record} has no file {file}: check the record and the name")
+
+
+def _network(
+    dataset: str, name: str, weights: Mapping[str, Tensor], path: Path
+) -> tuple[nn.Module | None, tuple[str, ...]]:
+    """Build RobustBench's architecture of that name that the weights belong to, or say why there is none."""
+    refusals: list[str] = []
+    for (its_dataset, _), models in zoo().items():
+        if its_dataset != dataset or name not in models:
+            continue
+        made = models[name]["model"]()
+        # an ensemble's normal partner is one of its members
+        members = getattr(made, "models", None)
+        for network in (made, *(members[:1] if isinstance(members, nn.ModuleList) else ())):
+            try:
+                fit(network, weights, str(path), optional=("mu", "sigma", "mean", "std"))
+            except CheckpointError as error:
+                refusals.append(str(error))
+            else:
+                return network, ()
+    return None, ("weights only: " + (refusals[0] if refusals else f"RobustBench has no {dataset} model {name}"),)
