@@ -126,7 +126,13 @@ class Ball:
 
 
 def random_points(
-    ball: Ball, shape: Sequence[int], *, seed: int = 0, first: int = 0, generator: torch.Generator | None = None
+    ball: Ball,
+    shape: Sequence[int],
+    *,
+    seed: int = 0,
+    restart: int = 0,
+    first: int = 0,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Uniform points of a ball around 0, on the CPU.
 
@@ -136,9 +142,9 @@ def random_points(
         Which ball.
     shape
         (n, …).
-    seed, first
-        Example i of the batch is example `first` + i of the set, and gets the numbers that belong to it and to the
-        seed, whatever the batch is.
+    seed, restart, first
+        Example i of the batch is example `first` + i of the set, and gets the numbers that belong to it, to the seed
+        and to the restart, whatever the batch is.
     generator
         Draw the whole batch from it instead: faster, for training.
 
@@ -150,7 +156,7 @@ def random_points(
         return _draw(ball, shape, generator)
     points = torch.empty(tuple(shape))
     for i in range(shape[0]):
-        state = np.random.SeedSequence([seed, first + i]).generate_state(1, np.uint64)[0]
+        state = np.random.SeedSequence([seed, restart, first + i]).generate_state(1, np.uint64)[0]
         points[i] = _draw(ball, (1, *shape[1:]), torch.Generator().manual_seed(int(state >> np.uint64(1))))[0]
     return points
 
@@ -262,6 +268,12 @@ class Weights:
         """Let backward passes gather gradients; without it no pass computes any."""
         for p in self.parameters:
             p.requires_grad_()
+
+    def freeze(self) -> None:
+        """End what `track` began."""
+        self._clear()
+        for p in self.parameters:
+            p.requires_grad_(False)  # noqa: FBT003 - torch's own signature
 
     def scatter(self, generator: torch.Generator, *, on_sphere: bool) -> None:
         """Put each tensor at w + ν, ν uniform in direction, with norm radius · ‖w‖₂ or uniform below it."""
@@ -397,7 +409,7 @@ def attack(
     ball, step, steps, rule, box
         As in `Points`.
     restarts
-        How often to begin anew; restart r has the random starts of seed (`seed`, r).
+        How often to begin anew; each with random starts of its own.
     seed, first
         As in `random_points`.
     random_start
@@ -416,7 +428,7 @@ def attack(
     for restart in range(restarts):
         start = None
         if random_start:
-            noise = random_points(ball, centre.shape, seed=_mix(seed, restart), first=first)
+            noise = random_points(ball, centre.shape, seed=seed, restart=restart, first=first)
             start = centre + noise.to(centre)
         points = Points(centre, start, ball=ball, step=step, rule=rule, box=box)
 
@@ -564,8 +576,3 @@ class _Keeper:
 def _per_example(values: Tensor, like: Tensor) -> Tensor:
     """Reshape (n,) so that it broadcasts over (n, …)."""
     return values.view(-1, *[1] * (like.dim() - 1))
-
-
-def _mix(seed: int, restart: int) -> int:
-    """One seed out of two, the same on every machine."""
-    return int(np.random.SeedSequence([seed, restart]).generate_state(1, np.uint64)[0] >> np.uint64(1))

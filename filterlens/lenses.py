@@ -84,7 +84,7 @@ _BUILT_IN = (
         extract="filterlens.extractors.robustness:extract",
         analyze="filterlens.analyzers.robustness:analyze",
         figures=("filterlens.report.figures.robustness:FIGURES",),
-        settings=("seed", "images", "data", "fast", "autoattack", "fonts"),
+        settings=("seed", "images", "data", "fast", "autoattack", "bf16", "fonts"),
         images=1000,
     ),
     Lens(
@@ -92,7 +92,7 @@ _BUILT_IN = (
         extract="filterlens.extractors.flatness:extract",
         analyze="filterlens.analyzers.flatness:analyze",
         figures=("filterlens.report.figures.flatness:FIGURES",),
-        settings=("seed", "images", "data", "fast", "as_published", "fonts"),
+        settings=("seed", "images", "data", "fast", "as_published", "bf16", "fonts"),
         images=1000,
     ),
     Lens(

@@ -36,6 +36,9 @@ class Settings:
         Run AutoAttack's standard version too (robustness lens).
     as_published
         Flatness as the published code measures it, not as the paper defines it (flatness lens).
+    bf16
+        Forward passes of attacked models in bfloat16; its effect is reported beside the scores (robustness and
+        flatness lenses).
     manifold
         `fonts`, `neighbours`, a learned decoder's file or `module:…`; empty chooses by data (manifold lens).
     fonts
@@ -55,6 +58,7 @@ class Settings:
     channels: int | None = 64
     autoattack: bool = False
     as_published: bool = False
+    bf16: bool = False
     manifold: str = ""
     fonts: Path | None = None
     trust_pickle: bool = False
