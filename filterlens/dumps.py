@@ -31,6 +31,7 @@ __all__ = ["SCHEMA", "DumpGroup", "DumpReader", "DumpWriter", "WritableGroup", "
 
 SCHEMA = 1
 _MAX_BYTES = 1 << 40  # a dataset that declares more than a terabyte is damage or malice
+_MAX_RATIO = 2000  # HDF5's compressions reach about 1000 on zeros: more means that chunks are missing
 _KINDS = "fiub"
 Attribute = str | int | float | bool | NDArray[Any]
 
@@ -191,7 +192,8 @@ class DumpWriter:
                 self._file.close()
         if self._raw is not None:
             self._raw.close()
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as a parent that is no folder
+            self._temporary.unlink(missing_ok=True)
 
 
 class WritableGroup:
@@ -207,7 +209,7 @@ class WritableGroup:
 
     def write(self, name: str, array: NDArray[Any], *, compression: str | None = None, **attributes: Attribute) -> None:
         """Write one array whole; it gets an `order` attribute that counts the datasets of this group."""
-        data = np.ascontiguousarray(array)
+        data = np.asarray(array, order="C")
         self._check(name, data.dtype)
         chunked = {} if data.ndim == 0 or data.size == 0 else {"fletcher32": True, "compression": compression}
         dataset = self._group.create_dataset(encode_name(name), data=data, **chunked)
@@ -297,7 +299,8 @@ class DumpReader:
     @property
     def lenses(self) -> list[str]:
         """Names of the lenses that the dump holds."""
-        return [str(name) for name in self._file if isinstance(_hard_get(self._file, name, self.path), h5py.Group)]
+        with _guarded(self.path):
+            return [str(name) for name in self._file if isinstance(_hard_get(self._file, name, self.path), h5py.Group)]
 
     def lens(self, name: str) -> DumpGroup:
         """Return one lens's part.
@@ -307,7 +310,8 @@ class DumpReader:
         DumpError
             The dump does not hold it.
         """
-        group = _hard_get(self._file, name, self.path) if name in self._file else None
+        with _guarded(self.path):
+            group = _hard_get(self._file, name, self.path) if name in self._file else None
         if not isinstance(group, h5py.Group):
             raise DumpError(f"{self.path} holds no lens {name!r}, only {', '.join(self.lenses) or 'none'}")
         return DumpGroup(group, self.path)
@@ -323,14 +327,14 @@ class DumpGroup:
     @property
     def attributes(self) -> dict[str, Any]:
         """Attributes of the group."""
-        return {key: _plain(value) for key, value in self._group.attrs.items()}
+        return _attributes(self._group, self.path)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The settings under which the lens was extracted."""
         try:
-            found = json.loads(str(self._group.attrs.get("parameters", "{}")))
-        except ValueError as error:
+            found = json.loads(str(self.attributes.get("parameters", "{}")))
+        except (ValueError, RecursionError) as error:
             raise DumpError(f"{self.path}: the parameters of {self._group.name} are not JSON") from error
         if not isinstance(found, dict):
             raise DumpError(f"{self.path}: the parameters of {self._group.name} are not a JSON object")
@@ -338,16 +342,23 @@ class DumpGroup:
 
     def names(self) -> list[str]:
         """Names of the arrays, in order."""
-        datasets = [(link, self._dataset(link)) for link in self._group]
-        datasets.sort(key=lambda pair: int(pair[1].attrs.get("order", 0)))
-        return [decode_name(link) for link, _ in datasets]
+        with _guarded(self.path):
+            links = list(self._group)
+        return [decode_name(link) for link in sorted(links, key=self._order)]
+
+    def _order(self, link: str) -> int:
+        found = _attributes(self._dataset(link), self.path).get("order", 0)
+        if not isinstance(found, int):
+            raise DumpError(f"{self.path}: {self._group.name}/{link} has the order {found!r:.40}, which is no integer")
+        return found
 
     def __contains__(self, name: str) -> bool:
-        return encode_name(name) in self._group
+        with _guarded(self.path):
+            return encode_name(name) in self._group
 
     def attributes_of(self, name: str) -> dict[str, Any]:
         """Attributes of one array."""
-        return {key: _plain(value) for key, value in self._dataset(encode_name(name)).attrs.items()}
+        return _attributes(self._dataset(encode_name(name)), self.path)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of one array, without reading it."""
@@ -377,7 +388,8 @@ class DumpGroup:
                 raise DumpError(f"{self.path}: {dataset.name} cannot be read ({error}); extract again") from error
 
     def _dataset(self, link: str) -> h5py.Dataset:
-        dataset = _hard_get(self._group, link, self.path) if link in self._group else None
+        with _guarded(self.path):
+            dataset = _hard_get(self._group, link, self.path) if link in self._group else None
         if not isinstance(dataset, h5py.Dataset):
             raise DumpError(f"{self.path}: {self._group.name} holds no array {decode_name(link)!r}")
         try:
@@ -390,7 +402,7 @@ class DumpGroup:
             raise DumpError(f"{self.path}: {dataset.name} is of type {dtype}, but dumps hold plain numbers only")
         declared = math.prod(dataset.shape) * dtype.itemsize
         stored = dataset.id.get_storage_size()
-        if declared > _MAX_BYTES or (stored == 0 and declared > 0):
+        if declared > min(_MAX_BYTES, _MAX_RATIO * stored):
             raise DumpError(f"{self.path}: {dataset.name} declares {declared} bytes but holds {stored}; extract again")
         return dataset
 
@@ -403,6 +415,21 @@ def _hard_get(group: h5py.Group, link: str, path: Path) -> h5py.HLObject:
         return group[link]
     except (KeyError, OSError, RuntimeError) as error:
         raise DumpError(f"{path}: {group.name}/{link} cannot be opened ({error}); extract again") from error
+
+
+@contextlib.contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """Turn what h5py raises on a damaged file into an error of ours."""
+    try:
+        yield
+    except (KeyError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise DumpError(f"{path} is damaged ({error}): delete it and extract again") from error
+
+
+def _attributes(item: h5py.HLObject, path: Path) -> dict[str, Any]:
+    """Attributes of a group or an array as plain Python."""
+    with _guarded(path):
+        return {key: _plain(value) for key, value in item.attrs.items()}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of many types
