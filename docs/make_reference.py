@@ -1,0 +1,89 @@
+"""Write docs/cli.md and docs/scores.md from the code: `python docs/make_reference.py`; a test holds them up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from filterlens.cli.app import app
+from filterlens.scores import Score, all_scores
+
+DOCS = Path(__file__).parent
+
+
+def cli_reference() -> str:
+    """Every command with its options, as Markdown."""
+    root = typer.main.get_command(app)
+    parts = ["# Command line\n", "Generated from `filterlens COMMAND --help`.\n"]
+    for name, command in root.commands.items():
+        parts += _command(name, command)
+    return "\n".join(parts)
+
+
+def _command(name: str, command) -> list[str]:
+    subcommands = getattr(command, "commands", None)
+    if subcommands:
+        nested = [line for sub, child in subcommands.items() for line in _command(f"{name} {sub}", child)]
+        return [f"## filterlens {name}\n", (command.help or "").strip() + "\n", *nested]
+    lines = [f"## filterlens {name}\n", (command.help or "").strip() + "\n"]
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and "--help" not in p.opts]
+    if arguments or options:
+        lines += ["| option | what it does | default |", "|---|---|---|"]
+        lines += [f"| `{p.name.upper()}` | {_cell(p.help)} | {_default(p)} |" for p in arguments]
+        lines += [f"| {_names(p)} | {_cell(p.help)} | {_default(p)} |" for p in options]
+    return [*lines, ""]
+
+
+def _names(parameter) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|").replace("\n", " ")
+
+
+def _default(parameter) -> str:
+    value = parameter.default
+    empty = value is None or value is False or value in ("", [], ())
+    return "" if empty or callable(value) or "UNSET" in repr(value).upper() else f"`{getattr(value, 'value', value)}`"
+
+
+def score_reference() -> str:
+    """Every score with its formula, as Markdown."""
+    parts = [
+        "# Scores\n",
+        "Every score that the tables and figures show, as `filterlens explain SCORE` says it. Exact definitions of "
+        "symbols are on the lens's page.\n",
+    ]
+    lens = ""
+    for score in all_scores().values():
+        if score.lens != lens:
+            lens = score.lens
+            parts.append(f"## {lens.capitalize()} lens\n")
+        if not score.auxiliary:
+            parts += _score(score)
+    companions = [f"| `{s.name}` | {s.lens} | {_cell(s.summary)} |" for s in all_scores().values() if s.auxiliary]
+    parts += ["## Companions\n", "Interval ends, counts and z-scores, in `scores.parquet` beside the scores.\n"]
+    return "\n".join([*parts, "| name | lens | what it is |", "|---|---|---|", *companions, ""])
+
+
+def _score(score: Score) -> list[str]:
+    low, high = ("" if bound is None else f"{bound:g}" for bound in score.bounds)
+    rows = {
+        "formula": f"`{score.formula}`" if score.formula else "",
+        "range": f"{low or '−∞'} to {high or '∞'} {score.unit}".strip(),
+        "robust models": f"{score.robust_is} (the paper's claim)" if score.robust_is else "",
+        "chance": score.chance,
+        "pitfalls": score.pitfalls,
+        "reference": score.reference,
+    }
+    lines = [f"### {score.name}\n", f"{score.title}. {score.summary}\n", "| | |", "|---|---|"]
+    return [*lines, *[f"| {name} | {_cell(text)} |" for name, text in rows.items() if text], ""]
+
+
+if __name__ == "__main__":
+    (DOCS / "cli.md").write_text(cli_reference(), encoding="utf-8")
+    (DOCS / "scores.md").write_text(score_reference(), encoding="utf-8")
