@@ -6,6 +6,7 @@ No FreeType: its rasteriser changes between releases, the outlines do not.
 from __future__ import annotations
 
 import logging
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -68,23 +69,20 @@ def rasterise_font(path: Path) -> NDArray[np.uint8]:
     """
     # old fonts carry odd dates, of which fontTools would warn each time
     logging.getLogger("fontTools").setLevel(logging.ERROR)
-    try:
-        font = TTFont(path, lazy=True)
-        names = font.getBestCmap() or {}
-        glyphs = font.getGlyphSet()
-    except (TTLibError, OSError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as a TrueType font ({error}): remove it from the folder") from error
     letters = []
-    for letter in LETTERS:
-        pen = _Outline(glyphs)
-        if ord(letter) in names:
-            glyphs[names[ord(letter)]].draw(pen)
-        contours = [np.asarray([*c, c[0]], dtype=np.float64) for c in pen.contours if len(c) > 2]
-        if not contours:
-            raise InputError(
-                f"{path} has no letter {letter!r}: FONTS needs {LETTERS[0]} to {LETTERS[-1]} of every font"
-            )
-        letters.append(_draw(contours))
+    try:
+        with path.open("rb") as file, TTFont(file) as font:
+            names, glyphs = font.getBestCmap() or {}, font.getGlyphSet()
+            for letter in LETTERS:
+                pen = _Outline(glyphs)
+                if ord(letter) in names:
+                    glyphs[names[ord(letter)]].draw(pen)
+                contours = [np.asarray([*c, c[0]], dtype=np.float64) for c in pen.contours if len(c) > 2]
+                if not contours:
+                    raise InputError(f"{path} has no letter {letter!r}: FONTS needs {LETTERS} of every font")
+                letters.append(_draw(contours))
+    except (TTLibError, OSError, KeyError, ValueError, struct.error) as error:
+        raise InputError(f"{path} cannot be read as a TrueType font ({error}): remove it from the folder") from error
     return np.stack(letters)
 
 

@@ -1,0 +1,61 @@
+"""The four architectures are what they say: small, 3x3, and each with its own downsampling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from filterlens.errors import InputError
+from filterlens.training.architectures import ARCHITECTURES, build
+
+DOWNSAMPLING = {
+    "preact_resnet": (nn.Conv2d, 4),  # two blocks, main path and shortcut
+    "resnet_strided": (nn.Conv2d, 4),
+    "vgg_maxpool": (nn.MaxPool2d, 2),
+    "wide_resnet_avgpool": (nn.AvgPool2d, 2),
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 32)])
+def test_images_of_both_sizes_become_logits_and_every_weight_gets_a_gradient(
+    architecture: str, channels: int, side: int
+) -> None:
+    model = build(architecture, in_channels=channels, classes=7)
+    logits = model(torch.rand(4, channels, side, side))
+    assert logits.shape == (4, 7)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_architecture_is_small_and_made_of_3x3_filters(architecture: str) -> None:
+    model = build(architecture)
+    assert sum(p.numel() for p in model.parameters()) <= 120_000
+    kernels = [m.kernel_size for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert set(kernels) <= {(3, 3), (1, 1)}
+    assert kernels.count((3, 3)) >= 6
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_architecture_downsamples_in_its_own_way_only(architecture: str) -> None:
+    kind, count = DOWNSAMPLING[architecture]
+    strided = [
+        m
+        for m in build(architecture).modules()
+        if isinstance(m, nn.MaxPool2d | nn.AvgPool2d) or (isinstance(m, nn.Conv2d) and m.stride != (1, 1))
+    ]
+    assert [type(m) for m in strided] == [kind] * count
+
+
+def test_a_pre_activation_block_without_residual_branch_is_the_identity() -> None:
+    block = build("preact_resnet")[1]
+    nn.init.zeros_(block.conv2.weight)
+    x = torch.randn(2, 16, 8, 8)
+    torch.testing.assert_close(block(x), x)
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    with pytest.raises(InputError, match="no architecture 'resnet50': choose one of preact_resnet"):
+        build("resnet50")

@@ -1,0 +1,135 @@
+"""Each recipe lowers its own objective, attacks within its bounds, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Generator, nn
+from torch.nn import functional
+
+from filterlens.errors import InputError
+from filterlens.inputs.fonts import LOWER, UPPER, load_fonts
+from filterlens.training import recipes as room
+from filterlens.training.recipes import RECIPES, Batch, Budget, recipe
+
+
+def some_batch(n: int = 32) -> Batch:
+    drawn = load_fonts(n, 4, split="train")
+    return Batch(
+        torch.from_numpy(drawn.pixels),
+        torch.from_numpy(drawn.labels),
+        torch.from_numpy(drawn.latents),
+        torch.from_numpy(drawn.conditions),
+    )
+
+
+def some_model() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+        nn.Linear(128, 10),
+    )  # fmt: skip
+
+
+def generator() -> Generator:
+    return Generator().manual_seed(9)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_lowers_its_own_objective(name: str) -> None:
+    model, batch, budget = some_model(), some_batch(), Budget(eps=0.1, steps=2)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(25):
+        loss = recipe(name)(model, batch, budget, generator())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "normal"])
+def test_what_is_attacked_is_harder(name: str) -> None:
+    model, batch = some_model(), some_batch()
+    for _ in range(20):
+        torch.autograd.backward(functional.cross_entropy(model(batch.images), batch.labels))
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= 0.1 * p.grad
+                p.grad = None
+    easy = RECIPES["normal"](model, batch, Budget(), generator())
+    assert RECIPES[name](model, batch, Budget(eps=0.2, eta=0.3), generator()) > easy
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_leaves_no_gradients_and_the_same_numbers_come_again(name: str) -> None:
+    model, batch = some_model(), some_batch()
+    first = RECIPES[name](model, batch, Budget(), generator())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert model.training
+    assert torch.equal(first, RECIPES[name](model, batch, Budget(), generator()))
+
+
+@pytest.mark.parametrize(("name", "passes"), [("normal", 1), ("pgd", 1), ("half", 1), ("fgsm", 1), ("trades", 1)])
+def test_batchnorm_counts_the_step_and_not_the_attack(name: str, passes: int) -> None:
+    model = some_model()
+    RECIPES[name](model, some_batch(), Budget(), generator())
+    assert model[1].num_batches_tracked == passes
+
+
+@pytest.mark.parametrize(("name", "eps"), [("pgd", 0.03), ("fgsm", 0.03), ("half", 0.2), ("trades", 0.2)])
+def test_attacked_images_stay_in_the_ball_and_in_range(name: str, eps: float) -> None:
+    batch, seen = some_batch(), []
+    model = some_model()
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
+    RECIPES[name](model, batch, Budget(eps=eps), generator())
+    final = seen[-1][-len(batch.labels) // 2 :]
+    clean = batch.images[-len(final) :]
+    assert (final - clean).abs().max() <= eps + 1e-6
+    assert (final - clean).abs().max() > 0.9 * eps
+    assert final.min() >= 0
+    assert final.max() <= 1
+
+
+def test_latents_stay_in_the_ball_and_in_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, seen = some_batch(), []
+    real = room.decode
+    monkeypatch.setattr(room, "decode", lambda z, *a, **k: seen.append(z.detach().clone()) or real(z, *a, **k))
+    RECIPES["on-manifold"](some_model(), batch, Budget(eta=0.1), generator())
+    z = batch.latents[16:]
+    assert len(seen) == Budget().steps + 1
+    for moved in seen:
+        assert (moved - z).abs().max() <= 0.1 + 1e-6
+        assert (moved >= torch.tensor(LOWER) - 1e-6).all()
+        assert (moved <= torch.tensor(UPPER) + 1e-6).all()
+    assert (seen[-1] - z).abs().max() > 0.05
+
+
+def test_half_the_batch_stays_clean() -> None:
+    batch, seen = some_batch(), []
+    model = some_model()
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
+    for name in ("half", "on-manifold", "transformations"):
+        RECIPES[name](model, batch, Budget(), generator())
+        assert torch.equal(seen[-1][:16], batch.images[:16])
+        assert not torch.equal(seen[-1][16:], batch.images[16:])
+
+
+def test_attacks_in_half_precision_find_about_the_same() -> None:
+    model, batch = some_model(), some_batch()
+    full = RECIPES["pgd"](model, batch, Budget(eps=0.1), generator())
+    halved = RECIPES["pgd"](model, batch, Budget(eps=0.1, half_precision=True), generator())
+    assert halved.dtype == torch.float32
+    assert abs(full - halved) < 0.05 * full
+
+
+def test_on_manifold_training_needs_a_manifold() -> None:
+    batch = some_batch()
+    with pytest.raises(InputError, match="needs data whose manifold is known"):
+        recipe("on-manifold")(some_model(), Batch(batch.images, batch.labels), Budget(), generator())
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(InputError, match="no recipe 'magic': choose one of normal, pgd"):
+        recipe("magic")
