@@ -62,7 +62,7 @@ def load_images(
     if data == "imagenet":
         return _named_imagenet(n, seed, cache)
     path = Path(data)
-    if not data or "\0" in data or not path.exists():
+    if not data or "\0" in data or not _exists(path):
         raise InputError(
             f"--data {data!r} is neither a data set (fonts, cifar10, cifar100, imagenet) nor a .npz file or folder "
             "that exists"
@@ -77,6 +77,13 @@ def load_images(
 def data_folders() -> tuple[Path, ...]:
     """Where named data sets are looked for: the cache, then `./data`, as torchvision and RobustBench have it."""
     return _cache_folder(), Path("data")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is longer than the file system allows
+        return False
 
 
 def _cache_folder() -> Path:

@@ -148,8 +148,8 @@ def fetch_cifar(name: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            tempfile.NamedTemporaryFile(dir=folder, prefix=f".{target.name}.", delete=False) as file,
             urllib.request.urlopen(form.url, timeout=_TIMEOUT) as answer,  # noqa: S310 - a constant of this module
+            tempfile.NamedTemporaryFile(dir=folder, prefix=f".{target.name}.", delete=False) as file,
         ):
             temporary = Path(file.name)
             while block := answer.read(1 << 20):
