@@ -51,6 +51,7 @@ app.command("inspect")(inspect.inspect)
 app.command("compare")(inspect.compare)
 app.command("check")(inspect.check)
 app.command("explain")(inspect.explain)
+app.command("selftest")(inspect.selftest)
 app.command("train")(train.train)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from filterlens.settings import Settings
 
-__all__ = ["check", "compare", "explain", "inspect"]
+__all__ = ["check", "compare", "explain", "inspect", "selftest"]
 
 Model = Annotated[
     str,
@@ -198,3 +198,19 @@ def _single(model: str, scores: pd.DataFrame) -> None:
     models = set(scores["model_id"])
     if len(models) != 1:
         raise InputError(f"{model} is a run of {len(models)} models: name one checkpoint")
+
+
+def selftest() -> None:
+    """Check the arithmetic on this machine against answers that are known exactly. Exit code 1 when one is off.
+
+    Example:
+
+        filterlens selftest
+    """
+    from filterlens.selftest import selftest as run_selftest
+
+    answers = run_selftest()
+    for answer in answers:
+        said = f"{answer.name}: {answer.value:.6g}, expected {answer.expected:.6g}"
+        say(f"{'ok ' if answer.holds else 'OFF'} {said}")
+    raise typer.Exit(0 if all(answer.holds for answer in answers) else 1)
