@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from filterlens.errors import InputError
 from filterlens.inputs.arrays import as_images
@@ -16,6 +18,10 @@ from filterlens.inputs.images import Images
 
 __all__ = ["class_files", "load_folder", "read_image"]
 
+_DAMAGE = (  # what Pillow raises on a file that is no image, or a bomb
+    *(EOFError, LookupError, MemoryError, OSError, SyntaxError, TypeError, ValueError),
+    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
@@ -106,7 +112,7 @@ def read_image(path: Path, *, crop: tuple[int, int] | None = None, colour: bool 
         with Image.open(path) as opened:
             grey = opened.mode in {"L", "1"} and not colour
             image = opened.convert("L" if grey else "RGB")
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path} cannot be read as an image ({error})") from error
     if crop is not None:
         image = _resize_and_crop(image, *crop)

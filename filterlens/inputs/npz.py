@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,6 +20,10 @@ from filterlens.inputs.images import Images
 __all__ = ["load_npz"]
 
 _MAX_BYTES = 32 << 30
+_DAMAGE = (  # what zipfile and numpy raise on a file that is not what it says
+    *(EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+    *(lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def load_npz(path: Path, n: int) -> Images:
@@ -47,7 +54,7 @@ def load_npz(path: Path, n: int) -> Images:
         with np.load(path, allow_pickle=False) as file:
             images: NDArray[Any] = file["images"]
             labels: NDArray[Any] = file["labels"]
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path} cannot be read as .npz ({error}): save it with numpy.savez") from error
     if images.ndim and labels.ndim == 1 and len(images) != len(labels):
         raise InputError(f"{path} holds {len(images)} images but {len(labels)} labels: give one label an image")
