@@ -90,7 +90,7 @@ def _cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     named = os.environ.get("FILTERLENS_CACHE")
-    return (Path(named) if named else user_cache_path("filterlens", appauthor=False)) / "data"
+    return (Path(named).expanduser() if named else user_cache_path("filterlens", appauthor=False)) / "data"
 
 
 def _named_cifar(name: str, n: int, cache: Path | None, split: str) -> Images:
