@@ -33,7 +33,7 @@ docs: $(VENV)/.docs  ## the documentation's site; warnings are errors
 	$(VENV)-docs/bin/mkdocs build --strict
 
 zoo: $(VENV)/.installed  ## retrain the bundled zoo (about an hour on two cores)
-	$(BIN)/python -m filterlens.training.zoo
+	$(BIN)/filterlens train zoo
 
 clean:  ## remove what was made, not the environments
 	rm -rf dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

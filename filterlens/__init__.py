@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from filterlens.errors import FilterlensError
     from filterlens.lenses import Lens
     from filterlens.measuring import measure
+    from filterlens.notebook import Run
     from filterlens.scores import Score
     from filterlens.settings import Settings
 
@@ -24,6 +25,7 @@ __all__ = [
     "Entry",
     "FilterlensError",
     "Lens",
+    "Run",
     "Score",
     "Settings",
     "analyze",
@@ -40,6 +42,7 @@ _HOME = {
     "Entry": "catalogs",
     "FilterlensError": "errors",
     "Lens": "lenses",
+    "Run": "notebook",
     "Score": "scores",
     "Settings": "settings",
     "analyze": "api",

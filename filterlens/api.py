@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from filterlens.loaders.model import LoadedModel
     from filterlens.pipeline import Outcome
+    from filterlens.report.figures import Figure
     from filterlens.settings import Settings
 
-__all__ = ["analyze", "audit", "extract", "load_model", "robust_vs_normal", "write_report"]
+__all__ = ["all_figures", "analyze", "audit", "extract", "load_model", "robust_vs_normal", "write_report"]
 
 
 def load_model(source: str | Path | Entry, *, trust_pickle: bool = False) -> LoadedModel:
@@ -70,10 +71,16 @@ def write_report(folder: str | Path, *, progress: Callable[[int, int], None] | N
         The folder holds no analysed run.
     """
     from filterlens import report
+
+    return report.write_report(Path(folder), figures=all_figures(), progress=progress)
+
+
+def all_figures() -> list[Figure]:
+    """Return the figures of every lens, those of installed packages included."""
     from filterlens.lenses import all_lenses, resolve
 
-    figures = [figure for lens in all_lenses().values() for path in lens.figures for figure in resolve(path)]  # type: ignore[attr-defined]
-    return report.write_report(Path(folder), figures=figures, progress=progress)
+    named = (resolve(path) for lens in all_lenses().values() for path in lens.figures)
+    return [figure for figures in named for figure in figures]  # type: ignore[attr-defined]
 
 
 def audit(
