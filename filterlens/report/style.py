@@ -47,7 +47,8 @@ def diverging() -> Colormap:
 
 def side_colour(robust: object) -> str:
     """Colour of a robust (True), normal (False) or unknown (anything else) model."""
-    return ROBUST if robust is True else NORMAL if robust is False else NEUTRAL
+    colours: dict[object, str] = {True: ROBUST, False: NORMAL}  # numpy's booleans are equal to Python's
+    return colours.get(robust, NEUTRAL)
 
 
 def short(name: str, length: int = 28) -> str:

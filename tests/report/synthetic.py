@@ -120,6 +120,10 @@ def write_dumps(folder: Path, models: list[Model], *, seed: int = 0) -> None:
                     weight = (weight + np.roll(weight, 1, -1)) / 2
                 attributes = {"conv_depth": depth, "conv_depth_norm": depth / 2, "groups": 1}
                 group.write(f"layer{depth}.conv", weight, stride=np.array([1, 1]), **attributes)
+            images = rng.uniform(size=(8, 3, 32, 32)).astype(np.float32)
+            kept = dump.lens("robustness", {"steps": 20})
+            kept.write("images_clean", images)
+            kept.write("images_attacked", np.clip(images + rng.choice([-8, 8], size=images.shape) / 255, 0, 1))
 
 
 def write_pool(folder: Path, models: list[Model], *, seed: int = 0, K: int = 9) -> None:

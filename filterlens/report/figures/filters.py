@@ -5,6 +5,7 @@ from __future__ import annotations
 from filterlens.report.figures.drawing import Figure
 from filterlens.report.figures.filters_bases import draw_bases, draw_cumulative
 from filterlens.report.figures.filters_depth import draw_depth
+from filterlens.report.figures.filters_first_stage import draw_first_stage
 from filterlens.report.figures.filters_grids import draw_first, draw_last, draw_rgb
 from filterlens.report.figures.filters_ridge import draw_ridge
 from filterlens.report.figures.filters_shift import draw_shift_by_depth, draw_shift_of_models
@@ -21,4 +22,5 @@ FIGURES: tuple[Figure, ...] = (
     Figure("filters_first", "filters", "Kernels of the first convolution", draw_first),
     Figure("filters_last", "filters", "Kernels of the last convolution", draw_last),
     Figure("filters_rgb", "filters", "The first convolution in colour", draw_rgb),
+    Figure("filters_first_stage", "filters", "The first stage under attack", draw_first_stage),
 )

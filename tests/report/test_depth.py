@@ -1,0 +1,38 @@
+"""Depth groups: the first convolution apart, then right-closed deciles, as the paper bins them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from filterlens.report.depth import DEPTH_GROUPS, by_depth, depth_group
+from filterlens.scores.table import as_table
+
+
+@pytest.mark.parametrize("last", [1, 7, 10, 30, 107])
+def test_depth_groups_are_pandas_cut_with_the_first_layer_apart(last: int) -> None:
+    depth = np.arange(last + 1)
+    cut = pd.cut(depth[1:] / last, np.arange(11) / 10 + 1e-12 * (np.arange(11) > 0), labels=False)
+    assert depth_group(depth, depth / last).tolist() == [0, *(cut + 1)]
+
+
+def test_an_unknown_depth_is_in_no_group() -> None:
+    assert depth_group([np.nan, 3], [0.5, np.nan]).tolist() == [-1, -1]
+
+
+def test_a_group_is_the_weighted_mean_of_its_layers() -> None:
+    place = {"model_id": "m", "metric": "sparsity", "conv_depth": 5}
+    rows = [
+        place | {"layer": "a", "conv_depth_norm": 0.51, "value": 0.0, "weight": 1.0},
+        place | {"layer": "b", "conv_depth_norm": 0.60, "value": 1.0, "weight": 3.0},
+        place | {"layer": "c", "conv_depth_norm": 0.55, "value": np.nan, "weight": 9.0},
+        place | {"layer": "d", "conv_depth_norm": 0.61, "value": 0.2, "weight": 1.0},
+    ]
+    table = by_depth(as_table(rows))
+    assert table["value"].tolist() == pytest.approx([0.75, 0.2])
+    assert [DEPTH_GROUPS[g] for g in table["group"]] == ["(0.5, 0.6]", "(0.6, 0.7]"]
+
+
+def test_scores_without_depth_have_no_groups() -> None:
+    assert by_depth(as_table([{"model_id": "m", "metric": "x", "value": 1.0}])).empty
