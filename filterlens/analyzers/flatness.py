@@ -59,7 +59,8 @@ def worst_flatness(reference: Losses, perturbed: Losses) -> tuple[float, float]:
     (3.0, 2.0)
     """
     rises = _means(perturbed) - _mean(reference)
-    return max(0.0, float(rises.max())), float(rises.max() - rises.min())
+    highest = float(rises.max())
+    return highest if math.isnan(highest) else max(0.0, highest), float(rises.max() - rises.min())
 
 
 def class_flatness(reference: Losses, perturbed: Losses, labels: NDArray[np.integer]) -> dict[int, float]:
@@ -95,6 +96,11 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
     DumpError
         Losses do not belong to one set of images.
     """
+    with np.errstate(invalid="ignore", over="ignore"):  # a loss that is not finite ends as a score that is NaN
+        return _rows(group)
+
+
+def _rows(group: DumpGroup) -> list[dict[str, object]]:
     labels = group.read("labels")
     reference = _read(group, "reference_loss", len(labels))
     average, worst = (_read(group, f"{name}_loss", len(labels)) for name in ("average", "worst"))
@@ -112,13 +118,21 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
     }
     if "reference_loss_float32" in group:
         values["flatness_reference_loss_float32"] = _mean(_read(group, "reference_loss_float32", len(labels)))
-    note = _note(group)
+    note, broken = _note(group), "a loss under perturbed weights is not finite; "
     rows: list[dict[str, object]] = [
-        {"metric": metric, "value": value if math.isfinite(value) else math.nan, "note": note}
+        {"metric": metric, "value": value, "note": note}
+        if math.isfinite(value) or len(average) == 1
+        else {"metric": metric, "value": math.nan, "note": broken + note}
         for metric, value in values.items()
     ]
     return rows + [
-        {"metric": "average_flatness", "layer": f"class {label}", "kind": "class", "value": value, "weight": 0.0}
+        {
+            "metric": "average_flatness",
+            "layer": f"class {label}",
+            "kind": "class",
+            "value": value if math.isfinite(value) else math.nan,
+        }
+        | {"weight": 0.0}
         for label, value in class_flatness(reference, average, labels).items()
     ]
 

@@ -104,7 +104,7 @@ def reliability(logits: Logits, labels: Labels, *, bins: int = 15) -> NDArray[np
         Shape (bins, 3): examples, mean confidence, accuracy; NaN for the latter two in an empty bin.
     """
     sure, right = confidence(logits), _correct(logits, labels)
-    place = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = np.clip(np.ceil(np.nan_to_num(sure) * bins).astype(np.int64) - 1, 0, bins - 1)
     n = np.bincount(place, minlength=bins).astype(np.float64)
     divisor = np.where(n > 0, n, math.nan)
     sums = [np.bincount(place, weights=values, minlength=bins) for values in (sure, right.astype(np.float64))]
@@ -187,6 +187,11 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
     DumpError
         Logits and labels do not belong together.
     """
+    with np.errstate(invalid="ignore"):  # logits that are not finite end as scores that are NaN
+        return _rows(group)
+
+
+def _rows(group: DumpGroup) -> list[dict[str, object]]:
     labels = group.read("labels")
     note = _note(group)
     values = _side(_read(group, "logits_clean", labels), labels, "clean")
