@@ -43,6 +43,7 @@ CONTAINERS: Final = (
 PREFIXES: Final = ("module.", "model.", "_orig_mod.")
 _DEPTH: Final = 6
 _MODULES: Final = 200_000
+_NESTING: Final = 100
 #: What reading a damaged or hostile file may raise in torch, pickle and zip.
 READ_FAULTS: Final = (
     pickle.PickleError,
@@ -291,13 +292,13 @@ def _only_container(content: Mapping[Any, object], path: Path, depth: int) -> tu
 def _module_tensors(root: Inert, path: Path) -> dict[str, Tensor]:
     """Rebuild the state dict of a whole pickled network from what its modules kept."""
     weights: dict[str, Tensor] = {}
-    waiting: list[tuple[str, object]] = [("", root)]
+    waiting: list[tuple[str, int, object]] = [("", 0, root)]
     visits = 0
     while waiting:
-        prefix, module = waiting.pop()
+        prefix, depth, module = waiting.pop()
         visits += 1
-        if visits > _MODULES:
-            raise CheckpointError(f"{path} nests more than {_MODULES} modules: it is not trusted")
+        if visits > _MODULES or depth > _NESTING:
+            raise CheckpointError(f"{path} nests modules without end (over {_NESTING} deep): it is not trusted")
         state = module.state if isinstance(module, Inert) else None
         if not isinstance(state, Mapping):
             continue
@@ -309,7 +310,7 @@ def _module_tensors(root: Inert, path: Path) -> dict[str, Tensor]:
                     weights[f"{prefix}{name}"] = value.detach()
         below = state.get("_modules")
         if isinstance(below, Mapping):
-            waiting.extend((f"{prefix}{name}.", child) for name, child in reversed(list(below.items())))
+            waiting.extend((f"{prefix}{name}.", depth + 1, child) for name, child in reversed(list(below.items())))
     return weights
 
 

@@ -33,6 +33,8 @@ class Inert:
     """
 
     name = ""
+    # torch asks a legacy file's modules for it before it would write a patch file
+    dump_patches = False
     __slots__ = ("items", "state")
 
     state: object
