@@ -31,6 +31,7 @@ __all__ = [
 Maps = TypeVar("Maps", Tensor, NDArray[np.floating])
 KINDS_OF_THE_MEAN = ("main", "pool")
 _BATCH_SAMPLES = 1 << 22  # of a dump's maps at once: 16 MB in float32
+_CACHED_SAMPLES = 1 << 19  # scored at once, so that the steps of the arithmetic find each other's results in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +44,7 @@ class MapScores:
 
 
 def map_scores(dense: Tensor, *, stride: tuple[int, int]) -> MapScores:
-    """Compute all three scores of every map with two FFTs.
+    """Compute all three scores of every map with two FFTs of real maps.
 
     Parameters
     ----------
@@ -65,29 +66,30 @@ def map_scores(dense: Tensor, *, stride: tuple[int, int]) -> MapScores:
     -----
     The maps are centred before the transform and their mean m is put back into the one coefficient that holds it:
     P_O(0) - P_A(0) = o (2 m + o), with o the mean of the centred O. So float32 loses nothing to a large mean, and
-    the scores with and without the mean come from one transform. Sums run in float64.
+    the scores with and without the mean come from one transform.
     """
     _check_size(dense.shape, stride)
     maps = dense.to(torch.float32) if dense.dtype in {torch.float16, torch.bfloat16} else dense
-    pivot = maps.mean((-2, -1), dtype=torch.float64).to(maps.dtype)
+    pivot = maps.mean((-2, -1))
     centred = maps - pivot[..., None, None]
-    rest = centred.mean((-2, -1), dtype=torch.float64)  # what rounding left of the mean
     output = centred[..., :: stride[0], :: stride[1]]
     height, width = output.shape[-2:]
 
-    kept = central_power(centred, height, width)  # P_A, less its mean
-    difference = (central_power(output, height, width) - kept).abs()
+    kept, rest = _central_power(centred, height, width)  # P_A, and what rounding left of the mean
+    folded, output_mean = _central_power(output, height, width)  # P_O
+    difference = folded.sub_(kept).abs_()
     difference[..., 0, 0] = 0
     kept[..., 0, 0] = 0
-    excess = difference.sum((-2, -1), dtype=torch.float64)
-    mean = pivot.to(torch.float64) + rest
-    shift = output.mean((-2, -1), dtype=torch.float64) - rest
-    power = centred.square().mean((-2, -1), dtype=torch.float64) - rest.square()  # Parseval: the sum of P_D
+    excess = difference.sum((-2, -1)).double()
+    shift = output_mean - rest
+    mean = pivot.double() + rest
+    n_samples = centred.shape[-2] * centred.shape[-1]
+    power = torch.linalg.vector_norm(centred, dim=(-2, -1)).double().square() / n_samples - rest.square()  # Parseval
 
     rounding = (16 * torch.finfo(maps.dtype).eps * mean).square()
     constant = power <= rounding
     safe = torch.where(constant, 1.0, power)
-    outside = (safe - kept.sum((-2, -1), dtype=torch.float64)).clamp(min=0)
+    outside = (safe - kept.sum((-2, -1))).clamp(min=0)
     return MapScores(
         aliasing=excess + (shift * (2 * mean + shift)).abs(),
         aliasing_relative=torch.where(constant, 0.0, (excess + shift.square()) / safe),
@@ -181,25 +183,24 @@ def alias_energy(dense: Maps, *, stride: tuple[int, int]) -> Maps:
     return _like(dense, map_scores(_tensor(dense), stride=stride).alias_energy)
 
 
-def central_power(maps: Tensor, height: int, width: int) -> Tensor:
-    """Power spectrum at the frequencies -⌊H/2⌋ … ⌈H/2⌉ - 1 and -⌊W/2⌋ … ⌈W/2⌉ - 1, zero frequency first.
+def _central_power(maps: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Power at the frequencies 0 … ⌈H/2⌉ - 1, -⌊H/2⌋ … -1 (columns likewise), and the maps' means in float64.
 
     The maps are real, so half the columns suffice: P(k, -l) = P(-k, l).
     """
     half = torch.fft.rfft2(maps, norm="forward")
-    power = half.real.square() + half.imag.square()  # (..., maps' height, maps' width // 2 + 1)
-    below, above = width // 2, -(-width // 2)
-    right = _rows(power[..., :above], height, sign=1)
-    left = _rows(power[..., 1 : below + 1].flip(-1), height, sign=-1)
-    return torch.cat([right, left], dim=-1)
-
-
-def _rows(power: Tensor, height: int, *, sign: int) -> Tensor:
-    """Rows of the frequencies 0 … ⌈H/2⌉ - 1, -⌊H/2⌋ … -1, or of their negatives."""
-    below, above = height // 2, -(-height // 2)
-    frequencies = [*range(above), *range(-below, 0)]
-    rows = torch.tensor([sign * k % power.shape[-2] for k in frequencies], device=power.device)
-    return power.index_select(-2, rows)
+    mean = half[..., 0, 0].real.double()
+    down, up, right = height // 2, -(-height // 2), -(-width // 2)
+    rows = [*range(down + 1), *range(-down, 0)]  # every k and -k of the block
+    index = torch.tensor([k % half.shape[-2] for k in rows], device=half.device)
+    near = half[..., : width // 2 + 1].index_select(-2, index)
+    power = torch.view_as_real(near).square().sum(-1)
+    place = {k: i for i, k in enumerate(rows)}
+    wanted = [*range(up), *range(-down, 0)]
+    positive = torch.tensor([place[k] for k in wanted], device=half.device)
+    negative = torch.tensor([place[-k] for k in wanted], device=half.device)
+    left = power[..., 1:].flip(-1).index_select(-2, negative)
+    return torch.cat([power[..., :right].index_select(-2, positive), left], dim=-1), mean
 
 
 class AliasingMeans:
@@ -211,10 +212,13 @@ class AliasingMeans:
 
     def add(self, dense: Tensor, *, stride: tuple[int, int]) -> None:
         """Take in maps of shape (..., s_h H, s_w W)."""
-        scores = map_scores(dense, stride=stride)
-        sums = [scores.aliasing.sum(), scores.aliasing_relative.sum(), scores.alias_energy.sum()]
-        self._sums += torch.stack(sums).cpu()
-        self.n_maps += scores.aliasing.numel()
+        maps = dense.flatten(0, -3)
+        size = max(1, _CACHED_SAMPLES // (maps.shape[-2] * maps.shape[-1]))
+        for part in torch.split(maps, len(maps) if maps.is_cuda else size):
+            scores = map_scores(part, stride=stride)
+            sums = [scores.aliasing.sum(), scores.aliasing_relative.sum(), scores.alias_energy.sum()]
+            self._sums += torch.stack(sums).cpu()
+        self.n_maps += len(maps)
 
     @property
     def values(self) -> dict[str, float]:
