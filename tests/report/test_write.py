@@ -1,0 +1,143 @@
+"""A report's folder: what is there, whole or not there, and what the page says."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report.synthetic import HOSTILE, Model, score_rows, write_run, zoo
+
+from filterlens.errors import ReportError
+from filterlens.report import ReportWarning, write_report
+from filterlens.report.data import RunData
+from filterlens.report.figures.drawing import Drawing, Figure
+
+
+def draw_line(run: RunData) -> Drawing:
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    figure = MatplotlibFigure(figsize=(2, 1))
+    figure.subplots().plot([0, 1], [0, 1])
+    return Drawing(figure, pd.DataFrame({"x": [0, 1], "y": [0, 1]}), f"A line over {len(run.catalog)} models.")
+
+
+def draw_broken(run: RunData) -> Drawing:
+    raise ZeroDivisionError("nothing to divide by")
+
+
+LINE = Figure("line", "filters", "A line", draw_line)
+BROKEN = Figure("broken", "filters", "A broken figure", draw_broken)
+ABSENT = Figure("absent", "flatness", "Nothing to show", lambda run: None)
+
+
+class Page(html.parser.HTMLParser):
+    """Count tags, collect links and ids."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.ids: list[str] = []
+        self.handlers: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            {"href": self.links, "src": self.sources, "id": self.ids}.get(name, []).append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+
+def test_a_report_holds_tables_figures_and_a_page(make_run: Callable[..., Path]) -> None:
+    folder = make_run(8)
+    done: list[tuple[int, int]] = []
+    index = write_report(folder, figures=[LINE, ABSENT], progress=lambda *step: done.append(step))
+    assert index == folder / "index.html"
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {"line.pdf", "line.png", "line.csv", "line.txt"}
+    for table in ("models", "robust_vs_normal", "robust_vs_normal_by_dataset", "by_depth", "correlation", "columns"):
+        for kind in ("csv", "tex", "md"):
+            assert (folder / "tables" / f"{table}.{kind}").stat().st_size > 0
+    page = Page(index.read_text(encoding="utf-8"))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    beside = [link for link in page.links if not link.startswith(("#", "data:"))]
+    assert all((folder / link).is_file() for link in beside)
+    assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"]
+
+
+def test_the_summary_says_what_the_numbers_say(make_run: Callable[..., Path]) -> None:
+    text = write_report(make_run(16), figures=()).read_text(encoding="utf-8")
+    assert "24 models on cifar10 and cifar100: 16 robust, 8 normal. 16 pairs over 8 distinct normal models." in text
+    assert "in 16 of 16 pairs, p = 0.008, as the papers claim." in text
+
+
+def test_a_failing_figure_is_a_warning_and_named_in_the_report(make_run: Callable[..., Path]) -> None:
+    folder = make_run(4)
+    with pytest.warns(ReportWarning, match=r"figure 'broken' could not be drawn: ZeroDivisionError: nothing"):
+        index = write_report(folder, figures=[BROKEN, LINE])
+    assert "ZeroDivisionError: nothing to divide by" in index.read_text(encoding="utf-8")
+    assert {path.stem for path in (folder / "figures").iterdir()} == {"line"}
+
+
+def test_an_older_figure_does_not_outlive_its_report_but_foreign_files_do(make_run: Callable[..., Path]) -> None:
+    folder = make_run(4)
+    write_report(folder, figures=[LINE])
+    (folder / "figures" / "mine.png").write_bytes(b"x")
+    manifest = json.loads((folder / "report.json").read_text())
+    manifest["files"] += ["../outside.txt", "catalog.csv", "figures/../catalog.csv"]
+    (folder / "report.json").write_text(json.dumps(manifest))
+    write_report(folder, figures=[])
+    assert [path.name for path in (folder / "figures").iterdir()] == ["mine.png"]
+    assert (folder / "catalog.csv").is_file()
+
+
+def test_a_folder_without_analysis_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"is not an audit's folder: it has no catalog\.csv"):
+        write_report(tmp_path)
+
+
+def test_figures_lie_beside_the_page_by_flag(make_run: Callable[..., Path]) -> None:
+    folder = make_run(4)
+    assert Page(write_report(folder, figures=[LINE], inline=False).read_text()).sources == ["figures/line.png"]
+    assert Page(write_report(folder, figures=[LINE]).read_text()).sources[0].startswith("data:image/png;base64,")
+
+
+def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
+    models = [Model("normal", "cifar10", "ResNet-20", False)]
+    models += [Model(name, name[:40], name[:40], True, "normal", 80.0, 40.0, name) for name in HOSTILE]
+    ledger: list[dict[str, object]] = [
+        {"model_id": m.model_id, "lens": "filters", "status": "failed", "reason": m.model_id, "seconds": 0.1}
+        for m in models
+    ]
+    folder = write_run(tmp_path / "run", models, score_rows(models, 2), ledger)
+    text = write_report(folder).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.tags.count("script") == 1
+    assert page.tags.count("style") == 1
+    assert page.tags.count("img") == 0
+    assert not page.handlers
+    assert not [link for link in page.links if link.startswith(("javascript", "http"))]
+
+
+def test_a_run_without_pairs_is_told_so(tmp_path: Path) -> None:
+    models = [Model("only", robust=None)]
+    folder = write_run(tmp_path / "run", models, score_rows(models, 3))
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "No robust model has a matched normal model here, so that nothing is compared." in text
+    assert not (folder / "tables" / "robust_vs_normal.csv").exists()
+
+
+@pytest.mark.slow
+def test_a_hundred_and_fifty_models_make_a_page_under_five_megabytes(tmp_path: Path) -> None:
+    models = zoo(100, datasets=("cifar10", "cifar100", "imagenet"), shared=2)
+    assert len(models) >= 150
+    folder = write_run(tmp_path / "run", models, score_rows(models, 40))
+    assert write_report(folder, figures=[LINE]).stat().st_size < 5_000_000
