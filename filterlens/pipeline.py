@@ -168,6 +168,7 @@ def extract(
 
 def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     """Load one model and let every lens of the job look at it; never raises for a model's own faults."""
+    from filterlens.inputs import check_fits
     from filterlens.loaders import load_model
 
     blank = {
@@ -202,6 +203,8 @@ def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
                 noted = replace(row, sha256=model.sha256, notes=model.notes)
                 try:
                     images = images_for(job.entry, lens, job.settings)
+                    if images is not None:
+                        check_fits(images, model.input_size)
                     parameters = job.settings.part(lens.settings) | {"versions": versions()}
                     resolve(lens.extract)(
                         model,

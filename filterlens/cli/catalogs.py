@@ -11,11 +11,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from filterlens.catalogs import Catalog, Entry, catalog_names, load_catalog
+from filterlens.cli.terminal import make_console, make_table
 
 __all__ = ["CATALOGS_HELP", "Format", "catalogs", "listing", "rows_of"]
 
@@ -116,8 +115,7 @@ def _show(rows: Sequence[Row], form: Format, *, title: str) -> None:
 
 
 def _draw(rows: Sequence[Row], title: str) -> None:
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = make_table(title)
     numbers = {"models", "robust", "pairs", "unmatched", "eps", "clean %", "robust %"}
     columns = [column for column in (rows[0] if rows else {}) if column != "source"]
     for column in columns:
@@ -126,7 +124,7 @@ def _draw(rows: Sequence[Row], title: str) -> None:
         )
     for row in rows:
         table.add_row(*(escape(row[column]) for column in columns))
-    console.print(table)
+    make_console().print(table)
 
 
 def _as_csv(rows: Sequence[Row]) -> str:

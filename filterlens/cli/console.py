@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-import sys
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+
+from filterlens.cli.terminal import make_console, make_table
 
 if TYPE_CHECKING:
     from filterlens.ledger import LedgerRow
@@ -26,14 +24,13 @@ __all__ = ["Display", "set_up_logging"]
 
 _STYLE = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _SHOWN = 10
-_PIPED_WIDTH = 120
 
 
 class Display:
     """Progress of an audit; use as a context manager."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+        self.console = make_console()
         self._progress: Progress | None = None
         self._all: TaskID | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -103,7 +100,7 @@ class Display:
         table = robust_vs_normal(folder)
         if table.empty:
             return
-        drawn = _table("robust against normal")
+        drawn = make_table("robust against normal")
         for heading in ("score", "robust", "normal", "difference (95 % interval)", "p", "pairs as the paper says"):
             drawn.add_column(heading, justify="left" if heading == "score" else "right")
         for row in table.to_dict("records"):
@@ -120,7 +117,7 @@ class Display:
         failed = sum("failed" in found for found in statuses.values())
         skipped = sum("failed" not in found and "ok" not in found for found in statuses.values())
         done = len(statuses) - failed - skipped
-        drawn = _table("summary")
+        drawn = make_table("summary")
         for column in ("models", "done", "failed", "skipped", "jobs kept", "seconds"):
             drawn.add_column(column, justify="right")
         figures = (len(statuses), done, failed, skipped, outcome.reused)
@@ -165,11 +162,6 @@ class Display:
         task = self._tasks.pop(name, None)
         if task is not None and self._progress is not None:
             self._progress.remove_task(task)
-
-
-def _table(title: str) -> Table:
-    style = "bold"
-    return Table(title=title, title_justify="left", title_style=style, header_style=style, box=SIMPLE_HEAD)
 
 
 def _comparison_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:

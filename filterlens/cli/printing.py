@@ -29,16 +29,15 @@ def _bar(value: float, low: float, high: float) -> str:
 
 def print_layers(scores: pd.DataFrame) -> None:
     """Print one row a layer with small bars, and the model's means."""
-    from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
+    from filterlens.cli.terminal import make_console, make_table
     from filterlens.scores import all_scores, model_scores
 
     known = all_scores()
     shown = [m for m in dict.fromkeys(scores["metric"]) if m in known and not known[m].auxiliary]
     layers = scores[scores["layer"] != ""]
-    drawn = Table(header_style="bold", box=None, pad_edge=False)
+    drawn = make_table()
     drawn.add_column("layer", overflow="fold")
     drawn.add_column("kind")
     for metric in shown:
@@ -52,7 +51,7 @@ def print_layers(scores: pd.DataFrame) -> None:
     means = model_scores(scores).iloc[0]
     drawn.add_section()
     drawn.add_row("[bold]model", "", *_cells(means, shown, scores))
-    Console(highlight=False).print(drawn)
+    make_console().print(drawn)
 
 
 def _cells(row: pd.Series, shown: list[str], scores: pd.DataFrame) -> list[str]:
@@ -73,10 +72,9 @@ def _cells(row: pd.Series, shown: list[str], scores: pd.DataFrame) -> list[str]:
 
 def print_places(places: list[Place], zoo: str) -> None:
     """Print where each score stands among a zoo's models."""
-    from rich.console import Console
-    from rich.table import Table
+    from filterlens.cli.terminal import make_console, make_table
 
-    drawn = Table(header_style="bold", box=None, pad_edge=False, title=f"place in {zoo}", title_justify="left")
+    drawn = make_table(f"place in {zoo}")
     heads = ("score", "here", "robust median", "normal median", "above % of robust", "above % of normal", "nearer")
     for column in heads:
         drawn.add_column(column, justify="left" if column in {"score", "nearer"} else "right")
@@ -84,16 +82,16 @@ def print_places(places: list[Place], zoo: str) -> None:
         values = [f"{number:.3f}" for number in (p.value, p.robust_median, p.normal_median)]
         drawn.add_row(p.metric, *values, f"{p.robust:.0f}", f"{p.normal:.0f}", p.looks)
     if places:
-        Console(highlight=False).print(drawn)
+        make_console().print(drawn)
 
 
 def print_comparison(table: pd.DataFrame) -> None:
     """Print two sides and their difference."""
-    from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    drawn = Table(header_style="bold", box=None, pad_edge=False)
+    from filterlens.cli.terminal import make_console, make_table
+
+    drawn = make_table()
     several = (table["model"] != "").any()
     for column in (["model"] if several else []) + ["layer", "score", "first", "second", "difference"]:
         drawn.add_column(column, justify="left" if column in {"model", "layer", "score"} else "right")
@@ -101,7 +99,7 @@ def print_comparison(table: pd.DataFrame) -> None:
         names = [escape(str(row["model"]))] if several else []
         names += [escape(str(row["layer"])) or "[bold]model", str(row["metric"])]
         drawn.add_row(*names, _number(row["first"]), _number(row["second"]), _number(row["difference"], "+"))
-    Console(highlight=False).print(drawn)
+    make_console().print(drawn)
 
 
 def _number(value: float, sign: str = "") -> str:
