@@ -33,7 +33,7 @@ CURVES = (  # kind, robust or not, label, colour, line style
 PANELS = (
     ("distance", "distance to the manifold"),
     ("ratio", "distance / ‖δ‖₂"),
-    ("angle", "angle to the tangent space in degrees"),
+    ("angle", "angle to tangent space (°)"),
 )
 ATTACKS = (("regular_success", "regular success rate"), ("on_manifold_success", "on-manifold success rate"))
 

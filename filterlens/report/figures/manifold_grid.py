@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_grid"]
 
-COLUMNS = 8
+COLUMNS = 10
 Array = NDArray[np.float64]
 
 

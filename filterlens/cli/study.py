@@ -1,0 +1,58 @@
+"""`filterlens study`: a paper's experiment, from training to claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from filterlens.cli import options as o
+from filterlens.errors import InputError
+
+__all__ = ["study"]
+
+
+def study(
+    name: Annotated[str, typer.Argument(help="Which study: `manifold`.")],
+    *,
+    preset: Annotated[
+        str, typer.Option("--preset", help="small (under 15 minutes on two cores) or full (for a GPU).")
+    ] = "small",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The study's folder. Default: reports/study-manifold-PRESET.")
+    ] = None,
+    jobs: o.Jobs = 2,
+    device: o.Device = "cpu",
+) -> None:
+    """Train the networks of a paper's experiment on FONTS, attack them, and hold its claims to the numbers.
+
+    The same command goes on where it was stopped.
+
+    Examples
+    --------
+        filterlens study manifold --preset small --out reports/study
+    """
+    if name != "manifold":
+        raise InputError(f"there is no study {name!r}: there is manifold")
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from filterlens.cli.printing import say
+    from filterlens.studies.manifold import PRESETS, run_study
+
+    if preset not in PRESETS:
+        raise InputError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    folder = out or Path("reports") / f"study-manifold-{preset}"
+    console = Console(highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        tasks = {"trained": bar.add_task("training", total=None), "attacked": bar.add_task("attacking", total=None)}
+
+        def show(what: str, done: int, total: int) -> None:
+            verb = what.partition(" ")[0]
+            bar.update(tasks.get(verb, tasks["trained"]), completed=done, total=total)
+
+        page = run_study(PRESETS[preset], folder, jobs=jobs, device=device, listener=show)
+    say((folder / "claims.md").read_text(encoding="utf-8"))
+    say(f"report: {page}; claims: {folder / 'claims.csv'}")

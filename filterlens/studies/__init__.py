@@ -1,0 +1,1 @@
+"""Studies: a paper's experiment from training to claims, as one command."""
