@@ -24,6 +24,7 @@ Product = Callable[[Tensor, Tensor], Tensor]
 _BLOCK = 128  # rows of one block: small, as a diagonal block is computed whole
 _LARGE = 256  # rows from which another way than the plain product can pay
 _LARGE_BFLOAT16 = 512  # rows from which rounding errors average out far below the tolerance
+_ROUNDS = 20  # of the trial, some milliseconds each
 _SAMPLE = 48  # rows that check a bfloat16 result
 _TOLERANCE = 1e-6
 
@@ -71,21 +72,21 @@ def products() -> tuple[Product, bool]:
     """Try the ways to multiply: the quickest in float32, and whether bfloat16 is much quicker still."""
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(1024, 1152, generator=generator)
-    block = a[:_BLOCK]
-    plain, convolution = (_seconds(product, a, block) for product in (float32_product, convolution_product))
-    rounded = _seconds(bfloat16_product, a.bfloat16(), block.bfloat16())
+    ways: list[tuple[Product, Tensor]] = [
+        (float32_product, a),
+        (convolution_product, a),
+        (bfloat16_product, a.bfloat16()),
+    ]
+    seconds = [math.inf] * len(ways)
+    for _ in range(_ROUNDS):
+        # In turns, and by this thread's own clock: other work on the machine must not decide.
+        for i, (product, rows) in enumerate(ways):
+            start = time.thread_time()
+            product(rows, rows[:_BLOCK])
+            seconds[i] = min(seconds[i], time.thread_time() - start)
+    plain, convolution, rounded = seconds
     best = convolution_product if convolution < plain / 1.2 else float32_product
     return best, rounded < min(plain, convolution) / 1.5
-
-
-def _seconds(product: Product, a: Tensor, b: Tensor) -> float:
-    product(a, b)
-    best = math.inf
-    for _ in range(5):
-        start = time.perf_counter()
-        product(a, b)
-        best = min(best, time.perf_counter() - start)
-    return best
 
 
 def _absolute_sum(rows: Tensor, scale: Tensor, product: Product) -> float:

@@ -1,0 +1,122 @@
+"""Filter scores against torchconvquality on WideResNet-28-10 and -70-16, side by side in one run.
+
+Run: `python benchmarks/filter_scores.py [--threads 2] [--repeats 3]`; `--memory` measures the peak above the weights.
+
+Layers of one shape cost the same, so that each shape is timed once, at its best of the repeats, and counted as often
+as the network has it. Weights are random normal: values do not change the work, except that correlated rows send
+bfloat16 back to float32 (`float32` column).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+
+from filterlens.analyzers import gram
+from filterlens.analyzers.filters import score_layer
+
+Shape = tuple[int, int]
+
+
+def wide_resnet(depth: int, width: int) -> Counter[Shape]:
+    """Count the (c_out, c_in) of the 3x3 convolutions of a CIFAR WideResNet."""
+    shapes: Counter[Shape] = Counter({(16, 3): 1})
+    c_in = 16
+    for c_out in (16 * width, 32 * width, 64 * width):
+        shapes[c_out, c_in] += 1
+        shapes[c_out, c_out] += 2 * ((depth - 4) // 6) - 1
+        c_in = c_out
+    return shapes
+
+
+def best(work: Callable[[], object], repeats: int) -> float:
+    work()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def half_gram(rows: torch.Tensor) -> None:
+    """Multiply the triangular half of a Gram matrix in float32 and do nothing else."""
+    for start in range(0, rows.shape[0], 128):
+        torch.mm(rows[start:], rows[start : start + 128].T)
+
+
+def layer_seconds(shape: Shape, repeats: int) -> dict[str, float]:
+    import torchconvquality  # noqa: PLC0415 - it imports distutils, whose warning main() silences
+
+    weight = torch.randn(*shape, 3, 3, generator=torch.Generator().manual_seed(0)) * 0.02
+    chosen = gram.products
+    found = {
+        "filterlens": best(lambda: score_layer(weight), repeats),
+        "half Gram": best(lambda: half_gram(weight.flatten(1)), repeats),
+        "torchconvquality": best(lambda: torchconvquality.measure_conv_weight_quality(weight), repeats),
+    }
+    product, _ = chosen()
+    try:
+        gram.products = lambda: (product, False)  # type: ignore[assignment]
+        found["float32"] = best(lambda: score_layer(weight), repeats)
+    finally:
+        gram.products = chosen
+    return found
+
+
+def speed(repeats: int) -> None:
+    product, quick = gram.products()
+    print(
+        f"{torch.get_num_threads()} threads; float32 by {product.__name__}; "
+        f"bfloat16 {'used' if quick else 'not used'}\n"
+    )
+    print("| network | torchconvquality | filterlens | ratio | float32 only | ratio | to half the Gram products |")
+    print("|---|---|---|---|---|---|---|")
+    networks = {"WRN-28-10": wide_resnet(28, 10), "WRN-70-16": wide_resnet(70, 16)}
+    seconds = {shape: layer_seconds(shape, repeats) for shape in sorted(sum(networks.values(), Counter()))}
+    networks["both"] = sum(networks.values(), Counter())
+    for name, shapes in networks.items():
+        t = Counter[str]()
+        for shape, count in shapes.items():
+            for column, value in seconds[shape].items():
+                t[column] += count * value
+        peer = t["torchconvquality"]
+        print(
+            f"| {name} | {peer:.2f} s | {t['filterlens']:.2f} s | {peer / t['filterlens']:.1f}x "
+            f"| {t['float32']:.2f} s | {peer / t['float32']:.1f}x | {t['float32'] / t['half Gram']:.2f}x |"
+        )
+
+
+def memory() -> None:
+    weight = torch.randn(1024, 1024, 3, 3)
+    gram.products()
+    score_layer(weight[:64, :64])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    score_layer(weight)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"peak above the weights, 1024 x 1024 x 3 x 3: {(after - before) / 1024:.0f} MiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchconvquality imports distutils
+        if options.memory:
+            memory()
+        else:
+            speed(options.repeats)
+
+
+if __name__ == "__main__":
+    main()
