@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from filterlens.errors import CheckpointError, InputError
+from filterlens.inputs import Images, load_images
+from filterlens.manifolds import Learned, Points, distance, load_learned
+from filterlens.manifolds.fit import Fit, fit_manifold
+from filterlens.manifolds.learned import load_module_pair, read_card
+from filterlens.manifolds.vae import Decoder, Encoder, Shape
+
+
+class LinearEncoder(nn.Module):
+    """The exact inverse of `LinearDecoder` on its images."""
+
+    def forward(self, images, labels):
+        return (images[:, 0, :2, :2].flatten(1) - 0.5) / 0.1 - labels[:, None].float() * 0.5
+
+
+class LinearDecoder(nn.Module):
+    """Four latents shift four pixels; the class shifts them all and lights a pixel of its own."""
+
+    def forward(self, latents, labels):
+        images = torch.full((len(latents), 1, 8, 8), 0.5, dtype=latents.dtype)
+        corner = 0.5 + 0.1 * (latents + labels[:, None] * 0.5)
+        top = torch.cat([corner.reshape(-1, 2, 2), images[:, 0, :2, 2:]], dim=2)
+        images = torch.cat([top, images[:, 0, 2:]], dim=1)[:, None]
+        mark = torch.zeros_like(images)
+        mark[torch.arange(len(latents)), 0, 7, labels] = 0.4
+        return images + mark
+
+
+def pair():
+    """For `module:` sources."""
+    return LinearEncoder(), LinearDecoder(), 4
+
+
+@pytest.fixture
+def linear():
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    latents = 2 * torch.rand(5, 4, generator=torch.Generator().manual_seed(0)) - 1
+    return Learned(*pair()[:2], latent=4), Points(LinearDecoder()(latents, labels), labels), latents
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("learned") / "fonts.safetensors"
+    heard = []
+    card = fit_manifold(
+        load_images("fonts", 200, split="train"), load_images("fonts", 30), path,
+        Fit(epochs=3, batch_size=25, width=8), progress=lambda *said: heard.append(said),
+    )  # fmt: skip
+    return path, card, heard
+
+
+def test_known_latents_are_encoded_and_decoded(linear):
+    manifold, points, latents = linear
+    torch.testing.assert_close(manifold.encode(points), latents)
+    assert distance(points.pixels, manifold.decode(latents, points)).max() < 1e-6
+
+
+def test_images_of_the_decoder_have_distance_zero(linear):
+    manifold, points, latents = linear
+    other = manifold.decode((latents + 0.7).clamp(-2, 2), points)
+    assert distance(other, manifold.project(other, points)).max() < 1e-3
+
+
+def test_an_image_moved_along_a_normal_has_that_distance(linear):
+    manifold, points, _ = linear
+    moved = points.pixels.clone()
+    moved[:, 0, 5, 5] += 0.2
+    np.testing.assert_allclose(distance(moved, manifold.project(moved, points)), 0.2, atol=1e-4)
+
+
+def test_latents_stop_at_the_bounds(linear):
+    manifold, points, _ = linear
+    far = points.pixels.clone()
+    far[:, 0, 0, 0] = 0.95
+    projected = manifold.project(far, points)
+    highest = 0.5 + 0.1 * (2 + 0.5 * points.labels)
+    torch.testing.assert_close(projected[:, 0, 0, 0], highest, atol=1e-4, rtol=0)
+
+
+def test_the_class_is_that_of_the_decoder(linear):
+    manifold, points, latents = linear
+    assert torch.equal(manifold.class_of(points.pixels, points, latents), points.labels)
+    other = Points(points.pixels, (points.labels + 1) % 3)
+    assert torch.equal(manifold.class_of(points.pixels, other, latents), points.labels)
+
+
+def test_its_tangent_space_has_the_latents_dimension(linear):
+    manifold, points, _ = linear
+    assert ((manifold.tangent(points).norm(dim=2) > 0.5).sum(dim=1) == 4).all()
+
+
+def test_a_decoder_of_another_size_or_range_is_refused(linear):
+    _, points, latents = linear
+    wide = Points(torch.rand(5, 1, 9, 9), points.labels)
+    with pytest.raises(InputError, match=r"shape \(5, 1, 8, 8\), the data has \(5, 1, 9, 9\)"):
+        Learned(*pair()[:2], latent=4).decode(latents, wide)
+
+    class Bright(LinearDecoder):
+        def forward(self, latents, labels):
+            return super().forward(latents, labels) + 1
+
+    with pytest.raises(InputError, match="end it with a sigmoid"):
+        Learned(LinearEncoder(), Bright(), latent=4).decode(latents, points)
+
+
+def test_an_encoder_of_another_size_is_refused(linear):
+    _, points, _ = linear
+    with pytest.raises(InputError, match=r"expected \(5, 7\)"):
+        Learned(*pair()[:2], latent=7).encode(points)
+
+
+@pytest.mark.parametrize("shape", [Shape(1, 28, 28, 10), Shape(3, 32, 32, 10, 12), Shape(1, 9, 13, 2, 3, 8)])
+def test_networks_fit_images_of_any_size(shape):
+    labels = torch.arange(4) % shape.classes
+    images = torch.rand(4, shape.channels, shape.height, shape.width)
+    latents = Encoder(shape)(images, labels)
+    assert latents.shape == (4, shape.latent)
+    decoded = Decoder(shape)(latents, labels)
+    assert decoded.shape == images.shape
+    assert decoded.min() >= 0
+    assert decoded.max() <= 1
+
+
+def test_training_lowers_the_reconstruction_error(saved):
+    _, card, heard = saved
+    assert [said[:2] for said in heard] == [(1, 3), (2, 3), (3, 3)]
+    assert heard[-1][2]["reconstruction"] < 0.9 * heard[0][2]["reconstruction"]
+    assert card["reconstruction_l2"] > 0
+
+
+def test_a_saved_manifold_comes_back_the_same(saved):
+    path, card, _ = saved
+    manifold = load_learned(path)
+    points = Points.of(load_images("fonts", 30))
+    with torch.no_grad():
+        again = manifold.decode(manifold.encode(points), points)
+    # the card clips nothing, encode clips latents to the bounds
+    assert distance(points.pixels, again).mean().item() == pytest.approx(card["reconstruction_l2"], rel=0.05)
+    assert read_card(path)["data"] == "fonts"
+    assert json.loads((path.parent / f"{path.name}.json").read_text())["images"] == 200
+
+
+def test_the_same_seed_learns_the_same(saved, tmp_path):
+    _, card, _ = saved
+    again = fit_manifold(
+        load_images("fonts", 200, split="train"), load_images("fonts", 30), tmp_path / "b.safetensors",
+        Fit(epochs=3, batch_size=25, width=8),
+    )  # fmt: skip
+    assert again["reconstruction_l2"] == pytest.approx(card["reconstruction_l2"], rel=1e-4)
+
+
+def test_a_file_that_is_none_of_ours_is_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    save_file({"w": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="is no learned manifold"):
+        load_learned(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="is no learned manifold"):
+        load_learned(path)
+
+
+def test_weights_that_do_not_fit_their_card_are_refused(saved, tmp_path):
+    path, _, _ = saved
+    broken = tmp_path / "broken.safetensors"
+    card = {"filterlens_manifold": json.dumps(read_card(path))}
+    save_file({"encoder.head.weight": torch.zeros(3)}, broken, metadata=card)
+    with pytest.raises(CheckpointError, match="weights and card do not fit"):
+        load_learned(broken)
+
+
+def test_a_users_pair_is_called_by_name(linear, monkeypatch):
+    import sys
+    import types
+
+    module = types.ModuleType("my_manifold")
+    module.pair = pair
+    module.wrong = lambda: 3
+    monkeypatch.setitem(sys.modules, "my_manifold", module)
+    _, points, latents = linear
+    manifold = load_module_pair("module:my_manifold:pair")
+    torch.testing.assert_close(manifold.encode(points), latents)
+    assert manifold.name == "module:my_manifold:pair"
+    with pytest.raises(InputError, match="the factory returned int"):
+        load_module_pair("module:my_manifold:wrong")
+    with pytest.raises(InputError, match=r"give module:package\.mod:factory"):
+        load_module_pair("module:no_such_module_here:pair")
+
+
+def test_too_few_or_too_small_images_are_refused(tmp_path):
+    small = Images("dots", np.zeros((4, 1, 4, 4), np.float32), np.zeros(4, np.int64))
+    with pytest.raises(InputError, match="at least 8x8 pixels"):
+        fit_manifold(small, small, tmp_path / "x.safetensors")
