@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -77,17 +76,12 @@ def draw_landscape(run: RunData) -> Drawing | None:
 
     figure = MatplotlibFigure(figsize=(PAGE_WIDTH, 2.5))
     axes = figure.subplots(1, 2, sharey=True)
-    few = data["model_id"].nunique() <= 8
     for axis, direction in zip(axes, _DIRECTIONS, strict=True):
         part = data[data["direction"] == direction]
         for _, side, colour, _, line in _SIDES:
             chosen = part[part["side"] == side]
-            for model_id, curve in chosen.groupby("model_id", sort=False):
-                faint = {"linewidth": 0.6, "alpha": 0.5} if not few else {"linewidth": 1.0}
-                axis.plot(curve["position"], curve["rise"], color=colour, linestyle=line, **faint)
-                if few:
-                    last = curve.iloc[-1]
-                    axis.annotate(str(model_id), (last["position"], last["rise"]), fontsize=5, color=colour, ha="right")
+            for _, curve in chosen.groupby("model_id", sort=False):
+                axis.plot(curve["position"], curve["rise"], color=colour, linestyle=line, linewidth=0.6, alpha=0.5)
             if len(chosen):
                 mean = chosen.groupby("position")["rise"].mean()
                 axis.plot(mean.index, mean, color=colour, linestyle=line, linewidth=2, label=f"{side} (mean)")
@@ -95,14 +89,15 @@ def draw_landscape(run: RunData) -> Drawing | None:
         axis.set_title(f"{direction} direction, ‖ν‖ = {length:g} ‖w‖ at s = ±1")
         axis.set_xlabel("position s")
         axis.set_xlim(-1, 1)
-        _scale(axis.set_yscale, data["rise"])
+        axis.set_xticks([-1, -0.5, 0, 0.5, 1])
+        _scale(axis, "y", data["rise"])
     axes[0].set_ylabel("rise of the robust loss (nats)")
     axes[0].legend(loc="best")
     n = data["model_id"].nunique()
     caption = (
         "Robust loss at w + s ν less that at w, each layer's part of ν as long relative to its weights as the others', "
         "images attacked anew at every position. Thin lines: models; thick: mean of a side. "
-        f"n = {n} models. A narrow valley is a sharp minimum of the robust loss."
+        f"n = {n} models. Axes with a long tail are logarithmic beyond ±1. A narrow valley is a sharp minimum."
     )
     return Drawing(figure, data, caption)
 
@@ -139,21 +134,26 @@ def _points(axis: Axes, models: pd.DataFrame, x: str, y: str) -> None:
             axis.scatter(
                 chosen[x], chosen[y], s=18, color=colour, marker=marker, edgecolor="black", linewidth=0.4, label=side
             )
-    _scale(axis.set_xscale, models[x])
-    _scale(axis.set_yscale, models[y])
+    _scale(axis, "x", models[x])
+    _scale(axis, "y", models[y])
 
 
-def _scale(set_scale: Callable[..., object], values: pd.Series) -> None:
+def _scale(axis: Axes, which: Literal["x", "y"], values: pd.Series) -> None:
     """Logarithmic on both sides of 0 where a few values would squeeze all others together."""
+    from matplotlib.ticker import FuncFormatter
+
     size = values.abs().dropna()
     size = size[size > 0]
     if len(size) and size.max() > 20 and size.max() / size.median() > 10:
-        set_scale("symlog", linthresh=1.0)
+        (axis.set_xscale if which == "x" else axis.set_yscale)("symlog", linthresh=1.0)
+        plain = axis.xaxis if which == "x" else axis.yaxis
+        plain.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _label(metric: str) -> str:
     score = get_score(metric)
-    return f"{score.title.lower()} ({score.unit})" if score.unit == "nats" else score.title.lower()
+    title = score.title[:1].lower() + score.title[1:]
+    return f"{title} ({score.unit})" if score.unit == "nats" else title
 
 
 FIGURES: tuple[Figure, ...] = (
