@@ -194,7 +194,7 @@ def _central_power(maps: Tensor, height: int, width: int) -> tuple[Tensor, Tenso
     rows = [*range(down + 1), *range(-down, 0)]  # every k and -k of the block
     index = torch.tensor([k % half.shape[-2] for k in rows], device=half.device)
     near = half[..., : width // 2 + 1].index_select(-2, index)
-    power = torch.view_as_real(near).square().sum(-1)
+    power = near.real.square() + near.imag.square()
     place = {k: i for i, k in enumerate(rows)}
     wanted = [*range(up), *range(-down, 0)]
     positive = torch.tensor([place[k] for k in wanted], device=half.device)
