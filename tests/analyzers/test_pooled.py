@@ -176,22 +176,21 @@ def test_a_side_without_models_has_no_shift():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_fifty_million_filters_stay_under_a_gigabyte():
+def test_memory_does_not_grow_with_the_number_of_filters():
     def stream(seed: int) -> Iterator[tuple[int, torch.Tensor]]:
         generator = torch.Generator().manual_seed(seed)
         for depth in range(10):
-            for _ in range(4):
-                rows = torch.randn(125_000, 9, generator=generator)
-                yield depth, rows / rows.abs().amax(dim=1, keepdim=True)
+            rows = torch.randn(50_000, 9, generator=generator)
+            yield depth, rows / rows.abs().amax(dim=1, keepdim=True)
 
     members = [
-        Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", lambda i=i: stream(i)) for i in range(10)
+        Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", lambda i=i: stream(i)) for i in range(8)
     ]
+    pool_filters(members[:1], 9)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = pool_filters(members, 9)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert found.arrays["histograms"][0, 0].sum() == 50_000_000
-    assert found.arrays["shift"][0] < 1e-4
-    assert (after - before) * 1024 < 500e6
-    assert after * 1024 < 1e9
+    assert found.arrays["histograms"][0, 0].sum() == 4_000_000
+    assert found.arrays["shift"][0] < 1e-3
+    # 4 million filters are 144 MB.
+    assert (after - before) * 1024 < 50e6
