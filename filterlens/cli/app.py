@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import audit, catalogs, inspect, train
+from filterlens.cli import audit, catalogs, inspect, study, train
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 
 __all__ = ["app", "main"]
@@ -53,6 +53,7 @@ app.command("check")(inspect.check)
 app.command("explain")(inspect.explain)
 app.command("selftest")(inspect.selftest)
 app.command("train")(train.train)
+app.command("study")(study.study)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import typer
 from filterlens.cli import options as o
 from filterlens.errors import InputError
 
-__all__ = ["study"]
+__all__ = ["study", "train_manifold"]
 
 
 def study(
@@ -56,3 +56,28 @@ def study(
         page = run_study(PRESETS[preset], folder, jobs=jobs, device=device, listener=show)
     say((folder / "claims.md").read_text(encoding="utf-8"))
     say(f"report: {page}; claims: {folder / 'claims.csv'}")
+
+
+def train_manifold(
+    data: str, out: Path | None, *, images: int, epochs: int, batch_size: int, seed: int, device: str
+) -> Path:
+    """Learn the manifold of a data set, show each epoch's losses, and return the file for `--manifold`.
+
+    Every tenth image is held out where the data set has no test split of its own.
+    """
+    from rich.console import Console
+
+    from filterlens.cli.printing import say
+    from filterlens.manifolds.fit import Fit, fit_manifold, load_split
+
+    path = (out or Path("trained") / f"manifold-{Path(data).stem}") / "manifold.safetensors"
+    train, held_out = load_split(data, images, seed=seed)
+    console = Console(highlight=False)
+
+    def show(done: int, total: int, losses: dict[str, float]) -> None:
+        console.print(f"epoch {done}/{total}: " + ", ".join(f"{name} {value:.2f}" for name, value in losses.items()))
+
+    fit = Fit(epochs=epochs, batch_size=batch_size, seed=seed, device=device)
+    card = fit_manifold(train, held_out, path, fit, progress=show)
+    say(f"manifold: {path}; mean L2 error of held-out reconstructions: {card['reconstruction_l2']:.3f}")
+    return path

@@ -22,7 +22,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="normal, pgd, half, fgsm, trades, on-manifold, transformations; or `zoo`: every bundled model."
+            help="normal, pgd, half, fgsm, trades, on-manifold, transformations; `zoo`: every bundled model; or "
+            "`manifold`: a decoder of --data for `--manifold FILE`."
         ),
     ],
     *,
@@ -43,6 +44,7 @@ def train(
     seed: o.Seed = 0,
     device: o.Device = "cpu",
     fonts: o.Fonts = None,
+    data: o.Data = "fonts",
     jobs: o.Jobs = 2,
 ) -> None:
     """Train a small network on FONTS; the same command goes on where it was stopped.
@@ -52,11 +54,18 @@ def train(
         filterlens train pgd --arch vgg_maxpool --out trained/vgg
 
         filterlens train zoo --out catalogs/fonts-linf
+
+        filterlens train manifold --data cifar10 --images 50000 --out trained/cifar10-manifold
     """
     from filterlens.cli.printing import say
 
     if recipe == "zoo":
         _zoo(out, jobs)
+        return
+    if recipe == "manifold":
+        from filterlens.cli.study import train_manifold
+
+        train_manifold(data, out, images=images, epochs=epochs, batch_size=batch_size, seed=seed, device=device)
         return
     from filterlens.training.loop import Plan
     from filterlens.training.loop import train as run

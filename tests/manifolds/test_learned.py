@@ -11,7 +11,7 @@ from torch import nn
 from filterlens.errors import CheckpointError, InputError
 from filterlens.inputs import Images, load_images
 from filterlens.manifolds import Learned, Points, distance, load_learned
-from filterlens.manifolds.fit import Fit, fit_manifold
+from filterlens.manifolds.fit import Fit, fit_manifold, load_split
 from filterlens.manifolds.learned import load_module_pair, read_card
 from filterlens.manifolds.vae import Decoder, Encoder, Shape
 
@@ -200,3 +200,18 @@ def test_too_few_or_too_small_images_are_refused(tmp_path):
     small = Images("dots", np.zeros((4, 1, 4, 4), np.float32), np.zeros(4, np.int64))
     with pytest.raises(InputError, match="at least 8x8 pixels"):
         fit_manifold(small, small, tmp_path / "x.safetensors")
+
+
+def test_every_tenth_image_of_a_file_is_held_out(tmp_path):
+    path = tmp_path / "mine.npz"
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 8, 8, 3), dtype=np.uint8)
+    np.savez(path, images=pixels, labels=np.arange(30) % 3)
+    train, held_out = load_split(str(path), 100)
+    assert (len(train), len(held_out)) == (27, 3)
+    np.testing.assert_array_equal(held_out.pixels, load_images(str(path), 30).pixels[9::10])
+
+
+def test_fonts_have_splits_of_their_own():
+    train, held_out = load_split("fonts", 20)
+    assert (len(train), len(held_out)) == (20, 20)
+    assert train.digest != held_out.digest

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from filterlens.cli.app import app
+from filterlens.errors import InputError
+from filterlens.manifolds.learned import read_card
+from filterlens.studies import manifold
+from filterlens.studies.manifold import Study
+
+
+def test_an_unknown_study_or_preset_is_refused():
+    run = CliRunner().invoke
+    assert isinstance(run(app, ["study", "frogs"]).exception, InputError)
+    error = run(app, ["study", "manifold", "--preset", "huge"]).exception
+    assert "choose one of small, full" in str(error)
+
+
+@pytest.mark.slow
+def test_a_study_prints_its_claims(tmp_path, monkeypatch):
+    tiny = Study(((40, 1),), seeds=1, images=6, test_images=20, steps=1, fast=True, batch_size=20)
+    monkeypatch.setitem(manifold.PRESETS, "small", tiny)
+    result = CliRunner().invoke(app, ["study", "manifold", "--out", str(tmp_path), "--jobs", "1"])
+    assert result.exit_code == 0, result.output
+    assert "3. on-manifold robustness is generalisation" in result.output
+    assert "claims.csv" in result.output
+
+
+def test_a_manifold_is_trained_and_its_error_said(tmp_path):
+    command = ["train", "manifold", "--data", "fonts", "-n", "60", "--epochs", "1", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "epoch 1/1: reconstruction" in result.output
+    assert read_card(tmp_path / "manifold.safetensors")["images"] == 60
