@@ -1,0 +1,75 @@
+"""Nothing that a user meets is undocumented, and generated pages are up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from filterlens.catalogs import catalog_names
+from filterlens.cli.app import app
+from filterlens.lenses import all_lenses
+from filterlens.loaders import schemes
+from filterlens.scores import all_scores
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def _reference():
+    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("page", "make"), [("cli.md", "cli_reference"), ("scores.md", "score_reference")])
+def test_the_generated_pages_are_up_to_date(page: str, make: str) -> None:
+    written = (DOCS / page).read_text(encoding="utf-8")
+    assert written == getattr(_reference(), make)(), "run `python docs/make_reference.py`"
+
+
+def test_every_command_has_help_with_an_example_and_every_option_says_what_it_does() -> None:
+    commands = list(typer.main.get_command(app).commands.items())
+    while commands:
+        name, command = commands.pop()
+        if hasattr(command, "commands"):
+            commands += [(f"{name} {sub}", child) for sub, child in command.commands.items()]
+            continue
+        assert f"filterlens {name}" in command.help, name
+        assert not [p.name for p in command.params if not p.help and p.name != "help"], name
+
+
+def test_every_score_is_described() -> None:
+    for score in all_scores().values():
+        assert score.summary, score.name
+        assert score.auxiliary or (score.formula and score.title), score.name
+
+
+def test_every_lens_has_a_page_that_is_in_the_navigation() -> None:
+    navigation = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    for name in all_lenses():
+        assert (DOCS / "lenses" / f"{name}.md").is_file(), name
+        assert f"lenses/{name}.md" in navigation, name
+
+
+def test_every_source_is_documented() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    for scheme in schemes():
+        assert scheme == "file" or f"`{scheme}:" in text, scheme
+
+
+def test_every_catalog_is_documented() -> None:
+    text = (DOCS / "catalogs.md").read_text(encoding="utf-8")
+    assert not [name for name in catalog_names() if name not in text]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), (page.name, target)
