@@ -15,7 +15,7 @@ from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figures.drawing import Drawing
 from filterlens.report.figures.filters_grids import Layer, end_layer
-from filterlens.report.style import PAGE_WIDTH, diverging, short, side_colour
+from filterlens.report.style import NEUTRAL, PAGE_WIDTH, diverging, short
 
 __all__ = ["draw_first_stage", "relative_change", "responses"]
 
@@ -88,7 +88,8 @@ def draw_first_stage(run: RunData) -> Drawing | None:
     blocks = figure.subfigures(1, len(stages), squeeze=False)[0]
     robust = run.models["robust"]
     for block, stage in zip(blocks, stages, strict=True):
-        block.suptitle(short(stage.model_id, 36), color=side_colour(robust[stage.model_id]), fontsize=8)
+        side = {True: "robust: ", False: "normal: "}.get(robust[stage.model_id], "")
+        block.suptitle(side + short(stage.model_id, 36), fontsize=8)
         n = len(stage.change)
         axes = block.subplots(len(_SHOWN), n, squeeze=False)
         top = max(float(np.max([stage.pictures["clean"], stage.pictures["attacked"]])), 1e-30)
@@ -100,6 +101,7 @@ def draw_first_stage(run: RunData) -> Drawing | None:
                 axes[i, j].imshow(stage.pictures[name][j], cmap=colours, vmin=low, vmax=high)
                 axes[i, j].set(xticks=[], yticks=[])
                 axes[i, j].grid(visible=False)
+                axes[i, j].spines[:].set(visible=True, linewidth=0.3, color=NEUTRAL)
             axes[i, 0].set_ylabel(name, fontsize=7)
         for j in range(n):
             axes[-1, j].set_xlabel(f"{stage.change[j]:.2f}")
