@@ -161,7 +161,9 @@ def _csv_cell(value: object) -> str:
         return ""
     if isinstance(value, str):
         value = value.replace("\0", "")
-        return f"'{value}" if value.lstrip().startswith(("=", "+", "-", "@")) or value[:1] in "\t\r" else value
+        return (
+            f"'{value}" if value.lstrip().startswith(("=", "+", "-", "@")) or value.startswith(("\t", "\r")) else value
+        )
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 

@@ -23,6 +23,7 @@ ROBUST = Column("robust", "robust", "flag", about="Trained to be robust.")
 CLEAN_ACC = Column("clean_acc", "clean acc.", "number", "%", "", "Published clean accuracy.")
 ROBUST_ACC = Column("robust_acc", "robust acc.", "number", "%", "↑", "Published robust accuracy.")
 SCORE = Column("title", "score", "name")
+METRIC = Column("metric", "key", "name", about="The score's name in scores.parquet.")
 
 
 def score_column(score: Score) -> Column:
@@ -57,6 +58,7 @@ _SIDES = (
     Column("effect", "effect", "value", about="Matched-pairs rank-biserial correlation, −1 to 1."),
     Column("p", "p", "p", about="Wilcoxon signed-rank test, exact, two-sided; none under 4 normal models."),
     Column("p_adjusted", "p (BH)", "p", about="Benjamini–Hochberg over this table."),
+    METRIC,
 )
 _CLAIM = (
     Column("robust_is", "claimed", "name", about="The papers' claim about robust models."),
@@ -189,6 +191,7 @@ def correlation_table(run: RunData, models: pd.DataFrame) -> Table:
         *(DATASET, ARCHITECTURE, SCORE),
         Column("rho", "ρ", "value", about="Spearman's rank correlation, −1 to 1."),
         Column("n", "n", "count", about="Robust models in the group."),
+        METRIC,
     )
     frame = correlate(models, main_scores(run), target=target)
     frame["architecture"] = frame["architecture"].replace("", "all")

@@ -51,6 +51,7 @@ def test_csv_round_trips_every_number_and_disarms_formulas() -> None:
         assert row["model_id"].removeprefix("'") == name
         assert not row["model_id"].lstrip().startswith(("=", "+", "-", "@"))
     assert read[1]["model_id"].startswith("'=")
+    assert next(csv.DictReader(io.StringIO(to_csv(table([""])))))["model_id"] == ""
 
 
 def test_markdown_has_one_line_a_row_and_no_markup_from_names() -> None:
