@@ -44,7 +44,7 @@ class Plan:
         Passes over so many FONTS images; the last incomplete batch of a pass is left out.
     learning_rate, weight_decay
         Of AdamW. The rate rises linearly over the first fifth of the steps, then falls on a half cosine to 0.
-    eps, eta, steps, beta, half_precision
+    eps, eta, steps, fgsm_step, beta, half_precision
         Of the attacks, see `Budget`.
     warmup
         Share of the steps over which ε and η rise to full size: small networks learn nothing under full attack.
@@ -67,6 +67,7 @@ class Plan:
     eps: float = 0.2
     eta: float = 0.3
     steps: int = 4
+    fgsm_step: float = 1.25
     beta: float = 6.0
     half_precision: bool = False
     warmup: float = 0.4
@@ -89,7 +90,14 @@ class Plan:
     @property
     def budget(self) -> Budget:
         """The attacks at full size."""
-        return Budget(self.eps, self.eta, self.steps, beta=self.beta, half_precision=self.half_precision)
+        return Budget(
+            self.eps,
+            self.eta,
+            self.steps,
+            fgsm_step=self.fgsm_step,
+            beta=self.beta,
+            half_precision=self.half_precision,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ class Budget:
         Gradient steps from a random start.
     reach
         Length of all steps together, in radii.
+    fgsm_step
+        Length of FGSM's only step, in ε.
     beta
         Weight of TRADES' second term.
     half_precision
@@ -65,6 +67,7 @@ class Budget:
     eta: float = 0.3
     steps: int = 4
     reach: float = 2.5
+    fgsm_step: float = 1.25
     beta: float = 6.0
     half_precision: bool = False
 
@@ -116,8 +119,8 @@ def half(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -
 
 @_register("fgsm")
 def fgsm(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
-    """One step of 1.25 ε from a random start [Wong2020]_: cheap, and prone to catastrophic overfitting."""
-    attacked = _linf(model, batch, replace(budget, steps=1, reach=1.25), generator)
+    """One long step from a random start [Wong2020]_: cheap, and prone to catastrophic overfitting."""
+    attacked = _linf(model, batch, replace(budget, steps=1, reach=budget.fgsm_step), generator)
     return functional.cross_entropy(model(attacked), batch.labels)
 
 

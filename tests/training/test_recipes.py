@@ -56,7 +56,7 @@ def test_what_is_attacked_is_harder(name: str) -> None:
         torch.autograd.backward(functional.cross_entropy(model(batch.images), batch.labels))
         with torch.no_grad():
             for p in model.parameters():
-                p -= 0.1 * p.grad
+                p.sub_(0.1 * p.grad)
                 p.grad = None
     easy = RECIPES["normal"](model, batch, Budget(), generator())
     assert RECIPES[name](model, batch, Budget(eps=0.2, eta=0.3), generator()) > easy
