@@ -141,7 +141,8 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
             values[f"norm_l2_{kind}"] = _median(norm)
     if "on_manifold" in distances:
         values["auc_attacked_on_manifold"] = separation_auc(distances["attacked"], distances["on_manifold"])
-    values["auc_attacked_held_out"] = separation_auc(distances["attacked"], distances["held_out"])
+    unknown = read("distance_attacked_held_out")[chosen["attacked"]]
+    values["auc_attacked_held_out"] = separation_auc(unknown, distances["held_out"])
     note = _note(group, chosen)
     return [{"metric": metric, "value": value, "note": note} for metric, value in values.items()]
 

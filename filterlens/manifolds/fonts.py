@@ -79,9 +79,9 @@ class Fonts:
         """Six directions in which the letter moves; see `Manifold.tangent`."""
         return tangent_by_differences(self._decoder(points), self.encode(points), self.latent_bounds)
 
-    def held_out_distance(self, points: Points) -> Tensor:
-        """Distance of clean images found without their true parameters: the projection's own error, shape (n,)."""
-        return distance(points.pixels, self._project(points.pixels, points, []))
+    def held_out_distance(self, images: Tensor, points: Points) -> Tensor:
+        """Distance found without the true parameters, shape (n,): for clean images the projection's own error."""
+        return distance(images, self._project(images, points, []))
 
     def class_of(self, images: Tensor, points: Points, latents: Tensor) -> Tensor:
         """Letter of the same font that lies nearest at the images' own parameters, shape (n,)."""

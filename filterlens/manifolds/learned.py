@@ -113,9 +113,9 @@ class Learned:
         """Directions of the decoder at the clean images' latents; see `Manifold.tangent`."""
         return tangent_by_differences(self._decode_rows(points), self.encode(points), self.latent_bounds)
 
-    def held_out_distance(self, points: Points) -> Tensor:
-        """Distance of clean images, on which the decoder was not trained, shape (n,)."""
-        return distance(points.pixels, self.project(points.pixels, points))
+    def held_out_distance(self, images: Tensor, points: Points) -> Tensor:
+        """Distance found from the images' own latents alone, shape (n,); no image was trained on."""
+        return distance(images, self.project(images, Points(images, points.labels)))
 
     def class_of(self, images: Tensor, points: Points, latents: Tensor) -> Tensor:
         """Class, of those that the points have, whose encoder and decoder bring an image back best, shape (n,)."""

@@ -87,13 +87,13 @@ class Neighbours:
             self._latest = (points, orthonormal_basis(self._vectors(points)))
         return self._latest[1]
 
-    def held_out_distance(self, points: Points) -> Tensor:
-        """Distance of clean images to the affine hull of their neighbours, which leaves them out, shape (n,)."""
+    def held_out_distance(self, images: Tensor, points: Points) -> Tensor:
+        """Distance of images to the affine hull of the clean ones' neighbours, which leaves them out, shape (n,)."""
         vectors = self._vectors(points)
         present = vectors.square().sum(dim=2, keepdim=True) > 0
         centre = vectors.sum(dim=1, keepdim=True) / present.sum(dim=1, keepdim=True).clamp(min=1)
         basis = orthonormal_basis(torch.where(present, vectors - centre, 0.0))
-        offset = centre.squeeze(1)  # from the image to its neighbours' mean
+        offset = (images - points.pixels).flatten(1).double() - centre.squeeze(1)  # from the neighbours' mean
         length: Tensor = torch.linalg.vector_norm(offset - project_on_span(offset, basis), dim=1)
         return length
 

@@ -91,8 +91,8 @@ class Manifold(Protocol):
     def tangent(self, points: Points) -> Tensor:
         """Orthonormal basis of the tangent space at clean images, float64, shape (n, k, D), zero beyond its rank."""
 
-    def held_out_distance(self, points: Points) -> Tensor:
-        """Distance of clean images to a manifold that does not know them, shape (n,): the yardstick."""
+    def held_out_distance(self, images: Tensor, points: Points) -> Tensor:
+        """Distance of images, clean or moved, to a manifold that does not know their clean ones, shape (n,)."""
 
     def class_of(self, images: Tensor, points: Points, latents: Tensor) -> Tensor:
         """Class whose part of the manifold lies nearest to images decoded from latents, shape (n,)."""

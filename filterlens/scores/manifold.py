@@ -122,13 +122,13 @@ def _norm(kind: str, norm: str) -> Score:
     )
 
 
-def _auc(name: str, against: str) -> Score:
+def _auc(name: str, against: str, formula: str) -> Score:
     return Score(
         name=name,
         lens="manifold",
         title=f"AUC, attacked or {against}",
         summary=f"How well distance to the manifold tells regular adversarial examples from {against} images.",
-        formula=f"P(d_attacked > d_other) + P(d_attacked = d_other) / 2, other = {against}",
+        formula=f"P(d_attacked > d_other) + P(d_attacked = d_other) / 2, {formula}",
         reference=f"{_PAPER}.1",
         bounds=(0.0, 1.0),
         chance="0.5",
@@ -166,8 +166,12 @@ SCORES: tuple[Score, ...] = (
     *(score for kind in _KINDS for score in _distance(kind)),
     *(score for kind in _MOVED for score in _direction(kind)),
     *(_norm(kind, norm) for kind in ("attacked", "on_manifold") for norm in ("Linf", "L2")),
-    _auc("auc_attacked_on_manifold", "on-manifold"),
-    _auc("auc_attacked_held_out", "clean held-out"),
+    _auc("auc_attacked_on_manifold", "on-manifold", "other = on-manifold"),
+    _auc(
+        "auc_attacked_held_out",
+        "clean held-out",
+        "other = clean, both distances to a manifold that does not know the clean image",
+    ),
     Score(
         name="on_manifold_label_kept",
         lens="manifold",

@@ -139,6 +139,7 @@ def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
     assert not [name for name in arrays if "on_manifold" in name]
     assert (arrays["distance_clean"] < 1e-5).all()
     assert (arrays["distance_held_out"] > 0.1).all()
+    assert (arrays["distance_attacked_held_out"] > arrays["distance_held_out"]).mean() > 0.8
     sine = np.sin(np.radians(arrays["angle_attacked"]))
     np.testing.assert_allclose(arrays["distance_attacked"], sine * arrays["norm_l2_attacked"], rtol=1e-3)
     assert rows

@@ -45,10 +45,17 @@ def test_a_point_moved_along_a_normal_has_that_distance(linear):
 
 def test_clean_images_of_the_plane_lie_in_the_hull_of_their_neighbours_and_others_do_not(linear):
     manifold, points, _ = linear
-    assert manifold.held_out_distance(points).max() < 1e-6
+    assert manifold.held_out_distance(points.pixels, points).max() < 1e-6
     outside = Points(points.pixels + 0.01 * torch.randn(7, 1, 6, 6, generator=torch.Generator().manual_seed(0)),
                      points.labels)  # fmt: skip
-    assert manifold.held_out_distance(outside).min() > 0.01
+    assert manifold.held_out_distance(outside.pixels, outside).min() > 0.01
+    # whichever clean image the hull belongs to, a moved one is as far as it was moved off the plane
+    torch.testing.assert_close(
+        manifold.held_out_distance(outside.pixels, points),
+        distance(outside.pixels, manifold.project(outside.pixels, points)),
+        atol=1e-6,
+        rtol=0,
+    )
 
 
 def test_its_tangent_space_has_the_planes_rank(linear):
