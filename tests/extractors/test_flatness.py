@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -333,3 +334,21 @@ def test_fewer_images_than_wanted_are_all_taken():
         settings = replace(SETTINGS, images=wanted)
         with running(model, images(), settings, lens="flatness", n_images=1000, progress=lambda *_: None) as runner:
             assert len(runner.images) == found
+
+
+def test_no_more_than_two_copies_of_the_weights_live_at_any_pass(tmp_path):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(108, 37), nn.ReLU(), nn.Linear(37, 4))
+    size, most = 108 * 37, 0
+
+    def count(*_: object) -> None:
+        nonlocal most
+        tensors = [t for t in gc.get_objects() if issubclass(type(t), torch.Tensor)]
+        tensors += [p.grad for p in network.parameters() if p.grad is not None]
+        places = {t.untyped_storage().data_ptr() for t in tensors if t.numel() == size and t.is_floating_point()}
+        most = max(most, len(places))
+
+    model = LoadedModel("small", "small.pt", "", {}, Classifier(network).eval())
+    network[1].register_forward_pre_hook(count)
+    measured(tmp_path, model, images(6))
+    assert 2 <= most <= 1 + 2
