@@ -65,3 +65,40 @@ def test_a_torchvision_network_shows_its_operations() -> None:
     assert [d.kind for d in capture(torchvision.models.resnet18(), 96)] == RESNET
     pools = capture(torchvision.models.vgg11(), 224)  # adaptive pooling to 7x7 changes nothing at this size
     assert [d.operation for d in pools] == ["max_pool2d"] * 5
+
+
+WIDE = ["main", "shortcut"] * 2
+PRE_ACTIVATION = ["shortcut", "main"] * 3
+BASIC = ["main", "shortcut"] * 3
+BOTTLENECK = ["main", "pool"] + ["main", "shortcut"] * 3
+
+ROBUSTBENCH = {
+    ("cifar10", "Linf", "Carmon2019Unlabeled"): WIDE,
+    ("cifar10", "Linf", "Gowal2020Uncovering_28_10_extra"): WIDE,  # pads unevenly before a valid convolution
+    ("cifar10", "Linf", "Huang2021Exploring"): WIDE,
+    ("cifar10", "Linf", "Dai2021Parameterizing"): WIDE,
+    ("cifar10", "Linf", "Huang2022Revisiting_WRN-A4"): ["shortcut", "main"] * 2,
+    ("cifar10", "Linf", "Wong2020Fast"): PRE_ACTIVATION,
+    ("cifar10", "Linf", "Rebuffi2021Fixing_R18_ddpm"): ["main"] * 6,  # its shortcuts are 3x3
+    ("cifar10", "Linf", "Engstrom2019Robustness"): BASIC,
+    ("cifar10", "Linf", "Sehwag2021Proxy_R18"): BASIC,
+    ("cifar10", "corruptions", "Diffenderfer2021Winning_LRR"): BASIC,
+    ("cifar10", "corruptions", "Hendrycks2020AugMix_ResNeXt"): WIDE,
+    ("cifar100", "Linf", "Addepalli2022Efficient_RN18"): BASIC,
+    ("imagenet", "Linf", "Wong2020Fast"): BOTTLENECK,
+    ("imagenet", "Linf", "Salman2020Do_R18"): BOTTLENECK,
+    ("imagenet", "Linf", "Chen2024Data_WRN_50_2"): BOTTLENECK,
+    ("imagenet", "Linf", "Singh2023Revisiting_ViT-S-ConvStem"): PATCH,
+    ("imagenet", "Linf", "Singh2023Revisiting_ConvNeXt-T-ConvStem"): ["main"] * 5,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dataset", "threat", "name"), ROBUSTBENCH)
+def test_robustbench_architectures_show_the_operations_they_have(dataset: str, threat: str, name: str) -> None:
+    from filterlens.loaders.robustbench import zoo
+
+    torch.manual_seed(0)
+    network = zoo()[dataset, threat][name]["model"]()
+    found = capture(network, 224 if dataset == "imagenet" else 32)
+    assert [d.kind for d in found] == ROBUSTBENCH[dataset, threat, name]
