@@ -107,26 +107,22 @@ def _cosines(a: Tensor, b: Tensor, product: Product, scale_a: Tensor, scale_b: T
 
 
 def _inverse_norms(rows: Tensor) -> Tensor:
-    """1 / ‖w_i‖ of each row in the type of the Gram matrix, 0 for a row of zeros."""
-    dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
-    # In pieces: bfloat16 rows are converted first.
-    norms = torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=dtype) for part in torch.split(rows, _BLOCK)])
+    """1 / ‖w_i‖ of each row, 0 for a row of zeros."""
+    norms = torch.linalg.vector_norm(rows, dim=1)
     return torch.where(norms == 0, 0, 1 / norms)
 
 
 def _bfloat16_mean(rows: Tensor, exact: Product) -> float | None:
     """Mean absolute cosine by bfloat16, or None where a sample of rows says that it may be off.
 
-    The rounded rows are brought back to unit length, so that equal rows keep a cosine of 1. What remains is
-    estimated on evenly spread rows: the mean difference from float32 plus two standard errors must stay below
-    the tolerance.
+    The error is estimated on evenly spread rows: the mean difference from float32 plus two standard errors must
+    stay below the tolerance.
     """
     n = rows.shape[0]
     rounded = rows.bfloat16()
     chosen = torch.linspace(0, n - 1, _SAMPLE).long()
-    scale = _inverse_norms(rounded)
-    guess = _sampled(rounded, scale, chosen, bfloat16_product)
-    difference = guess - _sampled(rows, _inverse_norms(rows), chosen, exact)
+    scale = _inverse_norms(rows)
+    difference = _sampled(rounded, scale, chosen, bfloat16_product) - _sampled(rows, scale, chosen, exact)
     off = difference.double().sum(dim=0) / (n - 1)  # (sample,)
     if abs(float(off.mean())) + 2 * float(off.std()) / math.sqrt(_SAMPLE) > _TOLERANCE:
         return None

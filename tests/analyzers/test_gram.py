@@ -66,7 +66,7 @@ def test_bfloat16_alone_would_be_off_on_correlated_rows_and_is_thrown_away():
     rows = rows_of("strongly correlated", 520, 1152)
     rounded = rows.bfloat16()
     n = len(rows)
-    alone = gram._absolute_sum(rounded, gram._inverse_norms(rounded), gram.bfloat16_product) / (n * (n - 1))
+    alone = gram._absolute_sum(rounded, gram._inverse_norms(rows), gram.bfloat16_product) / (n * (n - 1))
     assert abs(alone - exact(rows)) > 1e-5
     assert gram._bfloat16_mean(rows, gram.float32_product) is None
 
