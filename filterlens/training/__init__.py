@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
     from filterlens.training.aliasing_monitor import AliasingMonitor, AliasingReading
+    from filterlens.training.architectures import build
     from filterlens.training.early_stopping import AliasingEarlyStopping
+    from filterlens.training.loop import Plan, train
+    from filterlens.training.zoo import train_zoo
 
 __all__ = [
     "AliasFreeDownsampling",
     "AliasingEarlyStopping",
     "AliasingMonitor",
     "AliasingReading",
+    "Plan",
+    "build",
+    "train",
+    "train_zoo",
     "without_aliasing",
 ]
 
@@ -26,6 +33,10 @@ _HOME = {
     "AliasingEarlyStopping": "early_stopping",
     "AliasingMonitor": "aliasing_monitor",
     "AliasingReading": "aliasing_monitor",
+    "Plan": "loop",
+    "build": "architectures",
+    "train": "loop",
+    "train_zoo": "zoo",
     "without_aliasing": "alias_free",
 }
 
