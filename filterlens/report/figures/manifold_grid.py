@@ -53,7 +53,7 @@ def draw_grid(run: RunData) -> Drawing | None:
     caption = (
         "The first images of the run: clean, after the regular attack, after the on-manifold attack where the manifold "
         "has a decoder, and the differences to clean (blue negative, orange positive, white zero, each scaled to its "
-        "own largest value). ✓ marks a successful attack."
+        "own largest value). ✓: classified correctly before the attack, not after."
     )
     return Drawing(figure, data, caption)
 
@@ -80,17 +80,18 @@ def _read_rows(group: DumpGroup) -> list[tuple[str, Array, list[str]]]:
     def images(name: str) -> Array:
         return group.read(name)[:COLUMNS].astype(np.float64)
 
-    def marks(flag: str) -> list[str]:
-        return ["✓" if success else "" for success in group.read(flag)[:COLUMNS]]
+    def marks(success: str, correct: str) -> list[str]:
+        fooled = group.read(success)[:COLUMNS].astype(bool) & group.read(correct)[:COLUMNS].astype(bool)
+        return ["✓" if one else "" for one in fooled]
 
     clean = images("images_clean")
     plain = [""] * len(clean)
     attacked = images("images_attacked")
-    rows = [("clean", clean, plain), ("attacked", attacked, marks("success_attacked"))]
+    rows = [("clean", clean, plain), ("attacked", attacked, marks("success_attacked", "correct"))]
     rows.append(("difference", attacked - clean, plain))
     if "images_on_manifold" in group:
         moved = images("images_on_manifold")
-        rows.append(("on-manifold", moved, marks("success_on_manifold")))
+        rows.append(("on-manifold", moved, marks("success_on_manifold", "correct_decoded")))
         rows.append(("difference", moved - images("images_decoded"), plain))
     return rows
 
