@@ -45,6 +45,7 @@ def orthogonality(weight: Tensor) -> float:
 
     Examples
     --------
+    >>> import torch
     >>> orthogonality(torch.eye(9).reshape(9, 1, 3, 3))
     1.0
     """
