@@ -10,21 +10,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
-    from filterlens.training.aliasing_monitor import AliasingMonitor, AliasingReading
+    from filterlens.training.aliasing_monitor import AliasingMonitor
     from filterlens.training.architectures import build
     from filterlens.training.early_stopping import AliasingEarlyStopping
+    from filterlens.training.filter_monitor import FilterMonitor
+    from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
     from filterlens.training.loop import Plan, train
+    from filterlens.training.reading import Reading
     from filterlens.training.zoo import train_zoo
 
 __all__ = [
     "AliasFreeDownsampling",
     "AliasingEarlyStopping",
     "AliasingMonitor",
-    "AliasingReading",
+    "FilterMonitor",
     "Plan",
+    "Reading",
     "build",
+    "csv_log",
+    "lightning_callback",
+    "tensorboard_log",
     "train",
     "train_zoo",
+    "wandb_log",
     "without_aliasing",
 ]
 
@@ -32,11 +40,16 @@ _HOME = {
     "AliasFreeDownsampling": "alias_free",
     "AliasingEarlyStopping": "early_stopping",
     "AliasingMonitor": "aliasing_monitor",
-    "AliasingReading": "aliasing_monitor",
+    "FilterMonitor": "filter_monitor",
     "Plan": "loop",
+    "Reading": "reading",
     "build": "architectures",
+    "csv_log": "logs",
+    "lightning_callback": "logs",
+    "tensorboard_log": "logs",
     "train": "loop",
     "train_zoo": "zoo",
+    "wandb_log": "logs",
     "without_aliasing": "alias_free",
 }
 

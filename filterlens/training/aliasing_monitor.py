@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,34 +12,9 @@ from filterlens.analyzers.aliasing import KINDS_OF_THE_MEAN, AliasingMeans
 from filterlens.errors import InputError
 from filterlens.extractors.capture import Downsampling, capture_downsampling
 from filterlens.scores import get_score
+from filterlens.training.reading import Reading
 
-__all__ = ["AliasingMonitor", "AliasingReading"]
-
-
-@dataclass(frozen=True, slots=True)
-class AliasingReading:
-    """Scores at one moment.
-
-    Parameters
-    ----------
-    model
-        Mean over the `main` and `pool` operations by metric: `aliasing`, `aliasing_relative`, `alias_energy`.
-    layers
-        The same for every operation, shortcuts too, in execution order.
-    kinds
-        Each operation's kind.
-    """
-
-    model: dict[str, float]
-    layers: dict[str, dict[str, float]]
-    kinds: dict[str, str]
-
-    def flat(self, prefix: str = "") -> dict[str, float]:
-        """Return every number under one name for a logger, such as `aliasing` and `aliasing/layer2.0.conv1`."""
-        found = {f"{prefix}{metric}": value for metric, value in self.model.items()}
-        for layer, values in self.layers.items():
-            found |= {f"{prefix}{metric}/{layer}": value for metric, value in values.items()}
-        return found
+__all__ = ["AliasingMonitor"]
 
 
 class AliasingMonitor:
@@ -87,8 +61,8 @@ class AliasingMonitor:
             raise InputError(f"{score!r} is no score of the downsampling lens")
         self.model, self.images, self._score, self._batch_size = model, images, score, batch_size
 
-    def __call__(self) -> AliasingReading:
-        """Measure now.
+    def __call__(self) -> Reading:
+        """Measure now; the model's mean is over the `main` and `pool` operations.
 
         Raises
         ------
@@ -111,7 +85,7 @@ class AliasingMonitor:
         counted = [layers[layer] for layer, kind in kinds.items() if kind in KINDS_OF_THE_MEAN]
         if not counted:
             raise InputError(f"{type(self.model).__name__} has no downsampling but 1x1 shortcuts, or none at all")
-        return AliasingReading(_mean(counted), layers, kinds)
+        return Reading(_mean(counted), layers)
 
     def score(self) -> float:
         """Measure now and return the model's mean of the chosen metric: what `AliasingEarlyStopping.step` takes."""

@@ -59,7 +59,6 @@ def test_the_monitor_gives_what_extract_and_analyze_give(tmp_path: Path) -> None
     for metric, value in model_scores(table).loc["m"].items():
         assert reading.model[str(metric)] == pytest.approx(value, rel=1e-3)
     assert list(reading.layers) == ["0", "4", "5"]
-    assert list(reading.kinds.values()) == ["main", "pool", "shortcut"]
 
 
 def test_measuring_leaves_modes_statistics_gradients_and_random_state_alone() -> None:
