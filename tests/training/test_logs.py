@@ -83,7 +83,8 @@ def test_lightning_is_optional_and_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         lightning_callback(lambda: READING)
 
 
-def test_the_lightning_callback_logs_stops_and_gives_the_weights_back() -> None:
+@pytest.mark.filterwarnings("ignore")  # Lightning warns about torch, loaders and loggers of its own
+def test_the_lightning_callback_logs_stops_and_gives_the_weights_back(tmp_path: Path) -> None:
     lightning = pytest.importorskip("lightning.pytorch", reason="the optional extra filterlens[lightning] is not here")
 
     class Module(lightning.LightningModule):
@@ -108,7 +109,7 @@ def test_the_lightning_callback_logs_stops_and_gives_the_weights_back() -> None:
     module = Module()
     trainer = lightning.Trainer(
         max_epochs=6, callbacks=[callback], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu",
+        enable_model_summary=False, accelerator="cpu", default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(module, torch.utils.data.DataLoader(torch.rand(4, 2), batch_size=2))
     assert logged == [0, 1, 2, 3]
