@@ -44,8 +44,8 @@ def timed(run: Callable[[], None]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=64)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

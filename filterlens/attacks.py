@@ -309,8 +309,8 @@ class Weights:
             if p.grad is None:
                 continue
             nu = p.data.sub_(w)
-            nu.add_(p.grad.mul_(self._step * norm / p.grad.norm().clamp(min=_TINY)))
-            nu.mul_((self._radius * norm / nu.norm().clamp(min=_TINY)).clamp(max=1)).add_(w)
+            nu.addcmul_(p.grad, self._step * norm / p.grad.norm().clamp(min=_TINY))
+            torch.addcmul(w, nu, (self._radius * norm / nu.norm().clamp(min=_TINY)).clamp(max=1), out=p.data)
             p.grad = None
 
     def _clear(self) -> None:
