@@ -18,7 +18,7 @@ __all__ = ["claims_table", "correlation", "study_models", "within_groups", "writ
 
 Values = NDArray[np.float64]
 Kind = Literal["pearson", "spearman"]
-_FEWEST: Final = 4  # networks for a correlation
+_FEWEST: Final = 4  # networks for a correlation or an interval
 COLUMNS = ["claim", "measure", "value", "low", "high", "n", "paper"]
 
 
@@ -177,7 +177,7 @@ def _paired(claim: str, models: pd.DataFrame, recipe: str, text: str, paper: str
 
 def _mean(claim: str, text: str, values: pd.Series, paper: str) -> dict[str, object]:
     known = values.dropna().to_numpy(dtype=float)
-    low, high = bootstrap_mean(known)
+    low, high = bootstrap_mean(known) if len(known) >= _FEWEST else (math.nan, math.nan)
     return _row(claim, text, (float(known.mean()) if len(known) else math.nan, low, high), len(known), paper)
 
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "distance_values", "draw_distances", "draw_success"]
 
 BINS = 40
-CURVES = (  # kind, robust or not, label, colour, line style
-    ("held_out", None, "clean, held out", NEUTRAL, ":"),
-    ("noise", None, "noise of equal norm", "black", "-."),
-    ("on_manifold", None, "on-manifold attack", "#009E73", "--"),
-    ("attacked", False, "attacked, normal models", NORMAL, "-"),
-    ("attacked", True, "attacked, robust models", ROBUST, "-"),
+CURVES = (  # kind, side (empty: all), label, colour, line style
+    ("held_out", "", "clean, held out", NEUTRAL, ":"),
+    ("noise", "", "noise of equal norm", "black", "-."),
+    ("on_manifold", "", "on-manifold attack", "#009E73", "--"),
+    ("attacked", "normal", "attacked, normal models", NORMAL, "-"),
+    ("attacked", "robust", "attacked, robust models", ROBUST, "-"),
+    ("attacked", "other", "attacked, other models", "#CC79A7", "-"),
 )
 PANELS = (
     ("distance", "distance to the manifold"),
@@ -117,10 +118,9 @@ def _histogram(axis: Axes, part: pd.DataFrame, column: str) -> None:
     known = values[np.isfinite(values)]
     highest = {"angle": 90.0, "ratio": 1.0}.get(column, float(known.max()) if len(known) else 1.0)
     edges = np.linspace(0, max(highest, 1e-6) * 1.0001, BINS + 1)
-    for kind, robust, label, colour, style in CURVES:
-        chosen = part["kind"] == kind
-        if robust is not None:
-            chosen &= part["robust"].eq(robust)
+    side = part["robust"].map({True: "robust", False: "normal"}).fillna("other")
+    for kind, whose, label, colour, style in CURVES:
+        chosen = (part["kind"] == kind) & (side.eq(whose) if whose else True)
         own = part.loc[chosen, column].dropna().to_numpy(dtype=float)
         if len(own) == 0:
             continue

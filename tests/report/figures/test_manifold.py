@@ -14,7 +14,11 @@ N = 12
 
 
 def zoo():
-    return [Model("normal", "fonts"), Model("robust", "fonts", robust=True, match="normal"), Model("other", "fonts")]
+    return [
+        Model("normal", "fonts"),
+        Model("robust", "fonts", robust=True, match="normal"),
+        Model("other", "fonts", robust=None),
+    ]
 
 
 def write_manifold(folder, model, *, on_manifold=True, channels=1, n=N):
@@ -69,6 +73,8 @@ def test_histograms_hold_successful_examples_of_correct_images_only(run):
 def test_every_histogram_sums_to_one(run):
     with paper_style():
         drawing = draw_distances(run)
+    labels = {patch.get_label() for patch in drawing.figure.axes[1].patches}
+    assert labels >= {f"attacked, {side} models" for side in ("normal", "robust", "other")}
     for axis in drawing.figure.axes:
         for patch in axis.patches:
             assert patch.get_data().values.sum() == pytest.approx(1)
