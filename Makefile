@@ -10,7 +10,7 @@ help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 audit: $(VENV)/.installed  ## audit the bundled zoo with every lens and say where the report is
-	$(BIN)/filterlens audit $(ARGS)
+	$(BIN)/filterlens audit --jobs $(shell nproc) $(ARGS)
 
 test: $(VENV)/.dev  ## linters, types, import rules and the fast tests
 	$(MAKE) lint

@@ -49,6 +49,9 @@ AutoAttack = Annotated[bool, typer.Option("--autoattack", help="Run AutoAttack (
 AsPublished = Annotated[
     bool, typer.Option("--as-published", help="Flatness as the published code has it, not the paper.")
 ]
+BF16 = Annotated[
+    bool, typer.Option("--bf16", help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
+]
 Manifold = Annotated[
     str, typer.Option("--manifold", help="fonts, neighbours, a learned decoder's file, or module:PACKAGE:FACTORY.")
 ]

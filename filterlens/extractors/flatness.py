@@ -64,7 +64,7 @@ class Protocol:
         protocol = cls()
         if settings.fast:
             protocol = replace(
-                protocol, images=128, steps=10, average=3, worst=2, positions=(-1.0, -0.5, 0.0, 0.5, 1.0)
+                protocol, images=32, steps=10, average=3, worst=2, positions=(-1.0, -0.5, 0.0, 0.5, 1.0)
             )
         if settings.as_published:
             protocol = replace(protocol, as_published=True, reference_restarts=10)
@@ -110,7 +110,7 @@ def extract(  # noqa: PLR0917 - the register calls every lens so
     entry
         Gives `eps` and `threat_model`.
     images
-        The first `settings.images` are taken; where that is None 1000, or 128 when `fast`.
+        The first `settings.images` are taken; where that is None 1000, or 32 when `fast`.
     settings
         `fast`, `as_published`, `bf16`, `seed`.
     group

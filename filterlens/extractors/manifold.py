@@ -23,7 +23,7 @@ from filterlens.settings import Settings
 __all__ = ["Plan", "extract", "measure", "plan_for"]
 
 _PICTURES = 32  # images of each kind that the dump keeps
-_FAST_IMAGES = 40
+_FAST_IMAGES = 24
 _BASIS_BYTES = 256 << 20  # of the tangent spaces of one batch
 
 
@@ -81,7 +81,7 @@ def extract(  # noqa: PLR0917 - the register calls every lens so
     entry
         Its catalog row.
     images
-        Clean labelled images; `settings.fast` takes the first 40 unless `settings.images` says otherwise.
+        Clean labelled images; `settings.fast` takes the first 24 unless `settings.images` says otherwise.
     settings
         `manifold` and `data` choose the manifold (see `filterlens.manifolds.choose_manifold`).
     group

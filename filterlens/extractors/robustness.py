@@ -23,7 +23,7 @@ __all__ = ["KEPT_IMAGES", "STEPS", "extract"]
 STEPS = 20
 KEPT_IMAGES = 8
 _PAPER = (1000, 10)  # images and restarts
-_FAST = (256, 1)
+_FAST = (64, 1)
 
 
 def extract(  # noqa: PLR0917 - the register calls every lens so
@@ -43,7 +43,7 @@ def extract(  # noqa: PLR0917 - the register calls every lens so
     entry
         Gives `eps` and `threat_model`.
     images
-        The first `settings.images` are taken; where that is None 1000, or 256 when `fast`.
+        The first `settings.images` are taken; where that is None 1000, or 64 when `fast`.
     settings
         `fast` makes one restart instead of ten; `autoattack`; `bf16`.
     group
