@@ -120,10 +120,10 @@ def compare(models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = N
         One row a score (and group) with at least one pair: `metric`, `lens`, `title`, `unit`, `robust_is`,
         `n_pairs`, `n_normal` (units), `robust_mean`, `robust_std`, `normal_mean`, `normal_std`, `difference`
         (robust - normal), `ci_low`, `ci_high` (95 % bootstrap), `effect` (matched-pairs rank-biserial), `p` (exact
-        Wilcoxon; NaN under 4 units), `p_adjusted` (Benjamini-Hochberg over the whole table), `n_expected` (pairs with the
-        sign that the papers claim, NaN without a claim), `n_higher` (pairs in which the robust model is higher),
-        `note`; with `by`, that column first. Means and standard deviations are over units.
-    """  # noqa: E501 - a list of columns
+        Wilcoxon; NaN under 4 units), `p_adjusted` (Benjamini-Hochberg over the whole table), `n_expected` (pairs
+        with the sign that the papers claim, NaN without a claim), `n_higher` and `n_lower` (pairs in which the
+        robust model is higher, lower), `note`; with `by`, that column first. Means and standard deviations are over units.
+    """
     pairs = pair_models(models)
     groups: list[tuple[str, pd.DataFrame]]
     groups = [("", pairs)] if by is None else [(str(name), part) for name, part in pairs.groupby(by, sort=False)]
@@ -141,7 +141,7 @@ def compare(models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = N
 _COMPARED = [
     *("metric", "lens", "title", "unit", "robust_is", "n_pairs", "n_normal", "robust_mean", "robust_std"),
     *("normal_mean", "normal_std", "difference", "ci_low", "ci_high", "effect", "p", "p_adjusted"),
-    *("n_expected", "n_higher", "note"),
+    *("n_expected", "n_higher", "n_lower", "note"),
 ]
 
 
@@ -182,6 +182,7 @@ def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score, seed: 
         "p_adjusted": np.nan,
         "n_expected": np.nan if expected is None else expected,
         "n_higher": int((sign > 0).sum()),
+        "n_lower": int((sign < 0).sum()),
         "note": "" if enough else f"no p-value: fewer than {FEWEST} distinct normal models",
     }
 

@@ -67,15 +67,18 @@ def compared(row: Mapping[str, Any]) -> str:
     Examples
     --------
     >>> row = {"title": "Aliasing", "robust_mean": 0.1, "normal_mean": 0.31, "difference": -0.21, "n_pairs": 8,
-    ...        "n_higher": 0, "n_expected": 8, "n_normal": 8, "p": 0.0078, "p_adjusted": 0.0078, "robust_is": "lower"}
+    ...        "n_higher": 0, "n_lower": 8, "n_expected": 8, "n_normal": 8, "p": 0.0078, "p_adjusted": 0.0078,
+    ...        "robust_is": "lower"}
     >>> compared(row)
     'Robust models are 3.1 times lower, in 8 of 8 pairs, p = 0.008, as the papers claim.'
     """
     lower = row["difference"] < 0
     n_pairs = int(row["n_pairs"])
-    agreeing = n_pairs - int(row["n_higher"]) if lower else int(row["n_higher"])
+    if row["robust_mean"] == row["normal_mean"] and not row["n_higher"] and not row["n_lower"]:
+        return f"No difference at all in {_plural(n_pairs, 'pair')}."
+    agreeing = int(row["n_lower"] if lower else row["n_higher"])
     pairs = f"in {agreeing} of {_plural(n_pairs, 'pair')}"
-    p = cell(row["p"], "p")
+    p = cell(row["p_adjusted"], "p")
     tested = f"p {p}" if p.startswith("<") else f"p = {p}"
     word = "lower" if lower else "higher"
     if pd.isna(row["p"]):
