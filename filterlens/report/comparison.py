@@ -122,7 +122,8 @@ def compare(models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = N
         (robust - normal), `ci_low`, `ci_high` (95 % bootstrap), `effect` (matched-pairs rank-biserial), `p` (exact
         Wilcoxon; NaN under 4 units), `p_adjusted` (Benjamini-Hochberg over the whole table), `n_expected` (pairs
         with the sign that the papers claim, NaN without a claim), `n_higher` and `n_lower` (pairs in which the
-        robust model is higher, lower), `note`; with `by`, that column first. Means and standard deviations are over units.
+        robust model is higher, lower), `note`; with `by`, that column first.
+        Means and standard deviations are over units.
     """
     pairs = pair_models(models)
     groups: list[tuple[str, pd.DataFrame]]
