@@ -400,8 +400,9 @@ class DumpGroup:
             raise DumpError(f"{self.path}: {dataset.name} keeps its data in another file, which dumps never do")
         if dtype.kind not in _KINDS or dtype.itemsize > 8:
             raise DumpError(f"{self.path}: {dataset.name} is of type {dtype}, but dumps hold plain numbers only")
-        declared = math.prod(dataset.shape) * dtype.itemsize
-        stored = dataset.id.get_storage_size()
+        with _guarded(self.path):
+            declared = math.prod(dataset.shape) * dtype.itemsize
+            stored = dataset.id.get_storage_size()
         if declared > min(_MAX_BYTES, _MAX_RATIO * stored):
             raise DumpError(f"{self.path}: {dataset.name} declares {declared} bytes but holds {stored}; extract again")
         return dataset

@@ -53,8 +53,8 @@ def make_zoo(folder: Path, *, pairs: int = 2) -> Path:
                     "tiny",
                     str(robust).lower(),
                     match,
-                    90 - pair,
-                    50 - pair if robust else "",
+                    90 - pair / 10,
+                    50 - pair / 10 if robust else "",
                 )
             )
     return write_catalog(folder / "zoo.csv", rows)

@@ -45,7 +45,7 @@ def as_table(rows: list[dict[str, object]]) -> pd.DataFrame:
     df = pd.DataFrame(rows, columns=list(COLUMNS))
     for column, default in _DEFAULTS.items():
         df[column] = df[column].where(df[column].notna(), default)
-    return df.astype({name: ("object" if dtype == "str" else dtype) for name, dtype in COLUMNS.items()})
+    return _typed(df)
 
 
 def model_scores(scores: pd.DataFrame) -> pd.DataFrame:
@@ -100,4 +100,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in df.columns]
     if missing:
         raise ReportError(f"{path} lacks the columns {', '.join(missing)}; run `filterlens analyze` again")
-    return df[list(COLUMNS)]
+    return _typed(df[list(COLUMNS)])
+
+
+def _typed(df: pd.DataFrame) -> pd.DataFrame:
+    return df.astype({name: ("object" if dtype == "str" else dtype) for name, dtype in COLUMNS.items()})

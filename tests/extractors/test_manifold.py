@@ -155,7 +155,7 @@ def test_noise_leaves_neighbours_as_its_dimension_says(network):
 
 def test_fast_settings_take_few_images_unless_told(tmp_path, network):
     arrays, facts, _ = run(tmp_path, network, Settings(fast=True, manifold="neighbours"), load_images("fonts", 60))
-    assert len(arrays["labels"]) == 40
+    assert len(arrays["labels"]) == 24
     assert facts["fast"]
     assert len(arrays["images_clean"]) == 32
 
