@@ -157,7 +157,7 @@ def test_fast_settings_take_few_images_unless_told(tmp_path, network):
     arrays, facts, _ = run(tmp_path, network, Settings(fast=True, manifold="neighbours"), load_images("fonts", 60))
     assert len(arrays["labels"]) == 24
     assert facts["fast"]
-    assert len(arrays["images_clean"]) == 32
+    assert len(arrays["images_clean"]) == 24
 
 
 def test_the_attack_follows_the_catalog():
