@@ -167,7 +167,7 @@ class Display:
 
 def _comparison_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
     """One score of the comparison, rounded for people."""
-    interval = f"{row['ci_low']:+.3g} … {row['ci_high']:+.3g}"
+    interval = "" if math.isnan(row["ci_low"]) else f" ({row['ci_low']:+.3g} … {row['ci_high']:+.3g})"
     p = "–" if math.isnan(row["p_adjusted"]) else "< 0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"
     claimed = (
         "–" if math.isnan(row["n_expected"]) else f"{row['n_expected']:.0f} of {row['n_pairs']} {row['robust_is']}"
@@ -177,7 +177,7 @@ def _comparison_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
         name,
         f"{row['robust_mean']:.3g}",
         f"{row['normal_mean']:.3g}",
-        f"{row['difference']:+.3g} ({interval})",
+        f"{row['difference']:+.3g}{interval}",
         p,
         claimed,
     )
