@@ -140,7 +140,8 @@ class Display:
     def _reasons(self, rows: list[LedgerRow], heading: str) -> None:
         for row in rows[:_SHOWN]:
             self.console.print(
-                f"[{_STYLE[heading]}]{heading}[/] {escape(row.model_id)} · {escape(row.lens)}: {escape(row.reason)}"
+                f"[{_STYLE[heading]}]{heading}[/] {escape(row.model_id)} · {escape(row.lens)}: {escape(row.reason)}",
+                soft_wrap=True,
             )
         if len(rows) > _SHOWN:
             self.say(f"… and {len(rows) - _SHOWN} more {heading}")
