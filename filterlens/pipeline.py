@@ -322,7 +322,10 @@ def _pool(dumps: list[tuple[Entry, Path]], folder: Path, listener: Callable[[Eve
                         holding.append((entry, path))
             if holding:
                 listener(Event("", f"{lens.name}: all models together", 0, 1))
-                resolve(lens.pool)(holding, out.lens(lens.name, {"models": len(holding)}))
+                try:
+                    resolve(lens.pool)(holding, out.lens(lens.name, {"models": len(holding)}))
+                except LensSkipped:
+                    out.discard(lens.name)
 
 
 def images_for(entry: Entry, lens: Lens, settings: Settings) -> Images | None:

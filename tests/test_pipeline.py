@@ -196,6 +196,18 @@ def test_a_file_that_grows_past_the_disk_leaves_nothing_half_written(zoo: Path, 
     assert extract(load_catalog(zoo), tmp_path / "run").count("ok") == 4
 
 
+def test_models_without_a_poolable_filter_are_scored_all_the_same(zoo: Path, tmp_path: Path) -> None:
+    import torch
+
+    for path in zoo.parent.glob("*.pt"):
+        torch.save({"conv.weight": torch.randn(8, 3, 1, 5)}, path)
+    extract(load_catalog(zoo), tmp_path / "run", settings=Settings(kernel="all"))
+    scores = analyze(tmp_path / "run")
+    assert set(scores["kind"]) == {"1x5"}
+    with DumpReader(tmp_path / "run" / "pooled.h5") as pooled:
+        assert set(pooled.lenses) <= {"filters"}
+
+
 @pytest.mark.slow
 def test_an_audit_killed_at_any_moment_resumes_to_the_same_scores(tmp_path: Path) -> None:
     zoo = make_zoo(tmp_path / "zoo", pairs=15)
