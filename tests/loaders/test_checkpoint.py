@@ -102,7 +102,7 @@ def test_what_is_no_checkpoint_is_told_by_what_it_is(content: bytes, message: st
 
 def test_a_zip_that_torch_did_not_write_is_refused(tmp_path: Path, load: Load) -> None:
     _zip(tmp_path / "m.pt", {"weights/readme.txt": b"hello"})
-    with pytest.raises(CheckpointError, match="torch.save did not write it"):
+    with pytest.raises(CheckpointError, match=r"torch\.save did not write it"):
         load("m.pt")
 
 
@@ -119,7 +119,7 @@ def test_a_torchscript_program_is_refused(tmp_path: Path, load: Load) -> None:
 
 
 def test_a_missing_file_is_told_with_where_it_was_looked_for(load: Load) -> None:
-    with pytest.raises(CheckpointError, match="there is no file 'nowhere.pt'"):
+    with pytest.raises(CheckpointError, match=r"there is no file 'nowhere\.pt'"):
         load("nowhere.pt")
 
 

@@ -158,7 +158,7 @@ def test_a_file_cannot_assign_to_what_the_process_uses(body: bytes, tmp_path: Pa
     )
     path = tmp_path / "m.pt"
     _legacy_file(path, body)
-    with pytest.raises(CheckpointError):  # noqa: PT012 - either step may refuse
+    with pytest.raises(CheckpointError):
         checkpoint.find_state_dict(checkpoint.read(path).content, path)
     after = (
         torch._utils._rebuild_tensor_v2.__defaults__,
