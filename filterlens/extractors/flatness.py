@@ -63,9 +63,7 @@ class Protocol:
         """Return the paper's protocol, its fast version, or the published code's."""
         protocol = cls()
         if settings.fast:
-            protocol = replace(
-                protocol, images=32, steps=10, average=3, worst=2, positions=(-1.0, -0.5, 0.0, 0.5, 1.0)
-            )
+            protocol = replace(protocol, images=32, steps=10, average=3, worst=2, positions=(-1.0, -0.5, 0.0, 0.5, 1.0))
         if settings.as_published:
             protocol = replace(protocol, as_published=True, reference_restarts=10)
         return protocol

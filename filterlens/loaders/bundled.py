@@ -42,4 +42,5 @@ def load(request: Request) -> LoadedModel:
         sha256=file_digest(known[name]),
         weights=ready(network).state_dict(),
         classifier=Classifier(network, entry.mean, entry.std),
+        input_size=(1, 28, 28),
     )

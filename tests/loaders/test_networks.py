@@ -1,0 +1,87 @@
+"""Sources that bring a network: the bundled zoo, timm, your own module, ONNX, matched normal models from Zenodo."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from filterlens.catalogs import Entry, load_catalog
+from filterlens.errors import CheckpointError
+from filterlens.inputs import load_images
+from filterlens.loaders import load_model
+from filterlens.loaders.robustbench import zoo
+
+
+def test_every_bundled_model_loads_and_takes_glyphs() -> None:
+    catalog = load_catalog("fonts-linf")
+    for entry in catalog:
+        model = load_model(entry, catalog.folder, offline=True)
+        assert model.input_size == (1, 28, 28)
+        assert model.require_classifier("any")(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_a_bundled_robust_model_reads_clean_letters() -> None:
+    catalog = load_catalog("fonts-linf")
+    entry = next(entry for entry in catalog if entry.robust)
+    images = load_images("fonts", 50)
+    with torch.no_grad():
+        logits = load_model(entry, catalog.folder).require_classifier("any")(torch.from_numpy(images.pixels))
+    assert (logits.argmax(1).numpy() == images.labels).mean() >= 0.9
+
+
+def test_a_bundled_model_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        load_model(Entry(model_id="x", source="bundled:fonts/nowhere"), tmp_path)
+
+
+def test_your_own_factory_gets_its_weights_and_normalisation(tmp_path: Path) -> None:
+    (tmp_path / "tiny_nets_for_test.py").write_text(
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))\n"
+    )
+    torch.save({"0.weight": torch.ones(4, 3, 3, 3), "0.bias": torch.zeros(4)}, tmp_path / "w.pt")
+    source = "module:tiny_nets_for_test:net?weights=w.pt"
+    with pytest.raises(CheckpointError, match=r"w\.pt"):  # the linear layer's weights are missing
+        load_model(Entry(model_id="x", source=source), tmp_path)
+    (tmp_path / "tiny_nets_for_test2.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())\n"
+    )
+    entry = Entry(
+        model_id="x", source="module:tiny_nets_for_test2:net?weights=w.pt", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+    )
+    logits = load_model(entry, tmp_path).require_classifier("any")(torch.ones(1, 3, 3, 3))
+    torch.testing.assert_close(logits, torch.full((1, 4), 27 * 0.5 / 0.25))
+
+
+def test_a_matched_normal_model_comes_out_of_its_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILTERLENS_CACHE", str(tmp_path / "cache"))
+    name = "Addepalli2021Towards_RN18"
+    torch.manual_seed(1)
+    state = zoo()["cifar10", "Linf"][name]["model"]().state_dict()
+    inside = tmp_path / f"robustbench_{name}" / "version_0" / "checkpoints"
+    inside.mkdir(parents=True)
+    lightning = {"state_dict": {f"model.{key}": value for key, value in state.items()}, "epoch": 99}
+    torch.save(lightning, inside / "epoch=99-step=1.ckpt")
+    folder = tmp_path / "cache" / "zenodo" / "7097538"
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / f"cifar10_normal_robustbench_{name}.tar", "w") as archive:
+        archive.add(tmp_path / f"robustbench_{name}", arcname=f"robustbench_{name}")
+    entry = Entry(model_id="normal", source=f"zenodo:7097538/cifar10/{name}")
+    model = load_model(entry, tmp_path, offline=True)
+    key = next(key for key, value in state.items() if value.ndim == 4)
+    torch.testing.assert_close(model.weights[key], state[key])
+    assert model.require_classifier("any")(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("name", "share"), [("resnet20-normal", 0.812), ("resnet20-robust", 0.687)])
+def test_onnx_networks_classify_as_published(realdata: Path, name: str, share: float) -> None:
+    catalog = load_catalog(realdata / "catalog.csv")
+    images = load_images(str(realdata / "cifar10_test_1000.npz"), 256)
+    with torch.no_grad():
+        logits = load_model(catalog[name], catalog.folder).require_classifier("any")(torch.from_numpy(images.pixels))
+    assert np.mean(logits.argmax(1).numpy() == images.labels) == pytest.approx(share, abs=0.01)
