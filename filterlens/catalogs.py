@@ -65,7 +65,7 @@ Optional_ = BeforeValidator(_optional)
 class Entry(BaseModel):
     """One model of a catalog.
 
-    Parameters
+    Attributes
     ----------
     model_id
         Its name in tables, figures and file names; the zoo's own id, verbatim.

@@ -71,8 +71,14 @@ def test_every_3x3_convolution_is_written_as_the_network_holds_it(tmp_path: Path
 def test_attributes_say_place_groups_stride_and_type(tmp_path: Path) -> None:
     attributes = dump(tmp_path, loaded(Net()))
     assert attributes["depthwise"][1] == {
-        "conv_depth": 2, "conv_depth_norm": 0.5, "depth_from": "graph", "dtype": "float32",
-        "groups": 8, "stride": [1, 1], "folded": False, "order": 0,
+        "conv_depth": 2,
+        "conv_depth_norm": 0.5,
+        "depth_from": "graph",
+        "dtype": "float32",
+        "groups": 8,
+        "stride": [1, 1],
+        "folded": False,
+        "order": 0,
     }
     assert attributes["last"][1]["stride"] == [2, 1]
     assert attributes["last"][1]["conv_depth_norm"] == 1
