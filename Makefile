@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all lint bench docs zoo clean
+.PHONY: help audit test test-all test-slow lint bench docs zoo clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ test: $(VENV)/.dev  ## linters, types, import rules and the fast tests
 test-all: $(VENV)/.dev  ## everything, slow tests too
 	$(MAKE) lint
 	$(PYTEST) -m "not gpu"
+
+test-slow: $(VENV)/.dev  ## the slow tests alone
+	$(PYTEST) -m "slow and not gpu"
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, import rules
 	$(BIN)/ruff format --check .
@@ -46,6 +49,8 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	# torchattacks brings files of an old robustbench and may write them over the real ones
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall robustbench
 	touch $@
 
 $(VENV)/.docs: pyproject.toml

@@ -124,7 +124,7 @@ class Entry(BaseModel):
         from hashlib import sha256
 
         digest = sha256(self.model_id.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-        return f"{safe.encode()[:100].decode('utf-8', 'ignore')}-{digest}"
+        return f"{safe.encode()[:100].decode('utf-8', 'ignore') or 'model'}-{digest}"
 
 
 @dataclass(frozen=True, slots=True)

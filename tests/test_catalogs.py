@@ -7,7 +7,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from filterlens.catalogs import Entry, load_catalog, read_catalog
@@ -136,6 +136,7 @@ def test_ten_thousand_rows_are_read(tmp_path: Path) -> None:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(min_size=1, max_size=300))
+@example("-")
 def test_every_id_that_is_accepted_makes_a_safe_file_name(model_id: str) -> None:
     try:
         stem = Entry(model_id=model_id, source="x").file_stem
