@@ -65,7 +65,7 @@ class Run:
         return {figure.name: figure.title for figure in all_figures()}
 
     def figure(self, name: str) -> Figure:
-        """Draw one figure.
+        """Draw one figure; a notebook shows it after `%matplotlib inline`.
 
         Raises
         ------
@@ -85,5 +85,14 @@ class Run:
         return f"Run({str(self.data.folder)!r}: {len(self.models)} models, {len(self.data.catalog.pairs())} pairs)"
 
     def _repr_html_(self) -> str:
-        table = self.pairs[["title", "robust_mean", "normal_mean", "difference", "p_adjusted"]]
+        table = self.pairs[list(_HEADINGS)].rename(columns=_HEADINGS)
         return f"<p>{escape(repr(self))}</p>{table.to_html(index=False, float_format='{:.3g}'.format, escape=True)}"
+
+
+_HEADINGS = {
+    "title": "score",
+    "robust_mean": "robust",
+    "normal_mean": "normal",
+    "difference": "difference",
+    "p_adjusted": "adjusted p",
+}
