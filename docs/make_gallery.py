@@ -24,25 +24,30 @@ def main() -> None:
         "each as PDF, PNG and a CSV of exactly the plotted numbers.\n",
     ]
     lens = ""
-    for figure in all_figures():
-        picture = folder / "figures" / f"{figure.name}.png"
-        if not picture.is_file():
-            continue
+    drawn = {f: folder / "figures" / f"{f.name}.png" for f in all_figures()}
+    drawn = {figure: picture for figure, picture in drawn.items() if picture.is_file()}
+    scale = WIDTH / max(width(picture) for picture in drawn.values())
+    for figure, picture in drawn.items():
         if figure.lens != lens:
             lens = figure.lens
             parts.append(f"## {lens.capitalize()}\n")
-        shrink(picture, images / picture.name)
+        shrink(picture, images / picture.name, scale)
         caption = picture.with_suffix(".txt").read_text(encoding="utf-8").strip()
         parts += [f"### {figure.title}\n", f"![{figure.title}](images/gallery/{picture.name})\n", f"{caption}\n"]
     (DOCS / "gallery.md").write_text("\n".join(parts), encoding="utf-8")
 
 
-def shrink(source: Path, target: Path) -> None:
-    """Save a picture at most `WIDTH` pixels wide with 64 colours."""
+def width(picture: Path) -> int:
+    """Return a picture's width in pixels."""
+    with Image.open(picture) as opened:
+        return opened.width
+
+
+def shrink(source: Path, target: Path, scale: float) -> None:
+    """Save a picture smaller and with 64 colours; one scale for all, so that letters are equally large."""
     with Image.open(source) as picture:
-        flat = picture.convert("RGB")
-        flat.thumbnail((WIDTH, 10 * WIDTH))
-        flat.quantize(64).save(target, optimize=True)
+        size = (round(picture.width * scale), round(picture.height * scale))
+        picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).quantize(64).save(target, optimize=True)
 
 
 if __name__ == "__main__":
