@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from filterlens import errors
 from filterlens.catalogs import catalog_names
 from filterlens.cli.app import app
 from filterlens.lenses import all_lenses
@@ -73,3 +75,34 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), (page.name, target)
+
+
+def _messages() -> str:
+    """Every string of the package; `…` stands where a message has a value, neighbouring strings are one."""
+    found = []
+    for path in (DOCS.parent / "filterlens").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return re.sub(r"…[`']?", "…", "\n".join(found).replace("`", ""))
+
+
+def test_every_message_of_the_errors_page_is_one_of_the_codes() -> None:
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    shown = [row.split("` |")[0] for row in page.split("\n| `")[1:]]
+    assert len(shown) > 40
+    code = _messages()
+    for message in shown:
+        parts = [part.strip(" `(") for part in message.split("…")]
+        missing = [part for part in parts if part.strip(" ,:;)") and part not in code]
+        assert not missing, f"no message says {missing} any more: {message}"
+
+
+def test_every_error_has_its_place_on_the_errors_page() -> None:
+    headings = re.findall(r"^## .*`(\w+)`$", (DOCS / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
+    children = {name for name in errors.__all__ if name != "FilterlensError"}
+    assert all(issubclass(getattr(errors, name), errors.FilterlensError) for name in children)
+    assert sorted(headings) == sorted(children)
