@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
@@ -16,7 +17,7 @@ from rich.markup import escape
 from filterlens.catalogs import Catalog, Entry, catalog_names, load_catalog
 from filterlens.cli.terminal import make_console, make_table
 
-__all__ = ["CATALOGS_HELP", "Format", "catalogs", "listing", "rows_of"]
+__all__ = ["CATALOGS_HELP", "Format", "catalogs", "licence_totals", "licences_of", "listing", "rows_of"]
 
 CATALOGS_HELP = """List the shipped catalogs, or one catalog's models and their matched normal models.
 
@@ -27,6 +28,8 @@ Examples:
     filterlens catalogs cifar10-linf
 
     filterlens catalogs gavrikov2022 --format csv
+
+    filterlens catalogs cifar10-linf --licences
 """
 
 Row = dict[str, str]
@@ -44,9 +47,18 @@ class Format(StrEnum):
 def catalogs(
     name: Annotated[str, typer.Argument(help="A shipped catalog, or the path of a CSV file; nothing lists all.")] = "",
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+    *,
+    licences: Annotated[
+        bool, typer.Option("--licences", help="Licences of the weights that would be downloaded.")
+    ] = False,
 ) -> None:
     """List the shipped catalogs, or one catalog's models and their matched normal models."""
-    if name:
+    if licences and name:
+        catalog = load_catalog(name)
+        _show(licences_of(catalog), format_, title=f"{catalog.name}: licences of the weights")
+    elif licences:
+        _show(licence_totals(), format_, title="licences of the weights")
+    elif name:
         catalog = load_catalog(name)
         _show(rows_of(catalog), format_, title=_title(catalog))
     else:
@@ -87,6 +99,23 @@ def rows_of(catalog: Catalog) -> list[Row]:
             "source": entry.source,
         }
         for entry in catalog
+    ]
+
+
+def licences_of(catalog: Catalog) -> list[Row]:
+    """Return one row a model: under which licence its weights are, or where that is written."""
+    from filterlens.loaders.licences import licence_of
+
+    return [{"model_id": entry.model_id, "licence": licence_of(entry), "source": entry.source} for entry in catalog]
+
+
+def licence_totals() -> list[Row]:
+    """Return one row a shipped catalog and licence, with the number of models."""
+    totals = [(name, Counter(row["licence"] for row in licences_of(load_catalog(name)))) for name in catalog_names()]
+    return [
+        {"catalog": name, "licence": licence, "models": str(number)}
+        for name, counts in totals
+        for licence, number in counts.most_common()
     ]
 
 
