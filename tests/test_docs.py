@@ -106,3 +106,19 @@ def test_every_error_has_its_place_on_the_errors_page() -> None:
     children = {name for name in errors.__all__ if name != "FilterlensError"}
     assert all(issubclass(getattr(errors, name), errors.FilterlensError) for name in children)
     assert sorted(headings) == sorted(children)
+
+
+@pytest.mark.parametrize("name", all_lenses())
+def test_every_lens_page_says_the_same_six_things(name: str) -> None:
+    page = (DOCS / "lenses" / f"{name}.md").read_text(encoding="utf-8")
+    intro, *sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    assert len(intro.split()) > 30, "what the lens says comes first"
+    long = {section.partition("\n")[0] for section in sections if len(section.split()) > 25}
+    asked = {
+        "The scores",
+        "What it costs",
+        "How to read the figures",
+        "Pitfalls",
+        "Relation to the paper and its peers",
+    }
+    assert asked <= long, asked - long
