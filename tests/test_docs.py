@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from filterlens import errors
+from filterlens.api import all_figures
 from filterlens.catalogs import catalog_names
 from filterlens.cli.app import app
 from filterlens.lenses import all_lenses
@@ -122,3 +123,9 @@ def test_every_lens_page_says_the_same_six_things(name: str) -> None:
         "Relation to the paper and its peers",
     }
     assert asked <= long, asked - long
+
+
+def test_the_gallery_has_every_figure() -> None:
+    gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    for figure in all_figures():
+        assert f"images/gallery/{figure.name}.png)" in gallery or f"(`{figure.name}`)" in gallery, figure.name
