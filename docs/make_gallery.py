@@ -26,14 +26,16 @@ def main() -> None:
     lens = ""
     pictures = {figure: folder / "figures" / f"{figure.name}.png" for figure in all_figures()}
     drawn = {figure: picture for figure, picture in pictures.items() if picture.is_file()}
-    scale = WIDTH / max(width(picture) for picture in drawn.values())
+    widest = max(width(picture) for picture in drawn.values())
     for figure, picture in drawn.items():
         if figure.lens != lens:
             lens = figure.lens
             parts.append(f"## {lens.capitalize()}\n")
-        shrink(picture, images / picture.name, scale)
-        caption = picture.with_suffix(".txt").read_text(encoding="utf-8").strip()
-        parts += [f"### {figure.title}\n", f"![{figure.title}](images/gallery/{picture.name})\n", f"{caption}\n"]
+        shrink(picture, images / picture.name, WIDTH / widest)
+        caption = picture.with_suffix(".txt").read_text(encoding="utf-8").strip().removeprefix(f"{figure.title}. ")
+        share = round(100 * width(picture) / widest)
+        shown = f'![{figure.title}](images/gallery/{picture.name}){{ width="{share}%" }}'
+        parts += [f"### {figure.title}\n", f"{shown}\n", f"{caption}\n"]
     if absent := [f"{figure.title} (`{figure.name}`)" for figure in pictures if figure not in drawn]:
         parts.append(f"## Not drawn here\n\nThe bundled zoo holds nothing for them: {', '.join(absent)}.\n")
     (DOCS / "gallery.md").write_text("\n".join(parts), encoding="utf-8")
