@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from small_zoo import make_zoo, weights
@@ -56,3 +61,36 @@ def test_an_entry_point_that_cannot_be_imported_is_named(installed: list[EntryPo
     installed[0] = EntryPoint("gone", "no_such_module:LENS", "filterlens.lenses")
     with pytest.raises(InputError, match="the lens 'gone' of no_such_module:LENS cannot be imported"):
         lenses.all_lenses()
+
+
+def test_the_example_is_short() -> None:
+    lines = (PLUGINS / "kurtosis_lens.py").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in lines if line.strip()]) <= 40
+
+
+@pytest.mark.slow
+def test_an_installed_package_brings_its_lens_to_the_command_line(tmp_path: Path) -> None:
+    page = (PLUGINS.parents[1] / "docs" / "add-a-lens.md").read_text(encoding="utf-8")
+    (entry_point,) = re.findall(r"```toml.*?\n(.*?)```", page, re.DOTALL)
+    project = tmp_path / "project"
+    project.mkdir()
+    shutil.copy(PLUGINS / "kurtosis_lens.py", project)
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n\n'
+        '[project]\nname = "kurtosis-lens"\nversion = "1"\n\n'
+        '[tool.hatch.build.targets.wheel]\ninclude = ["kurtosis_lens.py"]\n\n' + entry_point
+    )
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(tmp_path / "site"), str(project)], check=True, capture_output=True)
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-c", "from filterlens.cli import main; main()", *arguments]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "heavy-tailed" in run("explain", "kurtosis")
+    run("audit", "--models", "preact_resnet-*-s0", "--lens", "filters,kurtosis", "--out", "run")
+    assert "kurtosis" in set(pd.read_parquet(tmp_path / "run" / "scores.parquet")["metric"])
+    assert "kurtosis" in (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
