@@ -14,6 +14,7 @@ import io
 import json
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -108,7 +109,7 @@ class DumpWriter:
 
     def __init__(self, path: Path, attributes: Mapping[str, Attribute]) -> None:
         self.path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         self._attributes = dict(attributes)
         self._file: h5py.File | None = None
         self._raw: _PatientFile | None = None

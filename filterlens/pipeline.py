@@ -134,11 +134,12 @@ def extract(
     begun = time.monotonic()
     settings = settings or Settings()
     chosen = [get_lens(name) for name in lenses]
-    check_device(settings.device)
+    executor = executor or InProcess()
+    if executor.local:
+        check_device(settings.device)
     with lock_folder(folder):
         freeze_catalog(catalog, folder)
-        for torn in (folder / "dumps").glob(".*.tmp"):
-            torn.unlink(missing_ok=True)
+        _sweep(folder)
         ledger = Ledger(folder / "ledger.jsonl")
         known = ledger.latest()
         jobs: list[Job] = []
@@ -158,12 +159,19 @@ def extract(
         def hear(job: Job, what: str, done: int, total: int) -> None:
             listener(Event(job.entry.model_id, what, done, total))
 
-        for job, result in (executor or InProcess()).run(jobs, run_job, hear):
+        for job, result in executor.run(jobs, run_job, hear):
             new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
             ledger.append(new)
             rows += new
             listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
+        _sweep(folder)
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what workers that died left of their dumps."""
+    for torn in (folder / "dumps").glob(".*.tmp"):
+        torn.unlink(missing_ok=True)
 
 
 def run_job(job: Job, progress: Progress) -> list[LedgerRow]:

@@ -69,7 +69,8 @@ def _command(*, whole: bool) -> Callable[..., None]:
         batch_size: o.BatchSize = 64,
         jobs: o.Jobs = 1,
         ray: o.RayAddress = "",
-        gpus_per_model: o.GpusPerModel = 0.0,
+        gpus_per_model: o.GpusPerModel = None,
+        cpus_per_model: o.CpusPerModel = 1.0,
         trust_pickle: o.TrustPickle = False,
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
@@ -106,7 +107,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
                 folder,
                 lenses=_lenses(lens or ("all" if bundled else "filters")),
                 settings=settings,
-                executor=_executor(jobs, ray, gpus_per_model),
+                executor=_executor(jobs, ray, device, gpus=gpus_per_model, cpus=cpus_per_model),
                 display=display,
                 keep_tracebacks=verbose,
             )
@@ -175,11 +176,12 @@ def _channels(text: str) -> int | None:
     return int(text)
 
 
-def _executor(jobs: int, ray: str, gpus_per_model: float) -> Executor:
+def _executor(jobs: int, ray: str, device: str, *, gpus: float | None, cpus: float) -> Executor:
     from filterlens.executors import InProcess, LocalProcesses, RayCluster
 
     if ray:
-        return RayCluster(ray, gpus_per_model=gpus_per_model)
+        gpus = float(device.startswith("cuda")) if gpus is None else gpus
+        return RayCluster(ray, gpus_per_model=gpus, cpus_per_model=cpus)
     return LocalProcesses(jobs) if jobs > 1 else InProcess()
 
 

@@ -65,7 +65,15 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Local processes;
 RayAddress = Annotated[
     str, typer.Option("--ray", help="Run on a Ray cluster: auto, an address, or `local` to start one here.")
 ]
-GpusPerModel = Annotated[float, typer.Option("--gpus-per-model", min=0.0, help="GPUs a job takes on the cluster.")]
+GpusPerModel = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-model", min=0.0, help="GPUs a job takes on the cluster; fractions share one. Default: 1 with cuda."
+    ),
+]
+CpusPerModel = Annotated[
+    float, typer.Option("--cpus-per-model", min=0.1, help="Processors, and threads, a job takes on the cluster.")
+]
 TrustPickle = Annotated[
     bool, typer.Option("--trust-pickle", help="Let checkpoints run code when loaded. Only for files that you made.")
 ]

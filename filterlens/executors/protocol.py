@@ -1,0 +1,43 @@
+"""What an executor is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+__all__ = ["Executor", "Listener", "Progress", "Work", "WorkerLost"]
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Progress = Callable[[str, int, int], None]
+"""Called as `progress(what, done, total)` while a job runs."""
+Work = Callable[[Job, Progress], Result]
+"""What is done with every job: a function that worker processes can import by its name."""
+Listener = Callable[[Any, str, int, int], None]
+"""Called in the driver as `listener(job, what, done, total)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The result of a job whose worker died, also when it was tried again."""
+
+    reason: str
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere.
+
+    Attributes
+    ----------
+    local
+        Whether jobs run on this machine and see its devices.
+    """
+
+    local: bool
+
+    def run(
+        self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener
+    ) -> Iterator[tuple[Job, Result | WorkerLost]]:
+        """Yield every job with its result as soon as it is there."""
+        ...
