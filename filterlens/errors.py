@@ -19,6 +19,7 @@ __all__ = [
     "NonFiniteWeightError",
     "ReportError",
     "UnsafeCheckpointError",
+    "WriteError",
 ]
 
 
@@ -52,6 +53,10 @@ class InputError(FilterlensError):
 
 class NonFiniteWeightError(FilterlensError):
     """A layer holds NaN or Inf, so that it has no score."""
+
+
+class WriteError(FilterlensError):
+    """A file cannot be written: the disk is full, or the folder is not ours to write."""
 
 
 class ReportError(FilterlensError):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
-from filterlens.errors import AuditLockedError, CatalogError, DumpError
+from filterlens.errors import AuditLockedError, CatalogError, WriteError
+from filterlens.files import explain_failure, write_whole
 
 __all__ = ["freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
 
@@ -24,8 +26,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     ------
     AuditLockedError
         Another audit holds it; the message says which.
-    DumpError
-        The folder cannot be made or written.
+    WriteError
+        The folder cannot be made or written, or the disk is full.
     """
     from filelock import FileLock, Timeout
 
@@ -40,17 +42,15 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"{folder} is in use by {who}: wait for it, or choose another folder with --out"
         ) from None
     except OSError as error:
-        raise DumpError(f"{folder} cannot be written ({error.strerror}): choose another folder with --out") from error
+        raise WriteError(explain_failure(folder / ".lock", error)) from error
     try:
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     except OSError as error:
-        raise DumpError(
-            f"{folder} could not be written ({error}): free some space or choose another folder, "
-            "then run the same command again"
-        ) from error
+        raise WriteError(explain_failure(Path(error.filename or folder), error)) from error
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that has become read-only
+            holder.unlink(missing_ok=True)
         lock.release()
 
 
@@ -78,18 +78,12 @@ def freeze_catalog(catalog: Catalog, folder: Path) -> None:
 
 def write_catalog(entries: Sequence[Entry], path: Path) -> None:
     """Write entries as a catalog's CSV file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(Entry.model_fields)
-            for entry in entries:
-                writer.writerow([_cell(getattr(entry, name)) for name in Entry.model_fields])
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(Entry.model_fields)
+    for entry in entries:
+        writer.writerow([_cell(getattr(entry, name)) for name in Entry.model_fields])
+    write_whole(path, text.getvalue())
 
 
 def _cell(value: object) -> str:
@@ -122,6 +116,4 @@ def read_json(path: Path) -> dict[str, str]:
 
 def write_json(path: Path, content: dict[str, str]) -> None:
     """Write a JSON object, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(content, indent=1))

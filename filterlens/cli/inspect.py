@@ -136,6 +136,7 @@ def check(
     from filterlens import checkup
     from filterlens.cli.console import set_up_logging
     from filterlens.errors import InputError
+    from filterlens.files import write_whole
 
     set_up_logging(verbose=False, log_file=None)
     named = {"max-sparsity": max_sparsity, "min-variance_entropy": min_entropy, "min-orthogonality": min_orthogonality}
@@ -148,7 +149,7 @@ def check(
     _single(model, scores)
     results = checkup.check(scores, wanted)
     if junit is not None:
-        junit.write_text(checkup.as_junit(model, results), encoding="utf-8")
+        write_whole(junit, checkup.as_junit(model, results))
     if json:
         rows = [
             {"metric": r.metric, "side": r.side, "bound": r.bound, "value": r.value, "holds": r.holds} for r in results

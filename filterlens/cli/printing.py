@@ -130,9 +130,10 @@ def print_score(score: Score) -> None:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a comparison as CSV, Markdown or LaTeX, told by the file's ending."""
     from filterlens.errors import InputError
+    from filterlens.files import write_whole
 
     if path.suffix == ".csv":
-        path.write_text(table.to_csv(index=False), encoding="utf-8")
+        write_whole(path, table.to_csv(index=False))
         return
     from filterlens.report.formats import Column, Table, to_latex, to_markdown
 
@@ -144,7 +145,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     )
     note = "An empty layer is the model's mean."
     drawn = Table("comparison", "Two checkpoints, layer by layer", note, table, columns)
-    path.write_text(writers[path.suffix](drawn), encoding="utf-8")
+    write_whole(path, writers[path.suffix](drawn))
 
 
 def say(text: str) -> None:

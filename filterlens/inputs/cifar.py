@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterlens.errors import DownloadError, InputError
+from filterlens.files import publish
 from filterlens.inputs.arrays import as_images
 from filterlens.inputs.images import Images
 
@@ -157,7 +158,7 @@ def fetch_cifar(name: str, folder: Path) -> None:
                 file.write(block)
         if digest.hexdigest() != form.md5:
             raise DownloadError(f"{form.url} gave another file than expected (MD5 {digest.hexdigest()}): {instead}")
-        temporary.replace(target)
+        publish(temporary, target)
     except OSError as error:
         raise DownloadError(f"{form.url} could not be downloaded ({error}): {instead}") from error
     finally:

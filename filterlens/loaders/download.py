@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from filterlens.errors import DownloadError
+from filterlens.files import publish
 from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.kinds import impostor
 
@@ -105,7 +106,7 @@ def fetch(target: Path, origin: Origin, *, offline: bool = False) -> Path:
             fresh = work / target.name
             _save(origin, fresh)
             _check(origin, fresh)
-            _publish(fresh, target)
+            publish(fresh, target)
     return target
 
 
@@ -218,18 +219,6 @@ def _digest(path: Path, kind: str) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _publish(fresh: Path, target: Path) -> None:
-    """Let the file appear: its bytes are on the disk before its name is."""
-    with fresh.open("rb+") as file:
-        os.fsync(file.fileno())
-    fresh.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def fetch_json(url: str) -> object:

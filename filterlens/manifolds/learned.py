@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, InputError
+from filterlens.files import write_whole
 from filterlens.manifolds.optimise import Decode, nearest_latents, tangent_by_differences
 from filterlens.manifolds.protocol import Capability, Points, distance
 from filterlens.manifolds.vae import Decoder, Encoder, Shape
@@ -162,16 +163,13 @@ def save_learned(path: Path, encoder: Encoder, decoder: Decoder, card: dict[str,
     card
         Plain JSON: data, reconstruction error, seed, … kept in the file's header and as `PATH.json` beside it.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {f"encoder.{name}": value.contiguous().cpu() for name, value in encoder.state_dict().items()}
     tensors |= {f"decoder.{name}": value.contiguous().cpu() for name, value in decoder.state_dict().items()}
     full = {"shape": asdict(decoder.shape), **card}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata={"filterlens_manifold": json.dumps(full)})
-    temporary.replace(path)
-    path.with_name(f"{path.name}.json").write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, save(tensors, metadata={"filterlens_manifold": json.dumps(full)}))
+    write_whole(path.with_name(f"{path.name}.json"), json.dumps(full, indent=2) + "\n")
 
 
 def read_card(path: Path) -> dict[str, Any]:

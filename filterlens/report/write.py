@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filterlens.dumps import fsync_folder
-from filterlens.errors import FilterlensError, ReportError
+from filterlens.errors import FilterlensError, WriteError
+from filterlens.files import sweep, write_whole
 from filterlens.report.data import RunData, read_run
 from filterlens.report.figures.drawing import Drawing, Figure
 from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_latex, to_markdown
 from filterlens.report.style import paper_style
 from filterlens.report.tables import report_tables
+from filterlens.run_folder import lock_folder
 
 __all__ = ["FinishedFigure", "ReportWarning", "write_report"]
 
@@ -62,19 +62,29 @@ def write_report(
     Raises
     ------
     ReportError
-        The folder holds no finished analysis, or cannot be written.
+        The folder holds no finished analysis.
+    AuditLockedError
+        An audit or another report works on the folder.
+    WriteError
+        The disk is full or the folder cannot be written; every file is there whole or not there.
 
     Warns
     -----
     ReportWarning
         A figure failed; the report says so too and holds everything else.
     """
+    run = read_run(folder)
+    with lock_folder(folder):
+        for place in (folder, folder / "tables", folder / "figures"):
+            sweep(place)
+        return _write_all(run, figures, inline=inline, step=progress or (lambda done, total: None))
+
+
+def _write_all(run: RunData, figures: Sequence[Figure], *, inline: bool, step: Progress) -> Path:
     from filterlens.report.page import render_page
 
-    run = read_run(folder)
     total = len(figures) + 2
-    step = progress or (lambda done, total: None)
-    writer = _Writer(folder)
+    writer = _Writer(run.folder)
     tables = report_tables(run)
     for table in [*tables, code_book(tables)]:
         writer.write(f"tables/{table.name}.csv", to_csv(table).encode("utf-8", "replace"))
@@ -88,7 +98,7 @@ def write_report(
             drawn = draw(figure, run)
             if drawn is not None:
                 finished.append(_write_figure(writer, figure, *drawn))
-        except ReportError:
+        except WriteError:
             raise
         except Exception as error:  # noqa: BLE001 - one figure, perhaps a third party's, never stops the report
             said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
@@ -146,21 +156,7 @@ class _Writer:
 
     def write(self, name: str, content: bytes) -> Path:
         path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            fsync_folder(path.parent)
-        except OSError as error:
-            raise ReportError(
-                f"{path} cannot be written ({error.strerror}): free some space or mend the rights"
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, content)
         self.written.append(name)
         return path
 

@@ -8,13 +8,13 @@ or what to keep in mind).
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from filterlens.errors import ReportError
+from filterlens.files import whole_file
 
 __all__ = ["COLUMNS", "model_scores", "read_scores", "write_scores"]
 
@@ -70,15 +70,15 @@ def model_scores(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
-    """Write the table as parquet, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write the table as parquet, whole or not at all.
+
+    Raises
+    ------
+    WriteError
+        The disk is full or the folder cannot be written.
+    """
+    with whole_file(path) as temporary:
         scores.to_parquet(temporary, index=False)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_scores(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from filterlens.errors import ReportError
+from filterlens.files import write_whole
 from filterlens.report.data import RunData
 from filterlens.report.statistics import bootstrap_mean
 
@@ -187,11 +188,11 @@ def _row(claim: str, text: str, value: tuple[float, float, float], n: int, paper
 
 def write_claims(claims: pd.DataFrame, folder: Path) -> None:
     """Write `claims.csv` and, for reading, `claims.md`."""
-    claims.to_csv(folder / "claims.csv", index=False)
+    write_whole(folder / "claims.csv", claims.to_csv(index=False))
     lines = ["| claim | measure | value | 95 % interval | n | the paper expects |", "|---|---|---:|---|---:|---|"]
     for row in claims.to_dict("records"):
         interval = f"{row['low']:.3f} … {row['high']:.3f}" if math.isfinite(row["low"]) else "–"
         value = f"{row['value']:.3f}" if math.isfinite(row["value"]) else "–"
         cells = (row["claim"], row["measure"], value, interval, row["n"], row["paper"])
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
-    (folder / "claims.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(folder / "claims.md", "\n".join(lines) + "\n")

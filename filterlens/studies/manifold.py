@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import InputError, ReportError
 from filterlens.executors import Executor, InProcess, LocalProcesses, Progress, WorkerLost
+from filterlens.files import write_whole
 from filterlens.settings import Settings
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def run_study(
     rows = [{"model_id": t.model_id, "recipe": t.recipe, "n_train": t.n_train, "seed": t.seed} for t in trainings]
     table = pd.DataFrame(rows)
     table["test_error"] = table["model_id"].map(errors)
-    _write(folder / _TABLE, table.to_csv(index=False))
+    write_whole(folder / _TABLE, table.to_csv(index=False))
     catalog = Catalog("manifold-study", tuple(t.entry for t in trainings), folder.resolve())
     settings = Settings(device=device, data="fonts", images=study.images, fast=study.fast, manifold="fonts")
     finished: list[str] = []
@@ -236,13 +236,5 @@ def train_one(training: Training, progress: Progress) -> float:
             logits = trained.model(torch.from_numpy(test.pixels[start : start + 500]))
             wrong += int((logits.argmax(dim=1).numpy() != test.labels[start : start + 500]).sum())
     error = wrong / len(test)
-    _write(done, json.dumps(facts | {"test_error": error}))
+    write_whole(done, json.dumps(facts | {"test_error": error}))
     return error
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, InputError
+from filterlens.files import write_whole
 from filterlens.inputs.fonts import load_fonts, load_prototypes
 from filterlens.training.architectures import build
 from filterlens.training.evaluation import evaluate, score_model
@@ -254,11 +254,10 @@ def _keep(
     writer.writeheader()
     writer.writerows(log)
     if checkpoints:
-        (out / "checkpoints").mkdir(exist_ok=True)
-        _write(out / "checkpoints" / f"epoch-{len(log) - 1:03d}.safetensors", weights)
-    _write(out / "log.csv", table.getvalue().encode())
-    _write(out / "weights.safetensors", weights)
-    _write(out / _STATE, save(_contiguous(model.state_dict()) | _moments(optimiser), metadata))
+        write_whole(out / "checkpoints" / f"epoch-{len(log) - 1:03d}.safetensors", weights)
+    write_whole(out / "log.csv", table.getvalue().encode())
+    write_whole(out / "weights.safetensors", weights)
+    write_whole(out / _STATE, save(_contiguous(model.state_dict()) | _moments(optimiser), metadata))
 
 
 def _metadata(plan: Plan, log: list[dict[str, float]]) -> dict[str, str]:
@@ -283,16 +282,6 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     states = optimiser.state_dict()["state"]
     return _contiguous({f"optimiser/{i}/{name}": value for i, state in states.items() for name, value in state.items()})
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _resume(path: Path, plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer) -> list[dict[str, float]]:

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from filterlens.catalogs import shipped_folder
+from filterlens.files import write_whole
 from filterlens.inputs.fonts import load_fonts
 from filterlens.training.architectures import ARCHITECTURES, build
 from filterlens.training.evaluation import Accuracy, evaluate
@@ -168,9 +169,9 @@ def train_zoo(
             done += 1
             measured[waiting[measurement].name] = measurement.result()
             _tell(progress, waiting[measurement].name, done, total)
-    _write(out.with_suffix(".csv"), _catalog(out.name, members, measured))
+    write_whole(out.with_suffix(".csv"), _catalog(out.name, members, measured))
     card = out / "README.md"
-    _write(card, _card(members, measured, work, images))
+    write_whole(card, _card(members, measured, work, images))
     return card
 
 
@@ -285,12 +286,6 @@ def _card(members: tuple[Member, ...], measured: dict[str, Accuracy], work: Path
         steps=_STEPS,
         restarts=_RESTARTS,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":
