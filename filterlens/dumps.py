@@ -9,12 +9,9 @@ or not there.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 import math
-import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterlens.errors import DumpError
+from filterlens.files import beside, explain_failure, publish
 
-__all__ = ["SCHEMA", "DumpGroup", "DumpReader", "DumpWriter", "WritableGroup", "fsync_folder"]
+__all__ = ["SCHEMA", "DumpGroup", "DumpReader", "DumpWriter", "WritableGroup"]
 
 SCHEMA = 1
 _MAX_BYTES = 1 << 40  # a dataset that declares more than a terabyte is damage or malice
@@ -48,15 +46,6 @@ def decode_name(link: str) -> str:
     if link == "%":
         return ""
     return link.replace("%2E", ".").replace("%00", "\0").replace("%2F", "/").replace("%25", "%")
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _PatientFile(io.FileIO):
@@ -109,7 +98,7 @@ class DumpWriter:
 
     def __init__(self, path: Path, attributes: Mapping[str, Attribute]) -> None:
         self.path = path
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        self._temporary = beside(path)
         self._attributes = dict(attributes)
         self._file: h5py.File | None = None
         self._raw: _PatientFile | None = None
@@ -131,9 +120,11 @@ class DumpWriter:
                 "created": datetime.now(UTC).isoformat(),
             }
             self._file.attrs.update(own | self._attributes)
-        except OSError as error:
+        except BaseException as error:
             self._abandon()
-            raise DumpError(_write_failure(self.path, error)) from error
+            if isinstance(error, OSError):
+                raise DumpError(explain_failure(self.path, error)) from error
+            raise
         return self
 
     def lens(self, name: str, parameters: Mapping[str, object]) -> WritableGroup:
@@ -172,20 +163,17 @@ class DumpWriter:
             self._file.close()
             self._check_disk()
             if self._raw is not None:
-                os.fsync(self._raw.fileno())
                 self._raw.close()
-            self._temporary.replace(self.path)
-            fsync_folder(self.path.parent)
-        except (OSError, RuntimeError) as failure:
+            publish(self._temporary, self.path)
+        except BaseException as failure:
             self._abandon()
-            raise DumpError(_write_failure(self.path, failure)) from failure
-        except DumpError:
-            self._abandon()
+            if isinstance(failure, OSError | RuntimeError):
+                raise DumpError(explain_failure(self.path, failure)) from failure
             raise
 
     def _check_disk(self) -> None:
         if self._raw is not None and self._raw.failure is not None:
-            raise DumpError(_write_failure(self.path, self._raw.failure)) from self._raw.failure
+            raise DumpError(explain_failure(self.path, self._raw.failure)) from self._raw.failure
 
     def _abandon(self) -> None:
         if self._file is not None:
@@ -443,12 +431,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of many typ
     if isinstance(value, np.ndarray) and value.ndim:
         return value.tolist()
     return value
-
-
-def _write_failure(path: Path, error: Exception) -> str:
-    text = str(error)
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or "No space left" in text:
-        return f"the disk is full: {path} was not written; free some space and run the same command again"
-    if isinstance(error, PermissionError) or "Permission denied" in text or "Read-only" in text:
-        return f"{path.parent} cannot be written: choose another folder with --out"
-    return f"{path} could not be written ({text}); nothing was left behind, run the same command again"

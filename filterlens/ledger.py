@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from filterlens.errors import DumpError
+from filterlens.errors import WriteError
+from filterlens.files import explain_failure
 
 __all__ = ["Ledger", "LedgerRow", "Status"]
 
@@ -93,7 +94,7 @@ class Ledger:
 
         Raises
         ------
-        DumpError
+        WriteError
             The ledger cannot be written.
         """
         text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
@@ -105,10 +106,7 @@ class Ledger:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise DumpError(
-                f"{self.path} cannot be written ({error.strerror}): free some space or choose another folder, "
-                "then run the same command again"
-            ) from error
+            raise WriteError(explain_failure(self.path, error)) from error
 
     def _torn(self) -> bool:
         with self.path.open("rb") as file:

@@ -25,6 +25,7 @@ from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import SCHEMA, DumpReader, DumpWriter
 from filterlens.errors import CatalogError, DumpError, FilterlensError, InputError, LensSkipped
 from filterlens.executors import Executor, InProcess, Progress, WorkerLost
+from filterlens.files import sweep
 from filterlens.inputs.images import Images
 from filterlens.ledger import Ledger, LedgerRow
 from filterlens.lenses import Lens, all_lenses, get_lens, resolve
@@ -128,8 +129,8 @@ def extract(
         A lens is unknown, or the images are wrong: said before any model runs.
     CatalogError
         The folder holds a run of other models under the same ids.
-    DumpError
-        The folder cannot be written.
+    WriteError
+        The run's folder cannot be written; a dump that cannot be is its model's failure.
     """
     begun = time.monotonic()
     settings = settings or Settings()
@@ -159,19 +160,21 @@ def extract(
         def hear(job: Job, what: str, done: int, total: int) -> None:
             listener(Event(job.entry.model_id, what, done, total))
 
-        for job, result in executor.run(jobs, run_job, hear):
-            new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
-            ledger.append(new)
-            rows += new
-            listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
-        _sweep(folder)
+        try:
+            for job, result in executor.run(jobs, run_job, hear):
+                new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
+                ledger.append(new)
+                rows += new
+                listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
+        finally:
+            _sweep(folder)
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun)
 
 
 def _sweep(folder: Path) -> None:
     """Remove what workers that died left of their dumps."""
-    for torn in (folder / "dumps").glob(".*.tmp"):
-        torn.unlink(missing_ok=True)
+    for place in (folder, folder / "dumps"):
+        sweep(place)
 
 
 def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
@@ -256,6 +259,8 @@ def analyze(folder: Path, *, reuse: bool = False, listener: Callable[[Event], No
     ------
     CatalogError, DumpError
         The folder is no run's folder, or nothing could be extracted.
+    WriteError
+        The disk is full or the folder cannot be written.
     """
     if not (folder / "catalog.csv").is_file():
         raise CatalogError(f"{folder} is not a run's folder: it has no catalog.csv; run `filterlens extract` first")

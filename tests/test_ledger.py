@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filterlens.errors import DumpError
+from filterlens.errors import WriteError
 from filterlens.ledger import Ledger, LedgerRow
 
 
@@ -44,5 +44,5 @@ def test_lines_that_are_not_ours_are_passed_over(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_ledgers_place_is_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "ledger.jsonl").mkdir()
-    with pytest.raises(DumpError, match="cannot be written"):
+    with pytest.raises(WriteError, match=r"ledger\.jsonl could not be written"):
         Ledger(tmp_path / "ledger.jsonl").append([LedgerRow("a", "filters", "ok")])

@@ -12,6 +12,8 @@ from filterlens.errors import CatalogError, FilterlensError, InputError, Missing
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 app = typer.Typer(
     name="filterlens",
     help="What do a vision checkpoint's weights and feature maps give away?\n\n"
@@ -63,9 +65,10 @@ def main() -> None:
     except FilterlensError as error:
         sys.stderr.write(f"filterlens: {error}\n")
         sys.exit(2 if isinstance(error, CatalogError | InputError | MissingExtraError) else 1)
-    except KeyboardInterrupt:
-        sys.stderr.write("filterlens: interrupted\n")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            sys.stderr.write("filterlens: interrupted: what is done is kept; the same command goes on from here\n")
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

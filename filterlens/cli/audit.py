@@ -198,20 +198,15 @@ def _extract(
     from filterlens.pipeline import extract as run_extraction
 
     display.start(len(catalog))
-    try:
-        return run_extraction(
-            catalog,
-            folder,
-            lenses=lenses,
-            settings=settings,
-            executor=executor,
-            listener=display.hear,
-            keep_tracebacks=keep_tracebacks,
-        )
-    except KeyboardInterrupt:
-        display.stop()
-        display.say(f"interrupted: what is done is kept in {folder}; the same command goes on from here")
-        raise typer.Exit(130) from None
+    return run_extraction(
+        catalog,
+        folder,
+        lenses=lenses,
+        settings=settings,
+        executor=executor,
+        listener=display.hear,
+        keep_tracebacks=keep_tracebacks,
+    )
 
 
 def _analyze_and_report(folder: Path, display: Display, *, changed: bool) -> Path:

@@ -148,8 +148,9 @@ def test_explain_tells_formula_and_pitfalls() -> None:
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None:
     zoo = make_zoo(tmp_path / "zoo", pairs=60)
     process = subprocess.Popen(
-        [*FILTERLENS, "extract", "-l", str(zoo), "-o", str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
-    )
+        [*FILTERLENS, "extract", "-l", str(zoo), "-o", str(tmp_path / "run")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
