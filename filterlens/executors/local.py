@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
-import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
@@ -62,51 +61,48 @@ class LocalProcesses:
         """Yield every job with its result as it finishes; a job whose worker died is tried once more, alone."""
         context = mp.get_context("forkserver")
         context.set_forkserver_preload(["torch", "filterlens.pipeline"])
-        with context.Manager() as manager:
-            messages = manager.Queue()
-            forward = partial(_forward, work, messages)
-            hear = partial(_pass_on, messages, jobs, listener)
-            lost: list[int] = []
-            for number, outcome in self._pool(context, list(enumerate(jobs)), forward, hear):
-                if isinstance(outcome, WorkerLost):
-                    lost.append(number)
-                else:
-                    yield jobs[number], outcome
-            for number in lost:
-                for _, outcome in self._pool(context, [(number, jobs[number])], forward, hear):
-                    yield jobs[number], outcome
+        lost: list[int] = []
+        for number, outcome in self._pool(context, jobs, range(len(jobs)), work, listener):
+            if isinstance(outcome, WorkerLost):
+                lost.append(number)
+            else:
+                yield jobs[number], outcome
+        for number in lost:
+            for _, outcome in self._pool(context, jobs, [number], work, listener):
+                yield jobs[number], outcome
 
     def _pool(
         self,
         context: Any,  # noqa: ANN401 - multiprocessing's contexts share no public base
-        numbered: list[tuple[int, Job]],
-        forward: Callable[[int, Job], Result],
-        hear: Callable[[], None],
+        jobs: Sequence[Job],
+        numbers: Sequence[int],
+        work: Work[Job, Result],
+        listener: Listener,
     ) -> Iterator[tuple[int, Result | WorkerLost]]:
-        processes = min(self.jobs, len(numbered))
+        processes = min(self.jobs, len(numbers))
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
-
-        def fresh() -> ProcessPoolExecutor:
-            return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=(threads,))
-
-        pool = fresh()
+        pool, heard = _fresh_pool(context, processes, threads)
         broken = False
         pending: dict[Future[Result], int] = {}
-        waiting = list(reversed(numbered))
+        waiting = list(reversed(numbers))
         try:
             while waiting or pending:
                 if broken and not pending:
                     pool.shutdown(wait=False)
-                    pool, broken = fresh(), False
+                    heard.close()
+                    pool, heard = _fresh_pool(context, processes, threads)
+                    broken = False
                 # few jobs in flight: when a worker dies, every job in flight is lost with it
-                while waiting and not broken and len(pending) < processes:
+                while waiting and not broken and len(pending) <= processes:
                     try:
-                        pending[pool.submit(forward, *waiting[-1])] = waiting[-1][0]
+                        pending[pool.submit(_forward, work, waiting[-1], jobs[waiting[-1]])] = waiting[-1]
                         waiting.pop()
                     except BrokenProcessPool:
                         broken = True
                 finished, _ = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-                hear()
+                while heard.poll():
+                    number, what, done, total = heard.recv()
+                    listener(jobs[number], what, done, total)
                 for future in finished:
                     number = pending.pop(future)
                     try:
@@ -115,15 +111,34 @@ class LocalProcesses:
                         broken = True
                         yield number, WorkerLost("its process died: most often the machine ran out of memory")
         finally:
+            heard.close()  # ends jobs that still run: they can tell nobody
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start_worker(threads: int) -> None:
+def _fresh_pool(context: Any, processes: int, threads: int) -> tuple[ProcessPoolExecutor, Connection]:  # noqa: ANN401 - as above
+    """Start workers, and a pipe on which they tell of their progress.
+
+    Each pool has its own: a worker that dies may keep the lock.
+    """
+    heard, told = context.Pipe(duplex=False)
+    start = (threads, told, context.Lock())
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=start), heard
+
+
+class _Worker:
+    """What a worker process knows of its driver."""
+
+    told: Connection
+    lock: Any
+
+
+def _start_worker(threads: int, told: Connection, lock: Any) -> None:  # noqa: ANN401 - a context's lock
     """Divide the threads, leave Ctrl-C to the driver, and end with the driver."""
     import signal
 
     import torch
 
+    _Worker.told, _Worker.lock = told, lock
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     parent = mp.parent_process()
@@ -136,14 +151,9 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _forward(work: Work[Job, Result], messages: Any, number: int, job: Job) -> Result:  # noqa: ANN401 - a proxy
-    return work(job, lambda what, done, total: messages.put((number, what, done, total)))
+def _forward(work: Work[Job, Result], number: int, job: Job) -> Result:
+    def tell(what: str, done: int, total: int) -> None:
+        with _Worker.lock:
+            _Worker.told.send((number, what, done, total))
 
-
-def _pass_on(messages: Any, jobs: Sequence[Job], listener: Listener) -> None:  # noqa: ANN401 - a proxy
-    while True:
-        try:
-            number, what, done, total = messages.get_nowait()
-        except queue.Empty:
-            return
-        listener(jobs[number], what, done, total)
+    return work(job, tell)
