@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import shutil
 import statistics
 import subprocess
@@ -54,19 +55,40 @@ def ratios(first: Callable[[], object], second: Callable[[], object], runs: int)
     )
 
 
-def bare_copy(zoo: Path, out: Path) -> None:
-    """Read every checkpoint and write the same arrays with h5py alone."""
+def bare_copy(zoo: Path, out: Path, *, synced: bool = False) -> None:
+    """Read every checkpoint and write the same arrays with h5py alone, and wait for the disk if `synced`."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     for path in sorted(zoo.parent.glob("*.pt")):
         with h5py.File(out / f"{path.stem}.h5", "w") as file:
             for name, weight in torch.load(path, weights_only=True).items():
                 file[name] = weight.numpy()
+        if synced:
+            with (out / f"{path.stem}.h5").open("rb+") as file:
+                os.fsync(file)
 
 
-def audit(zoo: Path, out: Path, jobs: int = 1) -> None:
+def audit(zoo: Path, out: Path, jobs: int = 1) -> float:
+    """Extract the filters, and return the seconds from the first model's end to the last's, a model."""
     shutil.rmtree(out, ignore_errors=True)
-    extract(load_catalog(zoo), out, executor=LocalProcesses(jobs) if jobs > 1 else InProcess())
+    ends: list[float] = []
+    extract(
+        load_catalog(zoo),
+        out,
+        executor=LocalProcesses(jobs) if jobs > 1 else InProcess(),
+        listener=lambda event: ends.append(time.perf_counter()) if event.rows else None,
+    )
+    return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+
+def two_jobs(zoo: Path, out: Path, runs: int) -> tuple[float, float, float]:
+    """Milliseconds a model with one job and with two, start-up left out, and the median of their ratio."""
+    pairs = [(1000 * audit(zoo, out), 1000 * audit(zoo, out, jobs=2)) for _ in range(runs)]
+    return (
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+    )
 
 
 def main() -> None:
@@ -82,6 +104,20 @@ def main() -> None:
             lambda: audit(large, folder / "a"), lambda: bare_copy(large, folder / "b"), args.runs
         )
         print(f"| extraction of 8 x 23.6 MB | torch.load + h5py alone | {mine:.2f} | {theirs:.2f} | {ratio:.2f} |")
+        mine, theirs, ratio = ratios(
+            lambda: audit(large, folder / "a"), lambda: bare_copy(large, folder / "b", synced=True), args.runs
+        )
+        print(f"| the same | the same and fsync | {mine:.2f} | {theirs:.2f} | {ratio:.2f} |")
+
+        memory = Path("/dev/shm")
+        for width, models, size in ((16, 400, "0.1 MB"), (128, 80, "5.9 MB")):
+            for place, where in ((folder, "on disk"), (memory, "in memory")):
+                if place.is_dir():
+                    with tempfile.TemporaryDirectory(dir=place) as there:
+                        small = make_zoo(Path(there) / "zoo", models, width)
+                        one, two, ratio = two_jobs(small, Path(there) / "run", args.runs)
+                    what = f"{models} models of {size} {where}, `--jobs 1`"
+                    print(f"| {what} | `--jobs 2` | {one:.1f} ms | {two:.1f} ms | {ratio:.2f} |")
 
         def scored(jobs: int) -> None:
             cli = [sys.executable, "-c", "from filterlens.cli import main; main()", "extract", "-l", "fonts-linf"]
@@ -90,7 +126,7 @@ def main() -> None:
             subprocess.run([*cli, *options], check=True, capture_output=True)
 
         one, two, ratio = ratios(lambda: scored(1), lambda: scored(2), args.runs)
-        print(f"| the bundled zoo, three lenses, --jobs 1 | --jobs 2 | {one:.1f} | {two:.1f} | {ratio:.2f} |")
+        print(f"| the bundled zoo, three lenses, `--jobs 1` | `--jobs 2` | {one:.1f} | {two:.1f} | {ratio:.2f} |")
 
         many = make_zoo(folder / "many", models=150, width=16)
         first = seconds(lambda: (audit(many, folder / "c"), analyze(folder / "c")))
