@@ -135,6 +135,7 @@ def draw(figure: Figure, run: RunData) -> tuple[Drawing, bytes, bytes] | None:
             return None
         pdf, png = io.BytesIO(), io.BytesIO()
         drawing.figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Title": figure.title})
+        drawing.figure.set_layout_engine("none")  # it is laid out: once is enough
         drawing.figure.savefig(png, format="png", metadata={"Title": figure.title})
     return drawing, pdf.getvalue(), png.getvalue()
 
