@@ -111,13 +111,14 @@ def _command(*, whole: bool) -> Callable[..., None]:
                 display=display,
                 keep_tracebacks=verbose,
             )
-            if whole:
+            page = None
+            if whole and outcome.count("ok"):
                 page = _analyze_and_report(folder, display, changed=outcome.reused < len(outcome.rows))
-        if whole:
+        if page:
             display.comparison(folder)
         display.summary(outcome)
         display.times(outcome)
-        if whole:
+        if page:
             display.say(f"report: {page}")
         raise typer.Exit(1 if outcome.count("failed") else 0)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
@@ -61,6 +63,7 @@ class LocalProcesses:
         """Yield every job with its result as it finishes; a job whose worker died is tried once more, alone."""
         context = mp.get_context("forkserver")
         context.set_forkserver_preload(["torch", "filterlens.pipeline"])
+        _start_server(context)
         lost: list[int] = []
         for number, outcome in self._pool(context, jobs, range(len(jobs)), work, listener):
             if isinstance(outcome, WorkerLost):
@@ -115,6 +118,23 @@ class LocalProcesses:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _start_server(context: Any) -> None:  # noqa: ANN401 - as above
+    """Start the process that workers are forked from, deaf to Ctrl-C: the driver hears it and ends them.
+
+    It imports for a second before it would turn deaf itself, and a signal then is a traceback on the terminal; so is
+    a worker that is asked for meanwhile, and finds that its driver has gone.
+    """
+    resource_tracker.ensure_running()  # unblocks the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    ready = context.Process(target=os.getpid)
+    ready.start()
+    ready.join()
+
+
 def _fresh_pool(context: Any, processes: int, threads: int) -> tuple[ProcessPoolExecutor, Connection]:  # noqa: ANN401 - as above
     """Start workers, and a pipe on which they tell of their progress.
 
@@ -134,8 +154,6 @@ class _Worker:
 
 def _start_worker(threads: int, told: Connection, lock: Any) -> None:  # noqa: ANN401 - a context's lock
     """Divide the threads, leave Ctrl-C to the driver, and end with the driver."""
-    import signal
-
     import torch
 
     _Worker.told, _Worker.lock = told, lock
