@@ -18,7 +18,7 @@ from filterlens.loaders.download import drive, fetch, web
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.robustbench_compat import reading_inertly, robustbench
-from filterlens.loaders.weights import check_weights, file_digest, ready
+from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
 
 __all__ = ["load", "zoo"]
 
@@ -99,7 +99,7 @@ def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[li
     else:
         raise CheckpointError(f"RobustBench says nowhere where {name} is to be fetched: leave the row out")
     load_model = importlib.import_module("robustbench.utils").load_model
-    with reading_inertly() as notes:
+    with reading_inertly() as notes, taking_over():
         try:
             network = load_model(name, model_dir=cache_folder(), dataset=dataset, threat_model=threat)
         except READ_FAULTS as error:

@@ -6,8 +6,9 @@ import difflib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError
@@ -18,11 +19,20 @@ from filterlens.loaders.file import read_weights
 from filterlens.loaders.hub import hub_file
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.weights import check_weights, file_digest, ready
+from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
 
 __all__ = ["create", "load", "loaded"]
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+class _Single(Tensor):
+    """A weight that is not copied with the configuration in which timm is given it; timm copies that twice."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # what is computed from it is a plain tensor
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
 def load(request: Request) -> LoadedModel:
@@ -98,11 +108,15 @@ def create(name: str, weights: Mapping[str, Tensor], path: Path, **options: obje
     """
     import timm
 
-    with warnings.catch_warnings():
+    state = {key: value.detach().as_subclass(_Single) for key, value in weights.items()}
+    with warnings.catch_warnings(), taking_over():
         warnings.simplefilter("ignore")
         try:
             network: nn.Module = timm.create_model(
-                name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(weights), "source": ""}, **options
+                name,
+                pretrained=True,
+                pretrained_cfg_overlay={"state_dict": state, "source": ""},
+                **options,
             )
         except READ_FAULTS as error:
             raise CheckpointError(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +16,10 @@ from torch import Tensor, nn
 from filterlens.errors import CheckpointError
 from filterlens.loaders.checkpoint import strip_prefixes
 
-__all__ = ["check_weights", "file_digest", "fit", "ready"]
+__all__ = ["check_weights", "file_digest", "fit", "ready", "taking_over"]
 
-_BLOCK = 1 << 20
+_BLOCK: Final = 1 << 20
+_LOCK: Final = threading.RLock()
 
 
 def file_digest(path: Path) -> str:
@@ -105,7 +110,46 @@ def fit(network: nn.Module, weights: Mapping[str, Tensor], source: str, *, optio
                 f"{key} of {source} has shape {tuple(value.shape)} where {type(network).__name__} has "
                 f"{tuple(expected[key].shape)}: it is another architecture or number of classes"
             )
-    network.load_state_dict({key: value for key, value in chosen.items() if key in expected}, strict=False)
+    with taking_over():
+        network.load_state_dict({key: value for key, value in chosen.items() if key in expected}, strict=False)
+
+
+@contextmanager
+def taking_over() -> Iterator[None]:
+    """Let networks take a state dict's tensors as their own instead of copying them, until the block ends.
+
+    A mapped checkpoint so stays on the disk until its weights are used, and memory holds them once. What is written to
+    them later stays in memory: the mapping is private. Tensors of another type or layout are copied as ever, and so are
+    all of a network that shares parameters between layers, which would no longer be shared.
+    """
+    copy = nn.Module.load_state_dict
+
+    def take(network: nn.Module, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:  # noqa: ANN401 - torch's
+        own = network.state_dict()
+        shared = len(list(network.named_parameters(remove_duplicate=False))) > len(list(network.parameters()))
+        if args or options.keys() - {"strict"} or shared:
+            return copy(network, state_dict, *args, **options)
+        fitted = OrderedDict((key, _like(value, own.get(key))) for key, value in state_dict.items())
+        fitted.__dict__["_metadata"] = getattr(
+            state_dict, "_metadata", {}
+        )  # versions, by which BatchNorm reads old files
+        return copy(network, fitted, assign=True, **options)
+
+    with _LOCK:
+        nn.Module.load_state_dict = take  # type: ignore[method-assign,assignment]
+        try:
+            yield
+        finally:
+            nn.Module.load_state_dict = copy  # type: ignore[method-assign]
+
+
+def _like(value: Any, own: Tensor | None) -> Any:  # noqa: ANN401 - state dicts may hold anything
+    """Return a tensor of the type and layout in which the network keeps it."""
+    if not isinstance(value, Tensor) or own is None or value.shape != own.shape:
+        return value
+    plain = value.detach().as_subclass(Tensor)
+    fits = plain.dtype == own.dtype and plain.stride() == own.stride() and plain.device == own.device
+    return plain if fits else torch.empty_like(own).copy_(plain)
 
 
 def _some(names: list[str]) -> str:
