@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from filterlens import __version__
 from filterlens.catalogs import Catalog, Entry, read_catalog
@@ -29,9 +28,13 @@ from filterlens.files import sweep
 from filterlens.inputs.images import Images
 from filterlens.ledger import Ledger, LedgerRow
 from filterlens.lenses import Lens, all_lenses, get_lens, resolve
+from filterlens.memory import give_back
 from filterlens.run_folder import freeze_catalog, lock_folder, read_json, stamp, write_json
 from filterlens.scores.table import as_table, read_scores, write_scores
 from filterlens.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Event", "Job", "Outcome", "analyze", "extract"]
 
@@ -194,6 +197,7 @@ def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
         )
         for name in job.lenses
     }
+    give_back()  # what the model before has left
     progress("loading", 0, 1)
     try:
         model = load_model(job.entry, job.folder, trust_pickle=job.settings.trust_pickle)
@@ -291,6 +295,7 @@ def _analyze(catalog: Catalog, folder: Path, *, reuse: bool, listener: Callable[
             continue
         try:
             parts.append(_score_dump(entry, path))
+            give_back()
             good.append((entry, path))
         except DumpError as error:
             row = LedgerRow(entry.model_id, "filters", "failed", str(error), "DumpError", versions=versions())
@@ -303,6 +308,8 @@ def _analyze(catalog: Catalog, folder: Path, *, reuse: bool, listener: Callable[
             del stamps[entry.model_id]
     if not parts:
         raise DumpError(f"no dump under {folder / 'dumps'} can be read: extract again")
+    import pandas as pd
+
     scores = pd.concat(parts, ignore_index=True)
     _pool(good, folder, listener)
     write_scores(scores, table_path)

@@ -54,6 +54,7 @@ from filterlens.analyzers.pooled import FINE_BINS, Member, pool_filters
 from filterlens.analyzers.sparsity import filter_maxima
 from filterlens.dumps import DumpGroup, DumpReader, WritableGroup
 from filterlens.errors import LensSkipped
+from filterlens.memory import give_back
 
 __all__ = ["depth_group", "pool"]
 
@@ -168,6 +169,7 @@ def _filters_of(path: Path, kernel: tuple[int, int]) -> Callable[[], Iterator[tu
                 )
                 for rows in _scaled(group, name):
                     yield depth, rows
+        give_back()
 
     return filters
 

@@ -9,12 +9,15 @@ or what to keep in mind).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from filterlens.errors import ReportError
 from filterlens.files import whole_file
+
+if TYPE_CHECKING:  # what only extracts does without its 60 MB
+    import pandas as pd
 
 __all__ = ["COLUMNS", "model_scores", "read_scores", "write_scores"]
 
@@ -42,6 +45,8 @@ _DEFAULTS = {
 
 def as_table(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Turn dictionaries into a score table with every column, in order and of the right type."""
+    import pandas as pd
+
     df = pd.DataFrame(rows, columns=list(COLUMNS))
     for column, default in _DEFAULTS.items():
         df[column] = df[column].where(df[column].notna(), default)
@@ -60,6 +65,8 @@ def model_scores(scores: pd.DataFrame) -> pd.DataFrame:
     >>> model_scores(as_table(rows)).loc["a", "sparsity"].item()
     0.75
     """
+    import pandas as pd
+
     usable = scores[scores["value"].notna() & (scores["weight"] > 0)]
     product = (usable["value"] * usable["weight"]).rename("product")
     sums = usable[["model_id", "metric", "weight"]].join(product).groupby(["model_id", "metric"], sort=False).sum()
@@ -91,6 +98,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ReportError(f"{path} is missing: run `filterlens analyze {path.parent}` first")
+    import pandas as pd
+
     try:
         df = pd.read_parquet(path)
     except Exception as error:
