@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from filterlens.cli import audit, catalogs, inspect, study, train
+from filterlens.cli import audit, catalogs, filterdb, inspect, study, train
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
+from filterlens.logs import log_end
 
 __all__ = ["app", "main"]
 
@@ -54,6 +55,8 @@ app.command("compare")(inspect.compare)
 app.command("check")(inspect.check)
 app.command("explain")(inspect.explain)
 app.command("selftest")(inspect.selftest)
+app.add_typer(filterdb.importing, name="import")
+app.add_typer(filterdb.exporting, name="export")
 app.command("train")(train.train)
 app.command("study")(study.study)
 
@@ -63,6 +66,7 @@ def main() -> None:
     try:
         app()
     except FilterlensError as error:
+        log_end(error)
         sys.stderr.write(f"filterlens: {error}\n")
         sys.exit(2 if isinstance(error, CatalogError | InputError | MissingExtraError) else 1)
     except SystemExit as end:
@@ -73,6 +77,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
+        log_end(error)
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise
         sys.stderr.write(

@@ -46,7 +46,8 @@ class Convolution:
     conv_depth_norm
         The same divided by the deepest place, in [0, 1]; NaN where it was never reached.
     depth_from
-        `graph` from a traced forward pass, or `keys` from the order of the state dict.
+        `graph` from a traced forward pass, `source` where the source tells it, or `keys` from the order of the state
+        dict.
     groups, stride
         Of the convolution; None where only the weight is known.
     folded
@@ -111,7 +112,7 @@ def extract(  # noqa: PLR0917 - the register calls every lens so
             "give the architecture with a `module:` source, or leave --fold-batchnorm out"
         )
     else:
-        every = weight_convolutions(model.weights)
+        every = weight_convolutions(model.weights, model.depths)
     chosen = [layer for layer in every if wanted(layer.kernel)]
     if not chosen:
         raise LensSkipped(describe_missing(entry.model_id, settings.kernel, every))
@@ -210,8 +211,17 @@ def network_convolutions(
     return sorted(layers, key=lambda layer: order.get(layer.name, len(order)))
 
 
-def weight_convolutions(weights: Mapping[str, Tensor]) -> list[Convolution]:
+def weight_convolutions(
+    weights: Mapping[str, Tensor], depths: Mapping[str, tuple[int, float]] | None = None
+) -> list[Convolution]:
     """List the convolutions of a bare state dict: its four-dimensional `weight` tensors, in the order of the keys.
+
+    Parameters
+    ----------
+    weights
+        Tensors by key.
+    depths
+        conv_depth and its normalised value by name, of convolutions whose source tells them.
 
     Raises
     ------
@@ -220,18 +230,23 @@ def weight_convolutions(weights: Mapping[str, Tensor]) -> list[Convolution]:
     """
     found = {key: w for key, w in weights.items() if w.dim() == 4 and key.rpartition(".")[2] == "weight"}
     deepest = len(found) - 1
-    return [
-        Convolution(
-            name=key.rpartition(".")[0],
-            kernel=(weight.shape[2], weight.shape[3]),
-            read=lambda weight=weight: _float32(weight),  # type: ignore[misc]
-            dtype=_dtype(key.rpartition(".")[0], weight),
-            conv_depth=place,
-            conv_depth_norm=_share(place, deepest),
-            depth_from="keys",
+    told = depths or {}
+    layers = []
+    for place, (key, weight) in enumerate(found.items()):
+        name = key.rpartition(".")[0]
+        depth, norm = told.get(name, (place, _share(place, deepest)))
+        layers.append(
+            Convolution(
+                name=name,
+                kernel=(weight.shape[2], weight.shape[3]),
+                read=lambda weight=weight: _float32(weight),  # type: ignore[misc]
+                dtype=_dtype(name, weight),
+                conv_depth=depth,
+                conv_depth_norm=norm,
+                depth_from="source" if name in told else "keys",
+            )
         )
-        for place, (key, weight) in enumerate(found.items())
-    ]
+    return layers
 
 
 def describe_missing(model_id: str, kernel: str, every: list[Convolution]) -> str:

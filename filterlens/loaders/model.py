@@ -56,6 +56,8 @@ class LoadedModel:
         The network in eval mode with its normalisation, or None where only weights are known.
     input_size
         (channels, height, width) of one image, or None where unknown.
+    depths
+        conv_depth and its normalised value of convolutions by name, where the source tells them.
     notes
         What a reader of the ledger should know: inert pickle globals, folded BatchNorm, …
     """
@@ -66,6 +68,7 @@ class LoadedModel:
     weights: Mapping[str, Tensor]
     classifier: Classifier | None = None
     input_size: tuple[int, int, int] | None = None
+    depths: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
 
     @property

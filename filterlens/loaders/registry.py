@@ -30,6 +30,7 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+-]+):(.*)", re.DOTALL)
 _BUILT_IN: Final = {
     FILE: "filterlens.loaders.file:load",
     "bundled": "filterlens.loaders.bundled:load",
+    "filterdb": "filterlens.loaders.filterdb:load",
     "hf": "filterlens.loaders.web:load_hub",
     "module": "filterlens.loaders.module:load",
     "robustbench": "filterlens.loaders.robustbench:load",
