@@ -202,7 +202,7 @@ def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     try:
         model = load_model(job.entry, job.folder, trust_pickle=job.settings.trust_pickle)
     except Exception as error:  # noqa: BLE001 - the one broad catch: a job of a batch is isolated
-        return [_failed(row, error, job) for row in blank.values()]
+        return [_failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
     rows: list[LedgerRow] = []
     attributes = {
         "model_id": job.entry.model_id,
@@ -234,16 +234,22 @@ def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
                     noted = replace(noted, status="skipped", reason=str(reason))
                 except Exception as error:  # noqa: BLE001 - one lens's failure leaves the others their results
                     dump.discard(name)
-                    noted = _failed(noted, error, job)
+                    noted = _failed(noted, error, keep_traceback=job.keep_tracebacks)
                 rows.append(replace(noted, seconds=round(time.monotonic() - begun, 3)))
             if not dump.lenses:
                 dump.cancel()
     except FilterlensError as error:
-        return [_failed(row, error, job) for row in blank.values()]
+        return [_failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
     return rows
 
 
-def analyze(folder: Path, *, reuse: bool = False, listener: Callable[[Event], None] = lambda _: None) -> pd.DataFrame:
+def analyze(
+    folder: Path,
+    *,
+    reuse: bool = False,
+    listener: Callable[[Event], None] = lambda _: None,
+    keep_tracebacks: bool = False,
+) -> pd.DataFrame:
     """Turn a run's dumps into `scores.parquet` and `pooled.h5`. Needs no model.
 
     Parameters
@@ -254,6 +260,8 @@ def analyze(folder: Path, *, reuse: bool = False, listener: Callable[[Event], No
         Keep the scores of dumps that have not changed since the last analysis.
     listener
         Called with every `Event`.
+    keep_tracebacks
+        Store the traceback of a dump that cannot be read in the ledger.
 
     Returns
     -------
@@ -270,10 +278,12 @@ def analyze(folder: Path, *, reuse: bool = False, listener: Callable[[Event], No
         raise CatalogError(f"{folder} is not a run's folder: it has no catalog.csv; run `filterlens extract` first")
     catalog = read_catalog(folder / "catalog.csv")
     with lock_folder(folder):
-        return _analyze(catalog, folder, reuse=reuse, listener=listener)
+        return _analyze(catalog, folder, reuse=reuse, listener=listener, keep_tracebacks=keep_tracebacks)
 
 
-def _analyze(catalog: Catalog, folder: Path, *, reuse: bool, listener: Callable[[Event], None]) -> pd.DataFrame:
+def _analyze(
+    catalog: Catalog, folder: Path, *, reuse: bool, listener: Callable[[Event], None], keep_tracebacks: bool
+) -> pd.DataFrame:
     ledger = Ledger(folder / "ledger.jsonl")
     dumps = [(entry, folder / "dumps" / f"{entry.file_stem}.h5") for entry in catalog]
     dumps = [(entry, path) for entry, path in dumps if path.is_file()]
@@ -298,7 +308,8 @@ def _analyze(catalog: Catalog, folder: Path, *, reuse: bool, listener: Callable[
             give_back()
             good.append((entry, path))
         except DumpError as error:
-            row = LedgerRow(entry.model_id, "filters", "failed", str(error), "DumpError", versions=versions())
+            blank = LedgerRow(entry.model_id, "", "failed", host=socket.gethostname(), versions=versions())
+            row = _failed(blank, error, keep_traceback=keep_tracebacks)
             try:
                 with DumpReader(path) as reader:
                     lenses = reader.lenses
@@ -416,14 +427,14 @@ def _done(known: dict[tuple[str, str], LedgerRow], job: Job, lens: Lens, *, ther
     return row if row.status == "skipped" or (row.status == "ok" and there) else None
 
 
-def _failed(row: LedgerRow, error: Exception, job: Job) -> LedgerRow:
+def _failed(row: LedgerRow, error: Exception, *, keep_traceback: bool) -> LedgerRow:
     reason = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
     return replace(
         row,
         status="failed",
         reason=reason,
         error_class=type(error).__name__,
-        traceback="".join(traceback.format_exception(error)) if job.keep_tracebacks else "",
+        traceback="".join(traceback.format_exception(error)) if keep_traceback else "",
     )
 
 

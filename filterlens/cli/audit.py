@@ -102,7 +102,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
             trust_pickle=trust_pickle,
         )
         with Display() as display:
-            outcome = _extract(
+            outcome = extract_catalog(
                 catalog,
                 folder,
                 lenses=_lenses(lens or ("all" if bundled else "filters")),
@@ -113,7 +113,8 @@ def _command(*, whole: bool) -> Callable[..., None]:
             )
             page = None
             if whole and outcome.count("ok"):
-                page = _analyze_and_report(folder, display, changed=outcome.reused < len(outcome.rows))
+                changed = outcome.reused < len(outcome.rows)
+                page = _analyze_and_report(folder, display, changed=changed, keep_tracebacks=verbose)
         if page:
             display.comparison(folder)
         display.summary(outcome)
@@ -129,22 +130,23 @@ audit = _command(whole=True)
 extract = _command(whole=False)
 
 
-def analyze(folder: Folder) -> None:
+def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
     """Turn a run's dumps into scores; needs no model.
 
     Example:
 
         filterlens analyze reports/fonts-linf
     """
-    from filterlens.cli.console import Display
+    from filterlens.cli.console import Display, set_up_logging
     from filterlens.pipeline import analyze as run
 
+    set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
-        scores = run(folder, listener=display.hear)
+        scores = run(folder, listener=display.hear, keep_tracebacks=verbose)
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
 
 
-def report(folder: Folder) -> None:
+def report(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
     """Turn a run's scores into tables, figures and a page.
 
     Example:
@@ -152,8 +154,9 @@ def report(folder: Folder) -> None:
         filterlens report reports/fonts-linf
     """
     from filterlens.api import write_report
-    from filterlens.cli.console import Display
+    from filterlens.cli.console import Display, set_up_logging
 
+    set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
         page = write_report(folder, progress=display.step("writing the report"))
     display.say(f"report: {page}")
@@ -186,7 +189,7 @@ def _executor(jobs: int, ray: str, device: str, *, gpus: float | None, cpus: flo
     return LocalProcesses(jobs) if jobs > 1 else InProcess()
 
 
-def _extract(
+def extract_catalog(
     catalog: Catalog,
     folder: Path,
     *,
@@ -210,12 +213,12 @@ def _extract(
     )
 
 
-def _analyze_and_report(folder: Path, display: Display, *, changed: bool) -> Path:
+def _analyze_and_report(folder: Path, display: Display, *, changed: bool, keep_tracebacks: bool) -> Path:
     """Score what has changed, and write the report unless the one that is there is of these very scores."""
     from filterlens.api import write_report
     from filterlens.pipeline import analyze as run_analysis
 
-    run_analysis(folder, reuse=True, listener=display.hear)
+    run_analysis(folder, reuse=True, listener=display.hear, keep_tracebacks=keep_tracebacks)
     page = folder / "index.html"
     if not changed and page.is_file() and page.stat().st_mtime >= (folder / "scores.parquet").stat().st_mtime:
         return page

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import warnings
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from filterlens.cli.terminal import make_console, make_table
+from filterlens.logs import set_up_logging
 
 if TYPE_CHECKING:
     from filterlens.ledger import LedgerRow
@@ -150,9 +149,8 @@ class Display:
         self._finished += 1
         parts = [f"[{_STYLE[row.status]}]{escape(row.lens)} {row.status}[/] {row.seconds:.1f} s" for row in event.rows]
         self.console.print(f"[{self._finished}/{self._total}] {escape(event.model_id)}: {', '.join(parts)}")
-        logging.getLogger("filterlens").info(
-            "%s: %s", event.model_id, [(r.lens, r.status, r.reason) for r in event.rows]
-        )
+        for row in event.rows:
+            _log(row)
         if self._progress is not None:
             self._drop(event.model_id)
             if self._all is not None:
@@ -164,6 +162,14 @@ class Display:
         task = self._tasks.pop(name, None)
         if task is not None and self._progress is not None:
             self._progress.remove_task(task)
+
+
+def _log(row: LedgerRow) -> None:
+    """Write what became of a job to the log, if there is one."""
+    level = logging.ERROR if row.status == "failed" else logging.INFO
+    why = f" ({row.error_class or 'reason'}: {row.reason})" if row.reason else ""
+    text = f"{row.model_id}, {row.lens}: {row.status} after {row.seconds:.1f} s{why}"
+    logging.getLogger("filterlens").log(level, "%s", f"{text}\n{row.traceback}".rstrip())
 
 
 def _comparison_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
@@ -182,22 +188,3 @@ def _comparison_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
         p,
         claimed,
     )
-
-
-def set_up_logging(*, verbose: bool, log_file: Path | None) -> None:
-    """Keep third parties' warnings off the terminal unless asked for; send everything to the log file."""
-    from filterlens.errors import InputError
-
-    if not verbose:
-        warnings.simplefilter("ignore")
-        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # worker processes inherit it
-        logging.getLogger().addHandler(logging.NullHandler())
-    if log_file is not None:
-        try:
-            handler = logging.FileHandler(log_file, encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"--log-file {log_file} cannot be written ({error.strerror})") from error
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        warnings.simplefilter("default")
-        logging.captureWarnings(capture=True)
-        logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from filterlens.errors import DumpError, InputError, MissingExtraError
 from filterlens.executors.protocol import Listener, Work, WorkerLost
+from filterlens.logs import follow_logging
 
 __all__ = ["RayCluster"]
 
@@ -183,5 +184,6 @@ def _on_node(work: Work[Job, Result], job: Job, number: int, messages: Any, plac
             f"node {socket.gethostname()} does not see {place.folder}: start the audit in a folder that all nodes share"
         ) from error
     os.environ.update(place.environment)
+    follow_logging()
     torch.set_num_threads(place.threads)
     return work(job, tell)

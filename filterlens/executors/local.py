@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from filterlens.errors import InputError
 from filterlens.executors.protocol import Listener, Work, WorkerLost
+from filterlens.logs import follow_logging
 
 __all__ = ["InProcess", "LocalProcesses"]
 
@@ -156,6 +157,7 @@ def _start_worker(threads: int, told: Connection, lock: Any) -> None:  # noqa: A
     """Divide the threads, leave Ctrl-C to the driver, and end with the driver."""
     import torch
 
+    follow_logging()
     _Worker.told, _Worker.lock = told, lock
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
