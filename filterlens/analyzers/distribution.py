@@ -56,7 +56,7 @@ from filterlens.dumps import DumpGroup, DumpReader, WritableGroup
 from filterlens.errors import LensSkipped
 from filterlens.memory import give_back
 
-__all__ = ["depth_group", "pool"]
+__all__ = ["depth_group", "filters_of", "pool"]
 
 _EDGES = np.linspace(0, 1, 11)
 _BATCH = 1 << 18  # filters in memory at once
@@ -101,7 +101,7 @@ def pool(dumps: Sequence[tuple[_Row, Path]], group: WritableGroup) -> None:
     if kernel is None:
         raise LensSkipped("no dump holds convolution filters, so that there is no distribution to pool")
     members = [
-        Member(row.model_id, row.dataset, row.robust, row.match, _filters_of(path, kernel)) for row, path in dumps
+        Member(row.model_id, row.dataset, row.robust, row.match, filters_of(path, kernel)) for row, path in dumps
     ]
     pooled = pool_filters(members, math.prod(kernel))
     group.set_attributes(
@@ -155,7 +155,25 @@ def _common_kernel(paths: Sequence[Path]) -> tuple[int, int] | None:
     return (3, 3) if (3, 3) in filters else filters.most_common(1)[0][0]
 
 
-def _filters_of(path: Path, kernel: tuple[int, int]) -> Callable[[], Iterator[tuple[int, Tensor]]]:
+def filters_of(
+    path: Path, kernel: tuple[int, int], *, sparse: bool = False
+) -> Callable[[], Iterator[tuple[int, Tensor]]]:
+    """Return what goes through a dump's scaled filters of one kernel size, in pieces of bounded size.
+
+    Parameters
+    ----------
+    path
+        The dump.
+    kernel
+        Height and width.
+    sparse
+        Sparse filters too; one that is all zero stays so.
+
+    Returns
+    -------
+        Each call begins anew and yields `depth_group` and float32 rows of shape (n, k_h * k_w).
+    """
+
     def filters() -> Iterator[tuple[int, Tensor]]:
         with _opened(path) as group:
             if group is None:
@@ -167,15 +185,15 @@ def _filters_of(path: Path, kernel: tuple[int, int]) -> Callable[[], Iterator[tu
                 depth = depth_group(
                     float(attributes.get("conv_depth", -1)), float(attributes.get("conv_depth_norm", math.nan))
                 )
-                for rows in _scaled(group, name):
+                for rows in _scaled(group, name, sparse=sparse):
                     yield depth, rows
         give_back()
 
     return filters
 
 
-def _scaled(group: DumpGroup, name: str) -> Iterator[Tensor]:
-    """Scaled non-sparse filters of one layer; nothing of a layer that holds NaN or Inf."""
+def _scaled(group: DumpGroup, name: str, *, sparse: bool) -> Iterator[Tensor]:
+    """Scaled filters of one layer; nothing of a layer that holds NaN or Inf."""
     shape = group.shape(name)
     size = max(1, _BATCH // shape[1])
 
@@ -191,5 +209,8 @@ def _scaled(group: DumpGroup, name: str) -> Iterator[Tensor]:
     limit = SPARSITY_THRESHOLD * max(tops)
     for piece in held or pieces():
         maxima = filter_maxima(piece)
+        if sparse:
+            yield piece / torch.where(maxima == 0, 1, maxima)[:, None]
+            continue
         kept = maxima.double() > limit
         yield piece[kept] / maxima[kept, None]

@@ -58,7 +58,7 @@ app.command("selftest")(inspect.selftest)
 app.add_typer(filterdb.importing, name="import")
 app.add_typer(filterdb.exporting, name="export")
 app.command("train")(train.train)
-app.command("study")(study.study)
+app.add_typer(study.studies, name="study")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`filterlens study`: a paper's experiment, from training to claims."""
+"""`filterlens study`: a paper's experiment or numbers, held against what it says."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import typer
 from filterlens.cli import options as o
 from filterlens.errors import InputError
 
-__all__ = ["study", "train_manifold"]
+__all__ = ["studies", "train_manifold"]
+
+studies = typer.Typer(no_args_is_help=True, help="Repeat what a paper did, and hold its claims to the numbers.")
 
 
-def study(
-    name: Annotated[str, typer.Argument(help="Which study: `manifold`.")],
+@studies.command("manifold")
+def manifold(
     *,
     preset: Annotated[
         str, typer.Option("--preset", help="small (under 15 minutes on two cores) or full (for a GPU).")
@@ -33,8 +35,6 @@ def study(
     --------
         filterlens study manifold --preset small --out reports/study
     """
-    if name != "manifold":
-        raise InputError(f"there is no study {name!r}: there is manifold")
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -56,6 +56,33 @@ def study(
         page = run_study(PRESETS[preset], folder, jobs=jobs, device=device, listener=show)
     say((folder / "claims.md").read_text(encoding="utf-8"))
     say(f"report: {page}; claims: {folder / 'claims.csv'}")
+
+
+@studies.command("filters")
+def filters(folder: Annotated[Path, typer.Argument(help="An analysed run's folder.")]) -> None:
+    """Compute the numbers of Gavrikov & Keuper 2022 for a run: sparse filters, shifts, rank correlations.
+
+    Published values stand beside them; they come out on the paper's own data set (`filterlens import filterdb`).
+
+    Examples
+    --------
+        filterlens study filters runs/paper
+    """
+    import math
+
+    from filterlens.cli.printing import say
+    from filterlens.cli.terminal import make_console, make_table
+    from filterlens.studies.filters import write_filter_numbers
+
+    numbers, path = write_filter_numbers(folder)
+    drawn = make_table("numbers of Gavrikov & Keuper 2022")
+    for heading in ("quantity", "data set", "models", "here", "n", "published"):
+        drawn.add_column(heading, justify="right" if heading in {"here", "n", "published"} else "left")
+    for row in numbers.to_dict("records"):
+        here, published = ("–" if math.isnan(row[name]) else f"{row[name]:.4f}" for name in ("value", "published"))
+        drawn.add_row(row["quantity"], row["dataset"] or "all", row["models"], here, str(row["n"]), published)
+    make_console().print(drawn)
+    say(f"table: {path}")
 
 
 def train_manifold(
