@@ -82,6 +82,8 @@ class FilterDatabase:
     ----------
     path
         `dataset.h5`.
+    models
+        What an earlier reading of this very file found, to spare reading its table again.
 
     Raises
     ------
@@ -92,14 +94,14 @@ class FilterDatabase:
         not as many as its channels say.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, models: tuple[Model, ...] | None = None) -> None:
         self.path = path
         with path_errors(path):
             self._file = h5py.File(path, "r")
         try:
             with path_errors(path):
                 self._filters = self._array()
-                self.models = _models(_meta(self._file, path), len(self._filters), path)
+                self.models = models or _models(_meta(self._file, path), len(self._filters), path)
         except BaseException:
             self._file.close()
             raise

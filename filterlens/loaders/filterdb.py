@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from filterlens.errors import CheckpointError
-from filterlens.filterdb.database import FilterDatabase
+from filterlens.filterdb.database import FilterDatabase, Model
 from filterlens.loaders.model import LoadedModel
 from filterlens.loaders.registry import Request
 
@@ -31,16 +31,18 @@ def load(request: Request) -> LoadedModel:
             f"{request.entry.source!r} names no model: write filterdb:PATH#NUMBER, or run `filterlens import filterdb`"
         )
     path = request.folder / place
-    database = _opened(path, _changed(path))
-    model = next((model for model in database.models if model.number == int(number)), None)
+    models = _models(path, _changed(path))
+    model = next((model for model in models if model.number == int(number)), None)
     if model is None:
         raise CheckpointError(f"{path} holds no model of number {number}")
     names = {f"layer{layer.layer_id}": layer for layer in model.layers}
+    with FilterDatabase(path, models) as database:
+        weights = {f"{name}.weight": torch.from_numpy(database.weight(layer)) for name, layer in names.items()}
     return LoadedModel(
         model_id=request.entry.model_id,
         source=request.entry.source,
         sha256="",  # of many gigabytes for each of its models: the file's size and time decide instead
-        weights={f"{name}.weight": torch.from_numpy(database.weight(layer)) for name, layer in names.items()},
+        weights=weights,
         depths={name: (layer.conv_depth, layer.conv_depth_norm) for name, layer in names.items()},
         notes=(
             f"3x3 convolutions only, kept as {database.dtype}",
@@ -58,6 +60,7 @@ def _changed(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path, _changed: tuple[int, int]) -> FilterDatabase:
-    """Keep the data set open from one model to the next: its table is read and checked once."""
-    return FilterDatabase(path)
+def _models(path: Path, _changed: tuple[int, int]) -> tuple[Model, ...]:
+    """Read and check the table once for all models of a file."""
+    with FilterDatabase(path) as database:
+        return database.models
