@@ -54,13 +54,18 @@ class Job:
         """Digest of what decides the lens's numbers."""
         decides: dict[str, object] = {
             "source": self.entry.source,
-            "file": stamp(self.folder / self.entry.source),
+            "file": stamp(self.folder / _file_of(self.entry.source)),
             "eps": self.entry.eps,
             "normalisation": [self.entry.mean, self.entry.std],
             "settings": self.settings.part(lens.settings),
             "schema": SCHEMA,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _file_of(source: str) -> str:
+    """Path of the file that a source names, if it names one: `filterdb:PATH#NUMBER` is a part of PATH."""
+    return source.removeprefix("filterdb:").rpartition("#")[0] if source.startswith("filterdb:") else source
 
 
 @dataclass(frozen=True, slots=True)
