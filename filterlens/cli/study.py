@@ -31,8 +31,8 @@ def manifold(
 
     The same command goes on where it was stopped.
 
-    Examples
-    --------
+    Example:
+
         filterlens study manifold --preset small --out reports/study
     """
     from rich.console import Console
@@ -64,8 +64,8 @@ def filters(folder: Annotated[Path, typer.Argument(help="An analysed run's folde
 
     Published values stand beside them; they come out on the paper's own data set (`filterlens import filterdb`).
 
-    Examples
-    --------
+    Example:
+
         filterlens study filters runs/paper
     """
     import math
