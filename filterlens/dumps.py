@@ -12,11 +12,14 @@ import contextlib
 import io
 import json
 import math
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 import h5py
@@ -47,6 +50,30 @@ def decode_name(link: str) -> str:
     if link == "%":
         return ""
     return link.replace("%2E", ".").replace("%00", "\0").replace("%2F", "/").replace("%25", "%")
+
+
+def _hold_off_interrupts() -> Callable[[], object]:
+    """Let Ctrl-C wait for what `_CAREFUL` names from now on, until what is returned is called.
+
+    HDF5 calls back into Python to write. An exception raised there is lost, or leaves the library half-closed.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        return lambda: None
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        running = frame
+        while running is not None:
+            if running.f_code in _CAREFUL:
+                again = threading.Timer(0.01, os.kill, (os.getpid(), number))
+                again.daemon = True
+                again.start()
+                return
+            running = running.f_back
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, hear)
+    return lambda: signal.signal(signal.SIGINT, before)
 
 
 class _PatientFile(io.FileIO):
@@ -104,6 +131,7 @@ class DumpWriter:
         self._file: h5py.File | None = None
         self._raw: _PatientFile | None = None
         self._cancelled = False
+        self._resume_interrupts: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
         from filterlens import __version__
@@ -113,6 +141,7 @@ class DumpWriter:
             if self.path.exists():
                 shutil.copyfile(self.path, self._temporary)
             mode = "r+" if self._temporary.exists() else "w"
+            self._resume_interrupts = _hold_off_interrupts()
             self._raw = _PatientFile(self._temporary, f"{mode[0]}b+")
             self._file = h5py.File(self._raw, mode, track_order=True)
             own = {
@@ -166,6 +195,7 @@ class DumpWriter:
             if self._raw is not None:
                 self._raw.close()
             publish(self._temporary, self.path)
+            self._resume_interrupts()
         except BaseException as failure:
             self._abandon()
             if isinstance(failure, OSError | RuntimeError):
@@ -177,6 +207,8 @@ class DumpWriter:
             raise DumpError(explain_failure(self.path, self._raw.failure)) from self._raw.failure
 
     def _abandon(self) -> None:
+        if self._raw is not None and self._raw.failure is None:
+            self._raw.failure = InterruptedError()  # nothing more is written
         if self._file is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 self._file.close()
@@ -184,6 +216,13 @@ class DumpWriter:
             self._raw.close()
         with contextlib.suppress(OSError):  # such as a parent that is no folder
             self._temporary.unlink(missing_ok=True)
+        self._resume_interrupts()
+
+
+_CAREFUL = {
+    function.__code__
+    for function in (_PatientFile.write, _PatientFile.truncate, DumpWriter.__exit__, DumpWriter._abandon)
+}
 
 
 class WritableGroup:
