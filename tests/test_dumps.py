@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from filterlens.dumps import SCHEMA, DumpReader, DumpWriter, WritableGroup, decode_name, encode_name
 from filterlens.errors import DumpError, FilterlensError
+from filterlens.files import publish
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "?"])
@@ -372,3 +375,37 @@ def test_a_dump_is_read_with_h5py_alone(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file["filters/conv1"][()], weight)
         assert file["filters/conv1"].attrs["conv_depth"] == 3
         assert json.loads(file["filters"].attrs["parameters"]) == {"kernel": "3x3"}
+
+
+def test_ctrl_c_waits_until_a_dump_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(temporary: Path, path: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        publish(temporary, path)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("filterlens.dumps.publish", interrupted)
+
+    def write_and_wait() -> None:
+        write(tmp_path / "m.h5", a=[1.0])
+        time.sleep(20)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_wait()
+    assert left_in(tmp_path) == ["m.h5"]
+    read_all(tmp_path / "m.h5")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_between_arrays_is_heard_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def stopped() -> None:
+        with DumpWriter(tmp_path / "m.h5", {"model_id": "m"}) as writer:
+            writer.lens("filters", {}).write("a", np.ones(3))
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("it was not heard")
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert left_in(tmp_path) == []
+    assert signal.getsignal(signal.SIGINT) is before
