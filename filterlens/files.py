@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filterlens.errors import WriteError
 
-__all__ = ["beside", "explain_failure", "fsync_folder", "publish", "sweep", "whole_file", "write_whole"]
+__all__ = ["beside", "cannot_write", "explain_failure", "fsync_folder", "publish", "sweep", "whole_file", "write_whole"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -105,6 +105,11 @@ def sweep(folder: Path) -> None:
     """Remove what processes that were killed left in a folder; only for one who knows that nobody writes there."""
     for torn in folder.glob(".*.tmp"):
         torn.unlink(missing_ok=True)
+
+
+def cannot_write(error: Exception) -> bool:
+    """Whether an error says that the disk is full or a folder is not to be written."""
+    return getattr(error, "errno", None) in _FULL | _CLOSED
 
 
 def explain_failure(path: Path, error: Exception) -> str:

@@ -351,3 +351,22 @@ def test_a_ledger_with_a_torn_last_line_costs_that_job_only(zoo: Path, tmp_path:
     kept = ledger.read_bytes()
     assert kept.startswith(whole[:-40] + b"\n")
     assert json.loads(kept.splitlines()[-1])["model_id"] == json.loads(whole.splitlines()[-1])["model_id"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "compare", "check"])
+def test_other_commands_too_are_one_line_where_nothing_can_be_written(zoo: Path, disk: Disk, command: str) -> None:
+    disk.mount("size=64k", "ro")
+    model, out = zoo.parent / "net0-normal.pt", disk.place / "new.csv"
+    arguments: dict[str, list[str | Path]] = {
+        "train": ["normal", "--epochs", "1", "--images", "64", "--out", disk.place / "new"],
+        "compare": [model, zoo.parent / "net0-robust.pt", "--out", out],
+        "check": [model, "--max-sparsity", "0.9", "--junit", out],
+    }
+    printed = run(command, *arguments[command], code=1)
+    assert printed.splitlines()[-1] == f"filterlens: {disk.place} cannot be written: choose another folder with --out"
+    disk.mount("remount", "rw")
+    disk.fill(0)
+    printed = run(command, *arguments[command], code=1)
+    assert printed.splitlines()[-1].startswith("filterlens: the disk is full: ")
+    assert not list(disk.place.rglob("*.tmp"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from filterlens.cli import audit, catalogs, filterdb, inspect, study, train
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
+from filterlens.files import cannot_write, explain_failure
 from filterlens.logs import log_end
 
 __all__ = ["app", "main"]
@@ -78,6 +80,9 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         log_end(error)
+        if isinstance(error, OSError) and cannot_write(error):
+            sys.stderr.write(f"filterlens: {explain_failure(Path(error.filename or Path.cwd()), error)}\n")
+            sys.exit(1)
         if "--verbose" in sys.argv or "-v" in sys.argv:
             raise
         sys.stderr.write(
