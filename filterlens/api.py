@@ -76,11 +76,14 @@ def write_report(folder: str | Path, *, progress: Callable[[int, int], None] | N
 
 
 def all_figures() -> list[Figure]:
-    """Return the figures of every lens, those of installed packages included."""
+    """Return the figures of every lens, those of installed packages included, and its scores over a training."""
     from filterlens.lenses import all_lenses, resolve
+    from filterlens.report.figures.trajectory import trajectory_figure
 
-    named = (resolve(path) for lens in all_lenses().values() for path in lens.figures)
-    return [figure for figures in named for figure in figures]  # type: ignore[attr-defined]
+    lenses = all_lenses()
+    named = (resolve(path) for lens in lenses.values() for path in lens.figures)
+    own: list[Figure] = [figure for figures in named for figure in figures]  # type: ignore[attr-defined]
+    return own + [trajectory_figure(name) for name in lenses]
 
 
 def audit(

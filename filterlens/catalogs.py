@@ -87,6 +87,8 @@ class Entry(BaseModel):
         Published accuracies in percent.
     paper
         Title or link.
+    epoch
+        After how many epochs (or steps) of one training this checkpoint was kept; None where it is no part of one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
@@ -105,6 +107,7 @@ class Entry(BaseModel):
     clean_acc: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Optional_] = None
     robust_acc: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Optional_] = None
     paper: str = ""
+    epoch: Annotated[Annotated[int, Field(ge=0)] | None, Optional_] = None
 
     @field_validator("model_id")
     @classmethod

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from filterlens import __version__
 from filterlens.catalogs import Catalog, Entry, read_catalog
@@ -64,8 +65,11 @@ class Job:
 
 
 def _file_of(source: str) -> str:
-    """Path of the file that a source names, if it names one: `filterdb:PATH#NUMBER` is a part of PATH."""
-    return source.removeprefix("filterdb:").rpartition("#")[0] if source.startswith("filterdb:") else source
+    """Path of the file that a source names, if it names one: alone, after `?weights=`, or as `filterdb:PATH#NUMBER`."""
+    if source.startswith("filterdb:"):
+        return source.removeprefix("filterdb:").rpartition("#")[0]
+    _, named, weights = source.partition("?weights=")
+    return unquote(weights) if named else source
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterlens.cli import options as o
+from filterlens.errors import InputError
 
 if TYPE_CHECKING:
     from filterlens.catalogs import Catalog
@@ -34,6 +35,8 @@ Examples:
     filterlens audit --leaderboard cifar10-linf --models 'Wong*'
 
     filterlens audit -l my.csv --lens filters,downsampling --data images.npz --out reports/mine
+
+    filterlens audit --folder runs/exp7 --arch timm:resnet18 --lens filters,downsampling --data images.npz
 """
 
 EXTRACT_HELP = """Write one HDF5 dump a model: filters, feature maps, logits, losses, distances.
@@ -50,6 +53,11 @@ def _command(*, whole: bool) -> Callable[..., None]:
     def run(
         leaderboard: o.Leaderboard = BUNDLED,
         *,
+        checkpoints: o.Checkpoints = None,
+        arch: o.Arch = "",
+        eps: o.Eps = "",
+        mean: o.Mean = "",
+        std: o.Std = "",
         models: o.Models = None,
         lens: o.Lenses = "",
         out: o.Out = None,
@@ -75,15 +83,14 @@ def _command(*, whole: bool) -> Callable[..., None]:
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
     ) -> None:
-        from filterlens.catalogs import load_catalog
         from filterlens.cli.console import Display, set_up_logging
         from filterlens.settings import Settings
 
         set_up_logging(verbose=verbose, log_file=log_file)
-        catalog = load_catalog(leaderboard)
+        catalog = _catalog(leaderboard, checkpoints, arch, eps=eps, mean=mean, std=std)
         catalog = catalog.select(models) if models else catalog
         folder = out or Path("reports") / catalog.name
-        bundled = leaderboard == BUNDLED
+        bundled = leaderboard == BUNDLED and checkpoints is None
         settings = Settings(
             seed=seed,
             device=device,
@@ -162,6 +169,25 @@ def report(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = 
     display.say(f"report: {page}")
 
 
+def _catalog(leaderboard: str, checkpoints: Path | None, arch: str, *, eps: str, mean: str, std: str) -> Catalog:
+    """Read the catalog, or make one of a training's checkpoints."""
+    from filterlens.catalogs import load_catalog
+
+    if checkpoints is None:
+        if arch or eps or mean or std:
+            raise InputError("--arch, --eps, --mean and --std go with --folder; a catalog says them in its columns")
+        return load_catalog(leaderboard)
+    if leaderboard != BUNDLED:
+        raise InputError("--folder stands instead of --leaderboard: give one of them")
+    from filterlens.cli.printing import say
+    from filterlens.trajectories import read_trajectory
+
+    found = read_trajectory(checkpoints, arch, eps=eps, mean=mean, std=std)
+    for path in found.left_out:
+        say(f"left out: {path.name}, whose name tells no epoch")
+    return found.catalog
+
+
 def _lenses(named: str) -> list[str]:
     """Turn `filters,manifold` or `all` into names."""
     from filterlens.lenses import all_lenses, get_lens
@@ -171,8 +197,6 @@ def _lenses(named: str) -> list[str]:
 
 
 def _channels(text: str) -> int | None:
-    from filterlens.errors import InputError
-
     if text == "all":
         return None
     if not (text.isdecimal() and int(text)):

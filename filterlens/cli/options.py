@@ -10,6 +10,21 @@ import typer
 Leaderboard = Annotated[
     str, typer.Option("--leaderboard", "-l", help="Name of a shipped catalog, or the path of a CSV file.")
 ]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option("--folder", help="Checkpoints of one training instead of a leaderboard: scores against epoch."),
+]
+Arch = Annotated[
+    str,
+    typer.Option(
+        "--arch",
+        help="What the weights of --folder fill: timm:NAME, torchvision:NAME, module:package.mod:factory or "
+        "bundled:NAME. Without it, the filters lens only.",
+    ),
+]
+Eps = Annotated[str, typer.Option("--eps", help="L∞ radius of attacks on the network of --folder, such as 8/255.")]
+Mean = Annotated[str, typer.Option("--mean", help="Normalisation of the network of --folder: one number a channel.")]
+Std = Annotated[str, typer.Option("--std", help="The same; goes with --mean.")]
 Models = Annotated[
     list[str] | None, typer.Option("--models", "-m", help="Only these model ids (shell patterns, repeatable).")
 ]

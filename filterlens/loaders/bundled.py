@@ -1,9 +1,10 @@
-"""`bundled:fonts/NAME`: the small networks that come with the package."""
+"""`bundled:fonts/NAME`: the networks that come with the package; `bundled:ARCHITECTURE?weights=PATH`: your own ones."""
 
 from __future__ import annotations
 
 from filterlens.catalogs import shipped_folder
 from filterlens.errors import CheckpointError
+from filterlens.loaders.file import classes_of, filled, named_weights, read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.safetensors import read_safetensors
@@ -20,8 +21,16 @@ def load(request: Request) -> LoadedModel:
     CheckpointError
         There is none of that name.
     """
-    from filterlens.training.architectures import build
+    from filterlens.training.architectures import ARCHITECTURES, build
 
+    named, own = named_weights(request)
+    if own is not None:
+        if named not in ARCHITECTURES:
+            raise CheckpointError(f"there is no architecture {named!r}: choose one of {', '.join(ARCHITECTURES)}")
+        weights, _, notes = read_weights(own, trust_pickle=request.trust_pickle)
+        channels = next((weight.shape[1] for weight in weights.values() if weight.dim() == 4), 1)
+        network = build(named, in_channels=channels, classes=classes_of(weights, own))
+        return filled(request, network, weights, own, notes)
     zoo, _, name = request.rest.partition("/")
     folder = shipped_folder() / f"{zoo}-linf"
     known = {path.stem: path for path in sorted(folder.glob("*.safetensors"))} if zoo == "fonts" else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl
 
 from torch import Tensor, nn
 
@@ -13,9 +14,9 @@ from filterlens.loaders import checkpoint
 from filterlens.loaders.archive import checkpoint_inside, is_tar
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.weights import check_weights, file_digest, ready
+from filterlens.loaders.weights import check_weights, file_digest, fit, ready
 
-__all__ = ["SUFFIXES", "load", "load_path", "locate", "read_weights"]
+__all__ = ["SUFFIXES", "classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
 
 SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".safetensors", ".onnx")
 
@@ -34,6 +35,63 @@ def locate(text: str, folder: Path) -> Path:
             return candidate
     places = f"{folder / given}" if given.is_absolute() else f"{folder} nor in {Path.cwd()}"
     raise CheckpointError(f"there is no file {text!r}, neither in {places}: check the source's path")
+
+
+def named_weights(request: Request) -> tuple[str, Path | None]:
+    """Split `NAME?weights=PATH` into the name and the file, None where none is named.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such file, or something else than `weights` is given.
+    """
+    name, _, query = request.rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(options.keys() - {"weights"})
+    if unknown:
+        scheme = request.entry.source.partition(":")[0]
+        raise CheckpointError(
+            f"{request.entry.source!r} gives {unknown[0]!r}: a {scheme}: source knows weights=PATH only"
+        )
+    return name, locate(options["weights"], request.folder) if "weights" in options else None
+
+
+def classes_of(weights: Mapping[str, Tensor], path: Path) -> int:
+    """How many classes a state dict's network tells apart: the length of its last bias or matrix.
+
+    Raises
+    ------
+    CheckpointError
+        It has neither.
+    """
+    for weight in reversed(list(weights.values())):
+        if weight.dim() in {1, 2} and weight.numel():
+            return int(weight.shape[0])
+    raise CheckpointError(f"{path} holds no layer that could be a classifier's: is it a classification network?")
+
+
+def filled(
+    request: Request, network: nn.Module, weights: Mapping[str, Tensor], path: Path, notes: tuple[str, ...]
+) -> LoadedModel:
+    """Put a file's weights into a network; the normalisation is the catalog's, or the network's own.
+
+    Raises
+    ------
+    CheckpointError
+        They do not fit.
+    """
+    fit(network, weights, str(path))
+    entry = request.entry
+    if entry.mean is None:
+        notes = (*notes, "no mean and std are given: images go to the network as they are, in [0, 1]")
+    return LoadedModel(
+        model_id=entry.model_id,
+        source=entry.source,
+        sha256=file_digest(path),
+        weights=ready(network).state_dict(),
+        classifier=Classifier(network, entry.mean, entry.std),
+        notes=notes,
+    )
 
 
 def load(request: Request) -> LoadedModel:

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import parse_qsl
 
 from torch import nn
 
 from filterlens.errors import CheckpointError
-from filterlens.loaders.file import locate, read_weights
+from filterlens.loaders.file import named_weights, read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.weights import file_digest, fit, ready
@@ -32,14 +31,7 @@ def load(request: Request) -> LoadedModel:
     CheckpointError
         The module, its factory or the weights are not there, or do not belong together.
     """
-    target, _, query = request.rest.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(options.keys() - {"weights"})
-    if unknown:
-        raise CheckpointError(
-            f"{request.entry.source!r} gives {unknown[0]!r}: a module: source knows weights=PATH only"
-        )
-    path = locate(options["weights"], request.folder) if "weights" in options else None
+    target, path = named_weights(request)
     network = build(target, request.folder)
     notes: tuple[str, ...] = ()
     if path is None:

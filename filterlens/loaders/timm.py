@@ -15,7 +15,7 @@ from filterlens.errors import CheckpointError
 from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.checkpoint import READ_FAULTS
 from filterlens.loaders.download import fetch, web
-from filterlens.loaders.file import read_weights
+from filterlens.loaders.file import classes_of, filled, named_weights, read_weights
 from filterlens.loaders.hub import hub_file
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
@@ -47,11 +47,13 @@ def load(request: Request) -> LoadedModel:
     """
     import timm
 
-    name = request.rest
+    name, own = named_weights(request)
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), 3)
         raise CheckpointError(f"timm has no model {architecture!r}; near it are {', '.join(near) or 'none'}")
+    if own is not None:
+        return _own(request, architecture, own)
     cfg = timm.models.get_pretrained_cfg(name)
     if cfg is None or not (cfg.url or cfg.hf_hub_id):
         tags = timm.list_pretrained(f"{architecture}*")[:5]
@@ -64,6 +66,15 @@ def load(request: Request) -> LoadedModel:
         path = fetch(cache_folder() / "timm" / file_name, web(cfg.url), offline=request.offline)
     weights, _, notes = read_weights(path)
     return loaded(request, create(name, weights, path), cfg.to_dict(), file_digest(path), notes)
+
+
+def _own(request: Request, architecture: str, path: Path) -> LoadedModel:
+    """Fill timm's architecture with the user's own weights, whose normalisation only the catalog can tell."""
+    import timm
+
+    weights, _, notes = read_weights(path, trust_pickle=request.trust_pickle)
+    network = timm.create_model(architecture, pretrained=False, num_classes=classes_of(weights, path))
+    return filled(request, network, weights, path, notes)
 
 
 def loaded(

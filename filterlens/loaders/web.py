@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.download import fetch, web
-from filterlens.loaders.file import SUFFIXES, load_path, read_weights
+from filterlens.loaders.file import SUFFIXES, classes_of, filled, load_path, named_weights, read_weights
 from filterlens.loaders.hub import hub_file
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
@@ -84,9 +84,14 @@ def load_torchvision(request: Request) -> LoadedModel:
     """
     from torchvision import models
 
-    name, _, tag = request.rest.partition(".")
+    named, own = named_weights(request)
+    name, _, tag = named.partition(".")
     if name not in models.list_models():
         raise CheckpointError(f"torchvision has no model {name!r}: see torchvision.models.list_models()")
+    if own is not None:
+        weights, _, notes = read_weights(own, trust_pickle=request.trust_pickle)
+        network = models.get_model(name, weights=None, num_classes=classes_of(weights, own))
+        return filled(request, network, weights, own, notes)
     choices = models.get_model_weights(name)
     if tag and tag not in choices.__members__:
         raise CheckpointError(f"torchvision has no weights {tag!r} of {name}; it has {', '.join(choices.__members__)}")

@@ -82,6 +82,14 @@ def comparison_tables(run: RunData, models: pd.DataFrame) -> Iterable[Table]:
         yield Table(f"robust_vs_normal_by_{by}", title, _HOW, compare(models, scores, by=by), (column, *overall))
 
 
+def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
+    """Every checkpoint of a training with the mean of every score, by epoch."""
+    scores = [score for score in main_scores(run) if score.name in models]
+    frame = models.dropna(subset=["epoch"]).sort_values("epoch").reset_index()
+    epoch = Column("epoch", "epoch", "count", about="Epochs (or steps) after which the checkpoint was kept.")
+    return Table("trajectory", "Over training", "By epoch.", frame, (epoch, NAME, *map(score_column, scores)))
+
+
 def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     """Robust against normal in the first convolution and in each depth decile, by data set."""
     facts = models[["robust", "match", "match_rule", "dataset", "architecture"]]
@@ -241,6 +249,15 @@ def report_tables(run: RunData) -> list[Table]:
     """Every table that the run has rows for, and the ledger's."""
     models = run.models
     made = [models_table(run, models), *comparison_tables(run, models)]
-    rest = (shift_table, depth_table, aliasing_table, correlation_table, prediction_table, flatness_table, pairs_table)
+    rest = (
+        trajectory_table,
+        shift_table,
+        depth_table,
+        aliasing_table,
+        correlation_table,
+        prediction_table,
+        flatness_table,
+        pairs_table,
+    )
     made += [make(run, models) for make in rest]
     return [made[0], *(table for table in made[1:] if len(table.frame)), ledger_table(run)]
