@@ -156,7 +156,11 @@ def read_weights(
         raise CheckpointError(f"{path} is no checkpoint by its name: one of {', '.join(SUFFIXES)} was expected")
     if is_tar(path):
         with checkpoint_inside(path) as inner:
-            return read_weights(inner, trust_pickle=trust_pickle)
+            try:
+                return read_weights(inner, trust_pickle=trust_pickle)
+            except CheckpointError as error:
+                said = str(error).replace(str(inner), f"the checkpoint in {path}")
+                raise type(error)(said) from error
     found = checkpoint.read(path, trust_pickle=trust_pickle)
     raw, inside = checkpoint.find_state_dict(found.content, path)
     weights = checkpoint.strip_prefixes(raw)
