@@ -87,6 +87,6 @@ class LoadedModel:
         if self.classifier is None:
             raise LensSkipped(
                 f"the {lens} lens needs a model that runs, and {self.source} holds weights only; "
-                "give the architecture with a `module:` source to have it"
+                "give the architecture: a module:, timm: or torchvision: source with ?weights=, or --arch with --folder"
             )
         return self.classifier
