@@ -32,9 +32,10 @@ def broken():
 
 def run(*arguments: str | Path, code: int) -> str:
     """Run the command line and return what it printed, both streams together."""
+    clean = {name: value for name, value in os.environ.items() if name not in {"PYTHONWARNINGS", "FILTERLENS_LOGGING"}}
     done = subprocess.run(
         [*FILTERLENS, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        env=os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)}, timeout=120,
+        env=clean | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)}, timeout=120,
     )  # fmt: skip
     assert done.returncode == code, done.stdout
     return done.stdout
