@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -63,8 +65,17 @@ app.command("train")(train.train)
 app.add_typer(study.studies, name="study")
 
 
+def _hear_again(lost: sys.UnraisableHookArgs) -> None:
+    """Repeat a Ctrl-C that met a callback of Python's own, which swallows it."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        threading.Timer(0.01, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main() -> None:
     """Run the command line: exit code 0 all well, 1 something failed, 2 bad usage, 130 interrupted."""
+    sys.unraisablehook = _hear_again
     try:
         app()
     except FilterlensError as error:

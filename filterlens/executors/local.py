@@ -92,7 +92,7 @@ class LocalProcesses:
         try:
             while waiting or pending:
                 if broken and not pending:
-                    pool.shutdown(wait=False)
+                    pool.shutdown()
                     heard.close()
                     pool, heard = _fresh_pool(context, processes, threads)
                     broken = False
@@ -116,7 +116,8 @@ class LocalProcesses:
                         yield number, WorkerLost("its process died: most often the machine ran out of memory")
         finally:
             heard.close()  # ends jobs that still run: they can tell nobody
-            pool.shutdown(wait=False, cancel_futures=True)
+            # waited for: what Python does at its exit otherwise meets pipes that are being closed
+            pool.shutdown(cancel_futures=True)
 
 
 def _start_server(context: Any) -> None:  # noqa: ANN401 - as above

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from filterlens.loaders.kinds import impostor
+from filterlens.loaders.kinds import impostor, is_whole_zip, is_zip
 from filterlens.loaders.unpickle import Inert, InertPickle
 
 __all__ = ["Checkpoint", "find_state_dict", "read", "strip_prefixes"]
@@ -100,30 +100,30 @@ def read(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
         It is a program (TorchScript).
     """
     size = _check_kind(path)
-    is_zip = zipfile.is_zipfile(path)
-    if is_zip:
+    zipped = is_zip(path) or is_whole_zip(path)
+    if zipped:
         _check_zip(path, size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if trust_pickle:
-            return Checkpoint(_load(path, is_zip, None, weights_only=False))
+            return Checkpoint(_load(path, zipped, None, weights_only=False))
         try:
-            return _checked(path, Checkpoint(_load(path, is_zip, None, weights_only=True)))
+            return _checked(path, Checkpoint(_load(path, zipped, None, weights_only=True)))
         except READ_FAULTS:
             # the inert reading tells a stranger from a damaged file
             inert = InertPickle()
-            content = _load(path, is_zip, inert, weights_only=False)
+            content = _load(path, zipped, inert, weights_only=False)
     names = sorted(inert.names)
     note = f"not rebuilt, held inert: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
     return _checked(path, Checkpoint(content, (note,) if names else ()))
 
 
-def _load(path: Path, is_zip: bool, pickle_module: InertPickle | None, *, weights_only: bool) -> object:  # noqa: FBT001 - private
+def _load(path: Path, zipped: bool, pickle_module: InertPickle | None, *, weights_only: bool) -> object:  # noqa: FBT001 - private
     try:
         return torch.load(
             path,
             map_location="cpu",
-            mmap=True if is_zip else None,
+            mmap=True if zipped else None,
             weights_only=weights_only,
             pickle_module=pickle_module,
         )

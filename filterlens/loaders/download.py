@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from filelock import FileLock
 from filterlens.errors import DownloadError
 from filterlens.files import publish
 from filterlens.loaders.cache import cache_folder
-from filterlens.loaders.kinds import impostor
+from filterlens.loaders.kinds import impostor, is_whole_zip, is_zip
 
 __all__ = ["Origin", "drive", "fetch", "fetch_json", "place", "web"]
 
@@ -207,9 +206,7 @@ def _check(origin: Origin, path: Path) -> None:
             raise DownloadError(
                 f"{origin.name} has the {kind} {found} where {expected} was expected: it changed, or came damaged"
             )
-    with path.open("rb") as file:
-        is_zip = file.read(4) == b"PK\3\4"
-    if is_zip and not zipfile.is_zipfile(path):
+    if is_zip(path) and not is_whole_zip(path):
         raise DownloadError(f"{origin.name} came truncated ({size} bytes, the zip's end is missing): try again")
 
 

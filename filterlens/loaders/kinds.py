@@ -1,10 +1,11 @@
-"""Tell a file by its first bytes when it is plainly something else than a checkpoint."""
+"""Tell a file by its bytes when it is plainly something else than a checkpoint, or not all of one."""
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
-__all__ = ["impostor"]
+__all__ = ["impostor", "is_whole_zip", "is_zip"]
 
 
 def impostor(path: Path) -> str:
@@ -30,3 +31,17 @@ def impostor(path: Path) -> str:
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file itself (run `git lfs pull`)"
     return ""
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the file begins as torch's zip archives do, whole or not."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
+
+
+def is_whole_zip(path: Path) -> bool:
+    """Whether the file is a zip archive whose directory is there."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # damaged where it says where its directory is
+        return False

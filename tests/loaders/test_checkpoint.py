@@ -89,7 +89,7 @@ def _torch_bytes(content: object) -> bytes:
         (b"\n <html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
         (b"not a checkpoint at all", "no checkpoint that can be read"),
-        (_torch_bytes({"w": torch.ones(64, 64)})[:3000], "no checkpoint that can be read"),
+        (_torch_bytes({"w": torch.ones(64, 64)})[:3000], "is a damaged zip file"),
         (_torch_bytes({"epoch": 3, "lr": 0.1}), r"holds no weights \(its keys: epoch, lr\)"),
         (_torch_bytes([1, 2]), "holds no weights"),
     ],
@@ -109,6 +109,16 @@ def test_a_zip_that_torch_did_not_write_is_refused(tmp_path: Path, load: Load) -
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, load: Load) -> None:
     _zip(tmp_path / "m.pt", {"m/data.pkl": b"N.", "m/data/0": bytes(20 << 20)}, compressed=True)
     with pytest.raises(CheckpointError, match="unpacks to more than its size"):
+        load("m.pt")
+
+
+def test_a_zip_that_says_it_spans_disks_is_damaged(tmp_path: Path, load: Load) -> None:
+    """Found by fuzzing: Python's zipfile raises where it is only asked whether this is one."""
+    data = bytearray(_torch_bytes({"w": torch.ones(2)}))
+    end = data.index(b"PK\x05\x06")
+    data[end:end] = b"PK\x06\x07" + (7).to_bytes(4, "little") + bytes(8) + (9).to_bytes(4, "little")
+    (tmp_path / "m.pt").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"m\.pt is a damaged zip file \(zipfiles that span multiple disks"):
         load("m.pt")
 
 
