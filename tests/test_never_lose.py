@@ -370,3 +370,23 @@ def test_other_commands_too_are_one_line_where_nothing_can_be_written(zoo: Path,
     printed = run(command, *arguments[command], code=1)
     assert printed.splitlines()[-1].startswith("filterlens: the disk is full: ")
     assert not list(disk.place.rglob("*.tmp"))
+
+
+SWALLOWED = """
+import importlib, sys, time, weakref
+sys.unraisablehook = importlib.import_module("filterlens.cli.app")._hear_again
+class Thing: pass
+def callback(_): raise KeyboardInterrupt
+thing = Thing()
+kept = weakref.ref(thing, callback)
+try:
+    del thing
+    time.sleep(20)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+def test_ctrl_c_that_a_callback_swallows_is_heard_again() -> None:
+    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("heard\n", "")
