@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from filterlens.errors import InputError
 from filterlens.extractors.aten import Call, read_call
 from filterlens.extractors.dense import Pair
+from filterlens.extractors.dispatch import Watching
 
 __all__ = ["Downsampling", "capture_downsampling"]
 
@@ -116,7 +116,7 @@ def _leave(stack: list[tuple[str, nn.Module]], _module: nn.Module, _inputs: obje
     stack.pop()
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(Watching):
     def __init__(self, stack: list[tuple[str, nn.Module]], receive: Receive, choose: Choose) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._stack, self._receive, self._choose = stack, receive, choose

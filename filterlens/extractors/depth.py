@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from filterlens.extractors.dispatch import Watching
 
 __all__ = ["FORWARD_FAILURES", "Trace", "example_sizes", "trace", "trace_first"]
 
@@ -113,7 +114,7 @@ def example_sizes(network: nn.Module, input_size: tuple[int, int, int] | None) -
     return usual if input_size is None else [input_size, *(size for size in usual if size != input_size)]
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
+class _Recorder(Watching):
     """Follows depth by storage, and convolutions by the module that is running or by the weight that they use."""
 
     def __init__(self, network: nn.Module) -> None:
