@@ -383,7 +383,7 @@ def test_ctrl_c_waits_until_a_dump_is_whole(tmp_path: Path, monkeypatch: pytest.
         publish(temporary, path)
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("filterlens.dumps.publish", interrupted)
+    monkeypatch.setattr("filterlens.dumps.writing.publish", interrupted)
 
     def write_and_wait() -> None:
         write(tmp_path / "m.h5", a=[1.0])

@@ -1,0 +1,15 @@
+"""HDF5 dumps: the only room that knows their layout.
+
+One file a model. Its root attributes say what it is; each lens has one group with plain datasets and attributes:
+no pickles, no object arrays, no links, so that h5py, HDFView, MATLAB and Julia read it without filterlens. Every
+dataset carries HDF5's own Fletcher-32 checksum. A dump is written beside its place and renamed: it is there whole,
+or not there.
+"""
+
+from __future__ import annotations
+
+from filterlens.dumps.layout import SCHEMA, decode_name, encode_name
+from filterlens.dumps.reading import DumpGroup, DumpReader
+from filterlens.dumps.writing import DumpWriter, WritableGroup
+
+__all__ = ["SCHEMA", "DumpGroup", "DumpReader", "DumpWriter", "WritableGroup", "decode_name", "encode_name"]

@@ -1,0 +1,210 @@
+"""Reading dumps, from anywhere and from anyone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from filterlens.dumps.layout import NUMBERS, SCHEMA, decode_name, encode_name
+from filterlens.errors import DumpError
+
+__all__ = ["DumpGroup", "DumpReader"]
+
+_MAX_BYTES = 1 << 40  # a dataset that declares more than a terabyte is damage or malice
+_MAX_RATIO = 2000  # HDF5's compressions reach about 1000 on zeros: more means that chunks are missing
+
+
+class DumpReader:
+    """Read one model's dump, from anywhere and from anyone; use as a context manager.
+
+    Raises
+    ------
+    DumpError
+        The file is missing, truncated, no dump of a known schema, or holds links to other files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise DumpError(f"{path} does not exist: run `filterlens extract` first")
+        try:
+            self._file = h5py.File(path, "r")
+            self.attributes: dict[str, Any] = {key: _plain(value) for key, value in self._file.attrs.items()}
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise DumpError(
+                f"{path} cannot be read as HDF5 ({error}): it is damaged or not a dump; delete it and extract again"
+            ) from error
+        if self.attributes.get("schema") != SCHEMA:
+            found = self.attributes.get("schema", "none")
+            self.close()
+            raise DumpError(f"{path} has dump schema {found}, this filterlens reads {SCHEMA}: extract again")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def model_id(self) -> str:
+        """The catalog's id of the model."""
+        return str(self.attributes.get("model_id", self.path.stem))
+
+    @property
+    def lenses(self) -> list[str]:
+        """Names of the lenses that the dump holds."""
+        with _guarded(self.path):
+            return [str(name) for name in self._file if isinstance(_hard_get(self._file, name, self.path), h5py.Group)]
+
+    def lens(self, name: str) -> DumpGroup:
+        """Return one lens's part.
+
+        Raises
+        ------
+        DumpError
+            The dump does not hold it.
+        """
+        with _guarded(self.path):
+            group = _hard_get(self._file, name, self.path) if name in self._file else None
+        if not isinstance(group, h5py.Group):
+            raise DumpError(f"{self.path} holds no lens {name!r}, only {', '.join(self.lenses) or 'none'}")
+        return DumpGroup(group, self.path)
+
+
+class DumpGroup:
+    """One lens's part of a dump: named arrays in the order in which they were written."""
+
+    def __init__(self, group: h5py.Group, path: Path) -> None:
+        self._group = group
+        self.path = path
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the group."""
+        return _attributes(self._group, self.path)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The settings under which the lens was extracted."""
+        try:
+            found = json.loads(str(self.attributes.get("parameters", "{}")))
+        except (ValueError, RecursionError) as error:
+            raise DumpError(f"{self.path}: the parameters of {self._group.name} are not JSON") from error
+        if not isinstance(found, dict):
+            raise DumpError(f"{self.path}: the parameters of {self._group.name} are not a JSON object")
+        return found
+
+    def names(self) -> list[str]:
+        """Names of the arrays, in order."""
+        with _guarded(self.path):
+            links = list(self._group)
+        return [decode_name(link) for link in sorted(links, key=self._order)]
+
+    def _order(self, link: str) -> int:
+        found = _attributes(self._dataset(link), self.path).get("order", 0)
+        if not isinstance(found, int):
+            raise DumpError(f"{self.path}: {self._group.name}/{link} has the order {found!r:.40}, which is no integer")
+        return found
+
+    def __contains__(self, name: str) -> bool:
+        with _guarded(self.path):
+            return encode_name(name) in self._group
+
+    def attributes_of(self, name: str) -> dict[str, Any]:
+        """Attributes of one array."""
+        return _attributes(self._dataset(encode_name(name)), self.path)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one array, without reading it."""
+        return tuple(self._dataset(encode_name(name)).shape)
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Read one array whole.
+
+        Raises
+        ------
+        DumpError
+            It is not there, fails its checksum, or is of a type that dumps do not hold.
+        """
+        dataset = self._dataset(encode_name(name))
+        try:
+            return np.asarray(dataset[()])
+        except (OSError, RuntimeError, MemoryError, ValueError) as error:
+            raise DumpError(f"{self.path}: {dataset.name} cannot be read ({error}); extract again") from error
+
+    def batches(self, name: str, size: int) -> Iterator[NDArray[Any]]:
+        """Read one array in pieces of `size` along its first axis."""
+        dataset = self._dataset(encode_name(name))
+        for start in range(0, dataset.shape[0], size):
+            try:
+                yield np.asarray(dataset[start : start + size])
+            except (OSError, RuntimeError, MemoryError, ValueError) as error:
+                raise DumpError(f"{self.path}: {dataset.name} cannot be read ({error}); extract again") from error
+
+    def _dataset(self, link: str) -> h5py.Dataset:
+        with _guarded(self.path):
+            dataset = _hard_get(self._group, link, self.path) if link in self._group else None
+        if not isinstance(dataset, h5py.Dataset):
+            raise DumpError(f"{self.path}: {self._group.name} holds no array {decode_name(link)!r}")
+        try:
+            dtype, external, virtual = dataset.dtype, dataset.external, dataset.is_virtual
+        except (TypeError, OSError, RuntimeError, ValueError) as error:
+            raise DumpError(f"{self.path}: {dataset.name} has no readable type ({error})") from error
+        if external or virtual:
+            raise DumpError(f"{self.path}: {dataset.name} keeps its data in another file, which dumps never do")
+        if dtype.kind not in NUMBERS or dtype.itemsize > 8:
+            raise DumpError(f"{self.path}: {dataset.name} is of type {dtype}, but dumps hold plain numbers only")
+        with _guarded(self.path):
+            declared = math.prod(dataset.shape) * dtype.itemsize
+            stored = dataset.id.get_storage_size()
+        if declared > min(_MAX_BYTES, _MAX_RATIO * stored):
+            raise DumpError(f"{self.path}: {dataset.name} declares {declared} bytes but holds {stored}; extract again")
+        return dataset
+
+
+def _hard_get(group: h5py.Group, link: str, path: Path) -> h5py.HLObject:
+    """Follow hard links only: a dump never points into another file."""
+    if not isinstance(group.get(link, getlink=True), h5py.HardLink):
+        raise DumpError(f"{path}: {group.name}/{link} is a link, which dumps never hold; it is not followed")
+    try:
+        return group[link]
+    except (KeyError, OSError, RuntimeError) as error:
+        raise DumpError(f"{path}: {group.name}/{link} cannot be opened ({error}); extract again") from error
+
+
+@contextlib.contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """Turn what h5py raises on a damaged file into an error of ours."""
+    try:
+        yield
+    except (KeyError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise DumpError(f"{path} is damaged ({error}): delete it and extract again") from error
+
+
+def _attributes(item: h5py.HLObject, path: Path) -> dict[str, Any]:
+    """Attributes of a group or an array as plain Python."""
+    with _guarded(path):
+        return {key: _plain(value) for key, value in item.attrs.items()}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of many types
+    """Turn an HDF5 attribute into plain Python."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.ndim:
+        return value.tolist()
+    return value

@@ -1,0 +1,211 @@
+"""Writing dumps: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from filterlens.dumps.layout import NUMBERS, SCHEMA, encode_name
+from filterlens.dumps.patient import PatientFile, careful, hold_off_interrupts
+from filterlens.errors import DumpError
+from filterlens.files import beside, explain_failure, publish
+
+__all__ = ["DumpWriter", "WritableGroup"]
+
+_CHUNK = 1 << 20
+Attribute = str | int | float | bool | NDArray[Any]
+
+
+class DumpWriter:
+    """Write one model's dump; use as a context manager.
+
+    Lenses that an existing dump already holds are kept unless they are written again. Nothing is seen at `path`
+    before the `with` block ends without an exception.
+
+    Parameters
+    ----------
+    path
+        Where the dump is to appear.
+    attributes
+        Root attributes: `model_id`, `source`, `sha256`, `catalog_row` (JSON), `torch_version`, …
+
+    Raises
+    ------
+    DumpError
+        The folder cannot be written, or the disk is full.
+    """
+
+    def __init__(self, path: Path, attributes: Mapping[str, Attribute]) -> None:
+        self.path = path
+        self._temporary = beside(path)
+        self._attributes = dict(attributes)
+        self._file: h5py.File | None = None
+        self._raw: PatientFile | None = None
+        self._cancelled = False
+        self._resume_interrupts: Callable[[], object] = lambda: None
+
+    def __enter__(self) -> Self:
+        from filterlens import __version__
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists():
+                shutil.copyfile(self.path, self._temporary)
+            mode = "r+" if self._temporary.exists() else "w"
+            self._resume_interrupts = hold_off_interrupts()
+            self._raw = PatientFile(self._temporary, f"{mode[0]}b+")
+            self._file = h5py.File(self._raw, mode, track_order=True)
+            own = {
+                "filterlens_version": __version__,
+                "schema": SCHEMA,
+                "created": datetime.now(UTC).isoformat(),
+            }
+            self._file.attrs.update(own | self._attributes)
+        except BaseException as error:
+            self._abandon()
+            if isinstance(error, OSError):
+                raise DumpError(explain_failure(self.path, error)) from error
+            raise
+        return self
+
+    def lens(self, name: str, parameters: Mapping[str, object]) -> WritableGroup:
+        """Start a lens's group anew; `parameters` (settings, seed, versions) are stored as JSON beside the data."""
+        if self._file is None:
+            raise DumpError(f"{self.path} is not open for writing")
+        if name in self._file:
+            del self._file[name]
+        group = self._file.create_group(name, track_order=True)
+        group.attrs["parameters"] = json.dumps(parameters, sort_keys=True, default=str)
+        return WritableGroup(group, self._check_disk)
+
+    def discard(self, name: str) -> None:
+        """Take a lens's group out again (its extractor failed half-way)."""
+        if self._file is not None and name in self._file:
+            del self._file[name]
+
+    @property
+    def lenses(self) -> list[str]:
+        """Names of the lenses that the dump holds by now."""
+        return [] if self._file is None else [str(name) for name in self._file]
+
+    def cancel(self) -> None:
+        """Leave the place as it was when the `with` block ends."""
+        self._cancelled = True
+
+    @careful
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None:
+            return
+        if kind is not None or self._cancelled:
+            self._abandon()
+            return
+        try:
+            self._file.close()
+            self._check_disk()
+            if self._raw is not None:
+                self._raw.close()
+            publish(self._temporary, self.path)
+            self._resume_interrupts()
+        except BaseException as failure:
+            self._abandon()
+            if isinstance(failure, OSError | RuntimeError):
+                raise DumpError(explain_failure(self.path, failure)) from failure
+            raise
+
+    def _check_disk(self) -> None:
+        if self._raw is not None and self._raw.failure is not None:
+            raise DumpError(explain_failure(self.path, self._raw.failure)) from self._raw.failure
+
+    @careful
+    def _abandon(self) -> None:
+        if self._raw is not None and self._raw.failure is None:
+            self._raw.failure = InterruptedError()  # nothing more is written
+        if self._file is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                self._file.close()
+        if self._raw is not None:
+            self._raw.close()
+        with contextlib.suppress(OSError):  # such as a parent that is no folder
+            self._temporary.unlink(missing_ok=True)
+        self._resume_interrupts()
+
+
+class WritableGroup:
+    """One lens's part of a dump, open for writing."""
+
+    def __init__(self, group: h5py.Group, check_disk: Callable[[], None]) -> None:
+        self._group = group
+        self._check_disk = check_disk
+
+    def set_attributes(self, **attributes: Attribute) -> None:
+        """Store attributes on the group itself."""
+        self._group.attrs.update(attributes)
+
+    def write(self, name: str, array: NDArray[Any], *, compression: str | None = None, **attributes: Attribute) -> None:
+        """Write one array whole; it gets an `order` attribute that counts the datasets of this group."""
+        data = np.asarray(array, order="C")
+        self._check(name, data.dtype)
+        chunked: dict[str, Any] = {}
+        if data.ndim and data.size:
+            chunked = {"chunks": _chunks(data), "fletcher32": True, "compression": compression}
+        dataset = self._group.create_dataset(encode_name(name), data=data, **chunked)
+        dataset.attrs.update({"order": len(self._group) - 1, **attributes})
+        self._check_disk()
+
+    def stream(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        *,
+        compression: str | None = "lzf",
+        **attributes: Attribute,
+    ) -> h5py.Dataset:
+        """Create an array to be filled along its first axis, one row a chunk: `dataset[i:j] = batch`."""
+        self._check(name, np.dtype(dtype))
+        dataset = self._group.create_dataset(
+            encode_name(name),
+            shape=shape,
+            dtype=dtype,
+            chunks=(1, *shape[1:]) if math.prod(shape) else None,
+            compression=compression if math.prod(shape) else None,
+            fletcher32=bool(math.prod(shape)),
+        )
+        dataset.attrs.update({"order": len(self._group) - 1, **attributes})
+        return dataset
+
+    def widen(self, name: str, dtype: str) -> h5py.Dataset:
+        """Replace a streamed array by one of a wider type, rows and attributes kept, and return it."""
+        narrow = self._group[encode_name(name)]
+        attributes = dict(narrow.attrs)
+        del self._group[encode_name(name)]  # the open handle keeps its rows readable
+        wide = self.stream(name, narrow.shape, dtype, compression=narrow.compression)
+        wide.attrs.update(attributes)
+        for row in range(narrow.shape[0]):
+            wide[row] = narrow[row]
+        return wide
+
+    def _check(self, name: str, dtype: np.dtype[Any]) -> None:
+        if dtype.kind not in NUMBERS:
+            raise DumpError(f"{name!r} is of type {dtype}, but dumps hold plain numbers only")
+        if encode_name(name) in self._group:
+            raise DumpError(f"{self._group.name} already holds an array {name!r}")
+
+
+def _chunks(data: NDArray[Any]) -> tuple[int, ...] | bool:
+    """Whole rows, about `_CHUNK` bytes of them: h5py's own small chunks take more than twice as long to write."""
+    row = data[0].nbytes
+    return (min(len(data), _CHUNK // row), *data.shape[1:]) if row <= _CHUNK else True
