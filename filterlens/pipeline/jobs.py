@@ -1,0 +1,151 @@
+"""One model with the lenses that are to look at it, done in whichever process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import time
+import warnings
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote
+
+from filterlens.catalogs import Entry
+from filterlens.dumps import SCHEMA, DumpWriter
+from filterlens.errors import FilterlensError, InputError, LensSkipped
+from filterlens.executors import Progress
+from filterlens.inputs.images import Images
+from filterlens.ledger import LedgerRow
+from filterlens.lenses import Lens, get_lens, resolve
+from filterlens.memory import give_back
+from filterlens.pipeline.events import failed, versions
+from filterlens.run_folder import stamp
+from filterlens.settings import Settings
+
+__all__ = ["Job", "images_for", "run_job"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model with the lenses that are to look at it; small and picklable."""
+
+    entry: Entry
+    folder: Path
+    dump: Path
+    lenses: tuple[str, ...]
+    settings: Settings
+    keep_tracebacks: bool = False
+
+    def key(self, lens: Lens) -> str:
+        """Digest of what decides the lens's numbers."""
+        decides: dict[str, object] = {
+            "source": self.entry.source,
+            "file": stamp(self.folder / _file_of(self.entry.source)),
+            "eps": self.entry.eps,
+            "normalisation": [self.entry.mean, self.entry.std],
+            "settings": self.settings.part(lens.settings),
+            "schema": SCHEMA,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _file_of(source: str) -> str:
+    """Path of the file that a source names, if it names one: alone, after `?weights=`, or as `filterdb:PATH#NUMBER`."""
+    if source.startswith("filterdb:"):
+        return source.removeprefix("filterdb:").rpartition("#")[0]
+    _, named, weights = source.partition("?weights=")
+    return unquote(weights) if named else source
+
+
+def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
+    """Load one model and let every lens of the job look at it; never raises for a model's own faults."""
+    with warnings.catch_warnings():  # Python tells a warning once a place in the code; here, once a model
+        return _run_job(job, progress)
+
+
+def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
+    from filterlens.inputs import check_fits
+    from filterlens.loaders import load_model
+
+    blank = {
+        name: LedgerRow(
+            job.entry.model_id,
+            name,
+            "ok",
+            key=job.key(get_lens(name)),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            host=socket.gethostname(),
+            versions=versions(),
+        )
+        for name in job.lenses
+    }
+    give_back()  # what the model before has left
+    progress("loading", 0, 1)
+    try:
+        model = load_model(job.entry, job.folder, trust_pickle=job.settings.trust_pickle)
+    except Exception as error:  # noqa: BLE001 - the one broad catch: a job of a batch is isolated
+        return [failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
+    rows: list[LedgerRow] = []
+    attributes = {
+        "model_id": job.entry.model_id,
+        "source": job.entry.source,
+        "sha256": model.sha256,
+        "catalog_row": job.entry.model_dump_json(),
+        "torch_version": versions()["torch"],
+    }
+    try:
+        with DumpWriter(job.dump, attributes) as dump:
+            for name, row in blank.items():
+                lens, begun = get_lens(name), time.monotonic()
+                noted = replace(row, sha256=model.sha256, notes=model.notes)
+                try:
+                    images = images_for(job.entry, lens, job.settings)
+                    if images is not None:
+                        check_fits(images, model.input_size)
+                    parameters = job.settings.part(lens.settings) | {"versions": versions()}
+                    resolve(lens.extract)(
+                        model,
+                        job.entry,
+                        images,
+                        job.settings,
+                        dump.lens(name, parameters),
+                        lambda done, total, name=name: progress(name, done, total),
+                    )
+                except LensSkipped as reason:
+                    dump.discard(name)
+                    noted = replace(noted, status="skipped", reason=str(reason))
+                except Exception as error:  # noqa: BLE001 - one lens's failure leaves the others their results
+                    dump.discard(name)
+                    noted = failed(noted, error, keep_traceback=job.keep_tracebacks)
+                rows.append(replace(noted, seconds=round(time.monotonic() - begun, 3)))
+            if not dump.lenses:
+                dump.cancel()
+    except FilterlensError as error:
+        return [failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
+    return rows
+
+
+def images_for(entry: Entry, lens: Lens, settings: Settings) -> Images | None:
+    """Return the images that a lens looks at, or None where it needs none.
+
+    Raises
+    ------
+    InputError
+        No data are named, or they cannot be read.
+    """
+    if not lens.needs_images:
+        return None
+    data = settings.data or entry.dataset
+    if not data:
+        raise InputError(f"the {lens.name} lens needs images: name them with --data")
+    return _images(data, entry.dataset, settings.images or lens.images, settings.seed, settings.fonts)
+
+
+@lru_cache(maxsize=2)
+def _images(data: str, dataset: str, n: int, seed: int, fonts: Path | None) -> Images:
+    from filterlens.inputs import load_images
+
+    return load_images(data, n, seed=seed, dataset=dataset, fonts=fonts)
