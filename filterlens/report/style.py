@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from pandas import Series
 
 __all__ = [
     "CATEGORIES",
@@ -20,6 +21,7 @@ __all__ = [
     "diverging",
     "paper_style",
     "plain_log",
+    "settle_constant",
     "short",
 ]
 
@@ -78,6 +80,13 @@ def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def settle_constant(axes: Axes, values: Series, bounds: tuple[float | None, float | None]) -> None:
+    """Show a score's whole range where the plotted values are all the same, so that one sees where in it they lie."""
+    low, high = bounds
+    if values.min() == values.max() and low is not None and high is not None:
+        axes.set_ylim(low - 0.05 * (high - low), high)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pandas as pd
 from filterlens.report.data import RunData
 from filterlens.report.depth import DEPTH_GROUPS, by_depth
 from filterlens.report.figures.drawing import Drawing
-from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST
+from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST, settle_constant
 from filterlens.scores import get_score
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def draw_depth(run: RunData) -> Drawing | None:
                 axes[i, j].set_title(dataset)
         score = get_score(metric)
         axes[i, 0].set_ylabel(f"mean {score.title.lower()}")
+        settle_constant(axes[i, 0], data.loc[data["metric"] == metric, "value"], score.bounds)
     for axis in axes[-1]:
         axis.set_xticks(range(len(DEPTH_GROUPS)), DEPTH_GROUPS, rotation=60, ha="right", rotation_mode="anchor")
         axis.set_xlabel("relative depth of the convolution")

@@ -12,7 +12,7 @@ import pandas as pd
 from filterlens.report.comparison import main_scores
 from filterlens.report.data import RunData
 from filterlens.report.figures.drawing import Drawing, Figure
-from filterlens.report.style import PAGE_WIDTH
+from filterlens.report.style import PAGE_WIDTH, settle_constant
 from filterlens.scores import get_score
 
 if TYPE_CHECKING:
@@ -101,9 +101,7 @@ def _panel(axis: Axes, data: pd.DataFrame) -> None:
     mean = data[data["layer"] == ""]
     axis.plot(mean["epoch"], mean["value"], color="black", linewidth=2, marker="o", markersize=3, label="model")
     axis.set_title(textwrap.fill(data["title"].iloc[0], 26), loc="left")
-    low, high = get_score(data["metric"].iloc[0]).bounds
-    if np.ptp(data["value"]) == 0 and low is not None and high is not None:
-        axis.set_ylim(low - 0.05 * (high - low), high)  # a constant is seen where it lies
+    settle_constant(axis, data["value"], get_score(data["metric"].iloc[0]).bounds)
     axis.locator_params(axis="x", integer=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,13 @@ def test_boxes_stand_at_the_quartiles_of_each_depth_group(run: RunData) -> None:
     y = boxes[0].get_path().vertices[:, 1]
     assert [y.min(), y.max()] == pytest.approx(np.quantile(first, [0.25, 0.75]).tolist())
     assert part.groupby(["model_id", "depth"]).size().max() == 1, "a shared normal model enters once"
+
+
+def test_a_score_that_is_the_same_everywhere_is_shown_in_its_whole_range(run: RunData) -> None:
+    flat = run.scores.assign(value=run.scores["value"].where(run.scores["metric"] != "sparsity", 0.0))
+    sparsity, *_, orthogonality = drawn(draw_depth(replace(run, scores=flat))).figure.axes
+    assert sparsity.get_ylim() == (-0.05, 1.0)
+    assert orthogonality.get_ylim()[1] < 1.0
 
 
 def test_bases_show_each_groups_components_and_their_share(run: RunData) -> None:
