@@ -43,6 +43,9 @@ def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 """
 EXTRACT = f"""{PEAK}
+import torch
+
+print(peak())
 from filterlens.catalogs import Catalog, Entry
 from filterlens.pipeline import extract
 
@@ -107,9 +110,11 @@ def test_the_filters_lens_holds_a_checkpoint_about_once(folder: Path, form: str)
     path, source = save(form, folder)
     size = path.stat().st_size
     assert size > 390e6
-    (peak,) = measured(EXTRACT, folder, source)
-    print(f"{form}: {peak / 1e6:.0f} MB for a checkpoint of {size / 1e6:.0f} MB")
-    assert peak <= 1.3 * size + 700e6
+    library, peak = measured(EXTRACT, folder, source)
+    print(f"{form}: {peak / 1e6:.0f} MB for a checkpoint of {size / 1e6:.0f} MB, of it {library / 1e6:.0f} MB torch")
+    # 1.3 x the checkpoint + 700 MB, but torch alone takes 520 to 750 MB of it: the more, the more of the pages of its
+    # libraries the system happens to hold; what is added to them is ours
+    assert peak - library <= 1.3 * size + 50e6
 
 
 def test_the_memory_of_an_audit_does_not_depend_on_the_number_of_models(folder: Path) -> None:
