@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -409,3 +410,27 @@ def test_ctrl_c_between_arrays_is_heard_at_once_and_leaves_nothing(tmp_path: Pat
         stopped()
     assert left_in(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_a_dump_is_being_opened_is_heard_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    original = h5py.File
+
+    def interrupted(*arguments: Any, **options: Any) -> h5py.File:
+        file = original(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+        return file
+
+    monkeypatch.setattr("filterlens.dumps.writing.h5py.File", interrupted)
+
+    def open_and_wait() -> None:
+        with DumpWriter(tmp_path / "m.h5", {"model_id": "m"}):
+            time.sleep(20)
+
+    with pytest.raises(KeyboardInterrupt):
+        open_and_wait()
+    assert left_in(tmp_path) == []
+    assert lost == []

@@ -64,20 +64,25 @@ class DumpWriter:
                 shutil.copyfile(self.path, self._temporary)
             mode = "r+" if self._temporary.exists() else "w"
             self._resume_interrupts = hold_off_interrupts()
-            self._raw = PatientFile(self._temporary, f"{mode[0]}b+")
-            self._file = h5py.File(self._raw, mode, track_order=True)
+            file = self._open(mode)
             own = {
                 "filterlens_version": __version__,
                 "schema": SCHEMA,
                 "created": datetime.now(UTC).isoformat(),
             }
-            self._file.attrs.update(own | self._attributes)
+            file.attrs.update(own | self._attributes)
         except BaseException as error:
             self._abandon()
             if isinstance(error, OSError):
                 raise DumpError(explain_failure(self.path, error)) from error
             raise
         return self
+
+    @careful
+    def _open(self, mode: str) -> h5py.File:
+        self._raw = PatientFile(self._temporary, f"{mode[0]}b+")
+        self._file = h5py.File(self._raw, mode, track_order=True)
+        return self._file
 
     def lens(self, name: str, parameters: Mapping[str, object]) -> WritableGroup:
         """Start a lens's group anew; `parameters` (settings, seed, versions) are stored as JSON beside the data."""
