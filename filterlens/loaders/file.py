@@ -33,8 +33,9 @@ def locate(text: str, folder: Path) -> Path:
     for candidate in (folder / given, given):
         if candidate.is_file():
             return candidate
-    places = f"{folder / given}" if given.is_absolute() else f"{folder} nor in {Path.cwd()}"
-    raise CheckpointError(f"there is no file {text!r}, neither in {places}: check the source's path")
+    folders = [] if given.is_absolute() else dict.fromkeys([folder.resolve(), Path.cwd()])
+    places = " or".join(f" in {place}" for place in folders)
+    raise CheckpointError(f"there is no file {text!r}{places}: check the source's path")
 
 
 def named_weights(request: Request) -> tuple[str, Path | None]:

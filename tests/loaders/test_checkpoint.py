@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -128,9 +129,16 @@ def test_a_torchscript_program_is_refused(tmp_path: Path, load: Load) -> None:
         load("m.pt")
 
 
-def test_a_missing_file_is_told_with_where_it_was_looked_for(load: Load) -> None:
-    with pytest.raises(CheckpointError, match=r"there is no file 'nowhere\.pt'"):
-        load("nowhere.pt")
+def test_a_missing_file_is_told_with_where_it_was_looked_for(
+    tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(f"no file 'no.pt' in {tmp_path} or in {Path.cwd()}: check")):
+        load("no.pt")
+    with pytest.raises(CheckpointError, match=re.escape(f"no file '{tmp_path}/no.pt': check")):
+        load(f"{tmp_path}/no.pt")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=re.escape(f"no file 'no.pt' in {tmp_path}: check")):
+        load("no.pt")
 
 
 def test_an_unknown_suffix_is_told_with_the_known_ones(tmp_path: Path, load: Load) -> None:
