@@ -21,8 +21,8 @@ import h5py
 import torch
 
 from filterlens.catalogs import load_catalog
-from filterlens.executors import InProcess, LocalProcesses
-from filterlens.pipeline import analyze, extract
+from filterlens.runs import analyze, extract
+from filterlens.runs.executors import InProcess, LocalProcesses
 
 
 def make_zoo(folder: Path, models: int, width: int) -> Path:

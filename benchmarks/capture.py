@@ -21,9 +21,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from filterlens.extractors.aten import Call, read_call
-from filterlens.extractors.downsampling import choose_channels
-from filterlens.training import AliasingMonitor
+from filterlens.lenses.downsampling.extractor import choose_channels
+from filterlens.tracing.aten import Call, read_call
+from filterlens.training import Monitor
 
 
 class Recorder(TorchDispatchMode):
@@ -85,7 +85,7 @@ def measure(name: str, model: nn.Module, images: Tensor, args: argparse.Namespac
     functions: dict[str, Callable[[], object]] = {
         "forward": forward,
         "dense": partial(dense, None),
-        "monitor": AliasingMonitor(model, images, batch_size=len(images)),
+        "monitor": Monitor(model, images, lens="downsampling"),
     }
     if args.pgd:
         functions["pgd"] = partial(pgd, model, images, labels)

@@ -1,4 +1,4 @@
-"""Simulate the variance entropy of random filters: prints the table shipped in `filterlens/analyzers/chance.py`.
+"""Simulate the variance entropy of random filters: prints the table shipped in `filterlens/lenses/filters/chance.py`.
 
 Run: `python benchmarks/chance_table.py` (about two minutes on two cores).
 """

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import torch
 
-from filterlens.analyzers import gram
-from filterlens.analyzers.filters import score_layer
-from filterlens.analyzers.pooled import Member, pool_filters
+from filterlens.lenses.filters import gram
+from filterlens.lenses.filters.analyzer import score_layer
+from filterlens.lenses.filters.pooling import Member, pool_filters
 
 Shape = tuple[int, int]
 

@@ -15,17 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from filterlens.settings import Settings
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from filterlens.attacks import cross_entropy
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpWriter
-from filterlens.extractors.flatness import Protocol, extract
-from filterlens.extractors.perturbed import perturbed_parameters
 from filterlens.inputs.images import Images
+from filterlens.lenses.flatness.extractor import Protocol, extract
+from filterlens.lenses.flatness.parameters import perturbed_parameters
 from filterlens.loaders.model import Classifier, LoadedModel
-from filterlens.settings import Settings
 
 
 def one_pass(classifier: nn.Module, pixels: Tensor, labels: Tensor, *, backward: bool) -> None:

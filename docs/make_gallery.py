@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from filterlens.api import all_figures
+from filterlens.commands.audit import all_figures
 
 DOCS = Path(__file__).parent
 WIDTH = 1000

@@ -7,7 +7,8 @@ from pathlib import Path
 import typer
 
 from filterlens.cli.app import app
-from filterlens.scores import Score, all_scores
+from filterlens.lens import all_scores
+from filterlens.score import Score
 
 DOCS = Path(__file__).parent
 

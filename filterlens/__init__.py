@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from filterlens.api import analyze, audit, extract, load_model, write_report
     from filterlens.catalogs import Catalog, Entry, load_catalog
+    from filterlens.commands.audit import analyze, audit, extract, report
+    from filterlens.commands.load import load_model
+    from filterlens.commands.measure import measure
+    from filterlens.commands.notebook import Run
     from filterlens.errors import FilterlensError
-    from filterlens.lenses import Lens
-    from filterlens.measuring import measure
-    from filterlens.notebook import Run
-    from filterlens.scores import Score
-    from filterlens.settings import Settings
+    from filterlens.lens import Lens, Options, RunSettings
+    from filterlens.score import Score, score
 
 __version__ = "0.1.0"
 
@@ -25,33 +25,37 @@ __all__ = [
     "Entry",
     "FilterlensError",
     "Lens",
+    "Options",
     "Run",
+    "RunSettings",
     "Score",
-    "Settings",
     "analyze",
     "audit",
     "extract",
     "load_catalog",
     "load_model",
     "measure",
-    "write_report",
+    "report",
+    "score",
 ]
 
 _HOME = {
     "Catalog": "catalogs",
     "Entry": "catalogs",
     "FilterlensError": "errors",
-    "Lens": "lenses",
-    "Run": "notebook",
-    "Score": "scores",
-    "Settings": "settings",
-    "analyze": "api",
-    "audit": "api",
-    "extract": "api",
+    "Lens": "lens",
+    "Options": "lens",
+    "Run": "commands.notebook",
+    "RunSettings": "lens",
+    "Score": "score",
+    "analyze": "commands.audit",
+    "audit": "commands.audit",
+    "extract": "commands.audit",
     "load_catalog": "catalogs",
-    "load_model": "api",
-    "measure": "measuring",
-    "write_report": "api",
+    "load_model": "commands.load",
+    "measure": "commands.measure",
+    "report": "commands.audit",
+    "score": "score",
 }
 
 

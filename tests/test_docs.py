@@ -11,12 +11,11 @@ import pytest
 import typer
 
 from filterlens import errors
-from filterlens.api import all_figures
 from filterlens.catalogs import catalog_names
 from filterlens.cli.app import app
-from filterlens.lenses import all_lenses
+from filterlens.commands.audit import all_figures
+from filterlens.lens import all_lenses, all_scores
 from filterlens.loaders import schemes
-from filterlens.scores import all_scores
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -22,8 +22,8 @@ from small_zoo import make_zoo
 
 from filterlens.catalogs import load_catalog
 from filterlens.dumps import DumpReader
-from filterlens.pipeline import analyze, extract
-from filterlens.scores.table import read_scores
+from filterlens.runs import analyze, extract
+from filterlens.score import read_scores
 
 FILTERLENS = [sys.executable, "-c", "from filterlens.cli import main; main()"]
 ENVIRONMENT = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}

@@ -19,16 +19,16 @@ from small_zoo import make_zoo, weights
 from filterlens import lenses
 from filterlens.catalogs import load_catalog
 from filterlens.errors import InputError
-from filterlens.pipeline import analyze, extract
+from filterlens.runs import analyze, extract
 
 PLUGINS = Path(__file__).parent / "plugins"
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
-    points = [EntryPoint("kurtosis", "kurtosis_lens:LENS", "filterlens.lenses")]
+    points = [EntryPoint("kurtosis", "kurtosis_lens:LENS", "filterlens.lens")]
     monkeypatch.syspath_prepend(str(PLUGINS))
-    monkeypatch.setattr(lenses, "entry_points", lambda group: points if group == "filterlens.lenses" else [])
+    monkeypatch.setattr(lenses, "entry_points", lambda group: points if group == "filterlens.lens" else [])
     lenses.all_lenses.cache_clear()
     yield points
     lenses.all_lenses.cache_clear()
@@ -46,19 +46,19 @@ def test_a_third_party_lens_scores_models(installed: list[EntryPoint], tmp_path:
 
 
 def test_two_lenses_of_one_name_are_refused(installed: list[EntryPoint]) -> None:
-    installed.append(EntryPoint("again", "kurtosis_lens:LENS", "filterlens.lenses"))
+    installed.append(EntryPoint("again", "kurtosis_lens:LENS", "filterlens.lens"))
     with pytest.raises(InputError, match="two lenses are called 'kurtosis'"):
         lenses.all_lenses()
 
 
 def test_an_entry_point_that_is_no_lens_is_refused(installed: list[EntryPoint]) -> None:
-    installed[0] = EntryPoint("kurtosis", "kurtosis_lens:extract", "filterlens.lenses")
+    installed[0] = EntryPoint("kurtosis", "kurtosis_lens:extract", "filterlens.lens")
     with pytest.raises(InputError, match=r"kurtosis_lens:extract is no filterlens\.Lens"):
         lenses.all_lenses()
 
 
 def test_an_entry_point_that_cannot_be_imported_is_named(installed: list[EntryPoint]) -> None:
-    installed[0] = EntryPoint("gone", "no_such_module:LENS", "filterlens.lenses")
+    installed[0] = EntryPoint("gone", "no_such_module:LENS", "filterlens.lens")
     with pytest.raises(InputError, match="the lens 'gone' of no_such_module:LENS cannot be imported"):
         lenses.all_lenses()
 

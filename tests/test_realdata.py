@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filterlens.settings import Settings
 
 from filterlens.catalogs import load_catalog
-from filterlens.pipeline import analyze, extract
-from filterlens.settings import Settings
+from filterlens.runs import analyze, extract
 
 METRICS = ("sparsity", "variance_entropy", "variance_entropy_raw", "variance_entropy_raw_normalized", "orthogonality")
 NETWORKS = ("resnet20-robust", "resnet20-normal", "resnet2b-robust")
@@ -75,7 +75,7 @@ def test_the_robust_network_aliases_less_than_its_match(realdata: Path, tmp_path
     settings = Settings(data=str(realdata / "cifar10_test_1000.npz"), images=64)
     catalog = load_catalog(realdata / "catalog.csv").select(["resnet20-robust"])
     extract(catalog, tmp_path / "run", lenses=["filters", "downsampling"], settings=settings)
-    from filterlens.scores import model_scores
+    from filterlens.score import model_scores
 
     means = model_scores(analyze(tmp_path / "run"))
     for metric in ("aliasing", "aliasing_relative", "alias_energy"):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from filterlens.lens import all_scores
 from filterlens.report.comparison import robust_vs_normal
 from filterlens.report.data import RunData, read_run
-from filterlens.scores import all_scores, model_scores
+from filterlens.score import model_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = ROOT / "reports" / "fonts-linf"

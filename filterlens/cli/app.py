@@ -13,7 +13,7 @@ import typer
 from filterlens.cli import audit, catalogs, filterdb, inspect, study, train
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 from filterlens.files import cannot_write, explain_failure
-from filterlens.logs import log_end
+from filterlens.runs.logs import log_end
 
 __all__ = ["app", "main"]
 

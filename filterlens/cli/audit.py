@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from filterlens.cli import options as o
-from filterlens.errors import InputError
+from filterlens.cli.lens_options import given_options, with_lens_options
+from filterlens.cli.printing import say
 
 if TYPE_CHECKING:
-    from filterlens.catalogs import Catalog
-    from filterlens.cli.console import Display
-    from filterlens.executors import Executor
-    from filterlens.pipeline import Outcome
-    from filterlens.settings import Settings
+    from filterlens.runs.executors import Executor
 
 __all__ = ["analyze", "audit", "extract", "report"]
 
-BUNDLED = "fonts-linf"
 Folder = Annotated[Path, typer.Argument(help="A run's folder, such as reports/fonts-linf.")]
 
 
@@ -50,9 +46,11 @@ Example:
 def _command(*, whole: bool) -> Callable[..., None]:
     """Make the command that extracts and, where `whole`, analyses and reports too: they take the same options."""
 
+    @with_lens_options
     def run(
-        leaderboard: o.Leaderboard = BUNDLED,
+        leaderboard: o.Leaderboard = "",
         *,
+        config: o.Config = None,
         checkpoints: o.Checkpoints = None,
         arch: o.Arch = "",
         eps: o.Eps = "",
@@ -61,73 +59,56 @@ def _command(*, whole: bool) -> Callable[..., None]:
         models: o.Models = None,
         lens: o.Lenses = "",
         out: o.Out = None,
-        data: o.Data = "",
-        images: o.NumImages = None,
-        channels: o.Channels = "64",
-        kernel: o.Kernel = "3x3",
-        fold_batchnorm: o.Fold = False,
         fast: o.Fast = None,
-        autoattack: o.AutoAttack = False,
-        as_published: o.AsPublished = False,
-        bf16: o.BF16 = False,
-        manifold: o.Manifold = "",
+        data: o.Data = None,
         fonts: o.Fonts = None,
-        seed: o.Seed = 0,
-        device: o.Device = "cpu",
-        batch_size: o.BatchSize = 64,
+        seed: o.Seed = None,
+        device: o.Device = None,
+        batch_size: o.BatchSize = None,
         jobs: o.Jobs = 1,
         ray: o.RayAddress = "",
         gpus_per_model: o.GpusPerModel = None,
         cpus_per_model: o.CpusPerModel = 1.0,
-        trust_pickle: o.TrustPickle = False,
+        trust_pickle: o.TrustPickle = None,
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
+        **lens_options: Any,
     ) -> None:
+        from filterlens import commands
         from filterlens.cli.console import Display, set_up_logging
-        from filterlens.settings import Settings
 
         set_up_logging(verbose=verbose, log_file=log_file)
-        catalog = _catalog(leaderboard, checkpoints, arch, eps=eps, mean=mean, std=std)
-        catalog = catalog.select(models) if models else catalog
-        folder = out or Path("reports") / catalog.name
-        bundled = leaderboard == BUNDLED and checkpoints is None
-        settings = Settings(
-            seed=seed,
-            device=device,
-            batch_size=batch_size,
-            images=images,
-            data=data,
-            fast=bundled if fast is None else fast,
-            kernel=kernel,
-            fold_batchnorm=fold_batchnorm,
-            channels=_channels(channels),
-            autoattack=autoattack,
-            as_published=as_published,
-            bf16=bf16,
-            manifold=manifold,
-            fonts=fonts,
-            trust_pickle=trust_pickle,
+        given = {
+            "data": data, "fonts": fonts, "seed": seed, "device": device, "batch_size": batch_size,
+            "trust_pickle": trust_pickle,
+        }  # fmt: skip
+        what = {"leaderboard": leaderboard, "arch": arch, "eps": eps, "mean": mean, "std": std}
+        plan = commands.plan(
+            config,
+            what | {"checkpoints": str(checkpoints or ""), "models": tuple(models or ())},
+            lenses=[name.strip() for name in lens.split(",") if name.strip()],
+            fast=fast,
+            settings={name: value for name, value in given.items() if value is not None},
+            options=given_options(lens_options),
         )
+        for path in plan.left_out:
+            say(f"left out: {path.name}, whose name tells no epoch")
         with Display() as display:
-            outcome = extract_catalog(
-                catalog,
-                folder,
-                lenses=_lenses(lens or ("all" if bundled else "filters")),
-                settings=settings,
-                executor=_executor(jobs, ray, device, gpus=gpus_per_model, cpus=cpus_per_model),
-                display=display,
+            display.start(len(plan.catalog))
+            outcome = plan.run(
+                out,
+                whole=whole,
+                executor=_executor(jobs, ray, plan.config.settings.device, gpus=gpus_per_model, cpus=cpus_per_model),
+                listener=display.hear,
+                progress=display.step("writing the report"),
                 keep_tracebacks=verbose,
             )
-            page = None
-            if whole and outcome.count("ok"):
-                changed = outcome.reused < len(outcome.rows)
-                page = _analyze_and_report(folder, display, changed=changed, keep_tracebacks=verbose)
-        if page:
-            display.comparison(folder)
+        if outcome.page:
+            display.comparison(outcome.folder)
         display.summary(outcome)
         display.times(outcome)
-        if page:
-            display.say(f"report: {page}")
+        if outcome.page:
+            display.say(f"report: {outcome.page}")
         raise typer.Exit(1 if outcome.count("failed") else 0)
 
     return run
@@ -145,7 +126,7 @@ def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile =
         filterlens analyze reports/fonts-linf
     """
     from filterlens.cli.console import Display, set_up_logging
-    from filterlens.pipeline import analyze as run
+    from filterlens.commands import analyze as run
 
     set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
@@ -160,8 +141,8 @@ def report(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = 
 
         filterlens report reports/fonts-linf
     """
-    from filterlens.api import write_report
     from filterlens.cli.console import Display, set_up_logging
+    from filterlens.commands import report as write_report
 
     set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
@@ -169,81 +150,10 @@ def report(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = 
     display.say(f"report: {page}")
 
 
-def _catalog(leaderboard: str, checkpoints: Path | None, arch: str, *, eps: str, mean: str, std: str) -> Catalog:
-    """Read the catalog, or make one of a training's checkpoints."""
-    from filterlens.catalogs import load_catalog
-
-    if checkpoints is None:
-        if arch or eps or mean or std:
-            raise InputError("--arch, --eps, --mean and --std go with --folder; a catalog says them in its columns")
-        return load_catalog(leaderboard)
-    if leaderboard != BUNDLED:
-        raise InputError("--folder stands instead of --leaderboard: give one of them")
-    from filterlens.cli.printing import say
-    from filterlens.trajectories import read_trajectory
-
-    found = read_trajectory(checkpoints, arch, eps=eps, mean=mean, std=std)
-    for path in found.left_out:
-        say(f"left out: {path.name}, whose name tells no epoch")
-    return found.catalog
-
-
-def _lenses(named: str) -> list[str]:
-    """Turn `filters,manifold` or `all` into names."""
-    from filterlens.lenses import all_lenses, get_lens
-
-    names = list(dict.fromkeys(name.strip() for name in named.split(",") if name.strip()))
-    return list(all_lenses()) if names == ["all"] else [get_lens(name).name for name in names]
-
-
-def _channels(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not (text.isdecimal() and int(text)):
-        raise InputError(f"--channels {text!r}: give a number of feature maps a layer, or `all`")
-    return int(text)
-
-
 def _executor(jobs: int, ray: str, device: str, *, gpus: float | None, cpus: float) -> Executor:
-    from filterlens.executors import InProcess, LocalProcesses, RayCluster
+    from filterlens.runs.executors import InProcess, LocalProcesses, RayCluster
 
     if ray:
         gpus = float(device.startswith("cuda")) if gpus is None else gpus
         return RayCluster(ray, gpus_per_model=gpus, cpus_per_model=cpus)
     return LocalProcesses(jobs) if jobs > 1 else InProcess()
-
-
-def extract_catalog(
-    catalog: Catalog,
-    folder: Path,
-    *,
-    lenses: list[str],
-    settings: Settings,
-    executor: Executor,
-    display: Display,
-    keep_tracebacks: bool,
-) -> Outcome:
-    from filterlens.pipeline import extract as run_extraction
-
-    display.start(len(catalog))
-    return run_extraction(
-        catalog,
-        folder,
-        lenses=lenses,
-        settings=settings,
-        executor=executor,
-        listener=display.hear,
-        keep_tracebacks=keep_tracebacks,
-    )
-
-
-def _analyze_and_report(folder: Path, display: Display, *, changed: bool, keep_tracebacks: bool) -> Path:
-    """Score what has changed, and write the report unless the one that is there is of these very scores."""
-    from filterlens.api import write_report
-    from filterlens.pipeline import analyze as run_analysis
-
-    run_analysis(folder, reuse=True, listener=display.hear, keep_tracebacks=keep_tracebacks)
-    page = folder / "index.html"
-    if not changed and page.is_file() and page.stat().st_mtime >= (folder / "scores.parquet").stat().st_mtime:
-        return page
-    return write_report(folder, progress=display.step("writing the report"))

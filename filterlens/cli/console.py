@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from filterlens.cli.terminal import make_console, make_table
-from filterlens.logs import set_up_logging
+from filterlens.runs.logs import set_up_logging
 
 if TYPE_CHECKING:
-    from filterlens.ledger import LedgerRow
-    from filterlens.pipeline import Event, Outcome
+    from filterlens.runs import Event, Outcome
+    from filterlens.runs.ledger import LedgerRow
 
 __all__ = ["Display", "set_up_logging"]
 
@@ -68,7 +68,7 @@ class Display:
             self._all = self._progress.add_task("[bold]models", total=models, rate="")
 
     def hear(self, event: Event) -> None:
-        """Show one event of `filterlens.pipeline`."""
+        """Show one event of `filterlens.runs`."""
         if event.rows:
             self._end(event)
         elif self._progress is not None and event.what:
@@ -84,7 +84,7 @@ class Display:
 
     def step(self, name: str) -> Callable[[int, int], None]:
         """Return a `progress(done, total)` that shows a step of its own."""
-        from filterlens.pipeline import Event
+        from filterlens.runs import Event
 
         return lambda done, total: self.hear(Event("", name if done < total else "", done, total))
 
@@ -94,7 +94,7 @@ class Display:
 
     def comparison(self, folder: Path) -> None:
         """Print robust against normal, where the run holds pairs."""
-        from filterlens.api import robust_vs_normal
+        from filterlens.commands.audit import robust_vs_normal
 
         table = robust_vs_normal(folder)
         if table.empty:

@@ -37,27 +37,18 @@ def import_filterdb(
 
         filterlens import filterdb dataset.h5 --pairs robust_vs_normal_pairings.csv --out runs/paper
     """
-    from filterlens.cli.audit import extract_catalog
     from filterlens.cli.console import Display
-    from filterlens.executors import InProcess, LocalProcesses
+    from filterlens.commands import extract
     from filterlens.filterdb.importing import database_catalog, read_pairs
-    from filterlens.logs import set_up_logging
-    from filterlens.settings import Settings
+    from filterlens.runs.logs import set_up_logging
 
     set_up_logging(verbose=verbose, log_file=log_file)
     catalog = database_catalog(dataset, read_pairs(pairs) if pairs else None)
     catalog = catalog.select(models) if models else catalog
     folder = out or Path("reports") / catalog.name
     with Display() as display:
-        outcome = extract_catalog(
-            catalog,
-            folder,
-            lenses=["filters"],
-            settings=Settings(),
-            executor=LocalProcesses(jobs) if jobs > 1 else InProcess(),
-            display=display,
-            keep_tracebacks=verbose,
-        )
+        display.start(len(catalog))
+        outcome = extract(catalog, folder, jobs=jobs, listener=display.hear, keep_tracebacks=verbose)
     display.summary(outcome)
     display.say(f"next: filterlens analyze {folder} && filterlens report {folder}")
     raise typer.Exit(1 if outcome.count("failed") else 0)

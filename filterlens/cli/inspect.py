@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from filterlens.cli import options as o
+from filterlens.cli.lens_options import given_options, with_lens_options
 from filterlens.cli.printing import print_comparison, print_layers, print_places, print_score, say, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from filterlens.settings import Settings
+    from filterlens.lens import RunSettings
 
 __all__ = ["check", "compare", "explain", "inspect", "selftest"]
 
@@ -25,17 +26,23 @@ Model = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
+@with_lens_options
 def inspect(
     model: Model,
     *,
     lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
-    data: o.Data = "",
-    kernel: o.Kernel = "3x3",
+    fast: o.Fast = True,
+    data: o.Data = None,
+    fonts: o.Fonts = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    batch_size: o.BatchSize = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", help="An audited run to place it in. Default: the bundled zoo.")
     ] = None,
-    trust_pickle: o.TrustPickle = False,
+    trust_pickle: o.TrustPickle = None,
     json: Json = False,
+    **lens_options: Any,
 ) -> None:
     """Look at one checkpoint: every layer, its place among a reference zoo, and what stands out.
 
@@ -45,12 +52,15 @@ def inspect(
 
         filterlens inspect fonts-linf/preact-0-pgd --reference reports/cifar10-linf --json
     """
-    from filterlens import checkup
     from filterlens.cli.console import set_up_logging
+    from filterlens.commands import inspection as checkup
 
     set_up_logging(verbose=False, log_file=None)
-    settings = _settings(data=data, kernel=kernel, trust_pickle=trust_pickle)
-    scores = checkup.score_model(model, lenses=lens.split(","), settings=settings)
+    lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
+    settings = _settings(
+        data=data, fonts=fonts, seed=seed, device=device, batch_size=batch_size, trust_pickle=trust_pickle
+    )
+    scores = checkup.score_model(model, lenses=lenses, settings=settings)
     _single(model, scores)
     places = checkup.place(scores, checkup.reference_scores(reference))
     outstanding = checkup.outstanding(scores)
@@ -73,18 +83,24 @@ def inspect(
         say(f"stands out: {row.layer}: {row.metric} {row.value:.3f}, {distance}")
 
 
+@with_lens_options
 def compare(
     first: Annotated[str, typer.Argument(help="A checkpoint, a source, or an audited run's folder.")],
     second: Annotated[str, typer.Argument(help="Another of the same kind.")],
     *,
     lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
-    data: o.Data = "",
-    kernel: o.Kernel = "3x3",
+    fast: o.Fast = True,
+    data: o.Data = None,
+    fonts: o.Fonts = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    batch_size: o.BatchSize = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the comparison here too: .csv, .md or .tex.")
     ] = None,
-    trust_pickle: o.TrustPickle = False,
+    trust_pickle: o.TrustPickle = None,
     json: Json = False,
+    **lens_options: Any,
 ) -> None:
     """Compare two checkpoints (before and after fine-tuning, say) or two audited runs, layer by layer.
 
@@ -92,12 +108,15 @@ def compare(
 
         filterlens compare before.pt after.pt --out change.csv
     """
-    from filterlens import checkup
     from filterlens.cli.console import set_up_logging
+    from filterlens.commands import inspection as checkup
 
     set_up_logging(verbose=False, log_file=None)
-    settings = _settings(data=data, kernel=kernel, trust_pickle=trust_pickle)
-    tables = [checkup.score_model(source, lenses=lens.split(","), settings=settings) for source in (first, second)]
+    lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
+    settings = _settings(
+        data=data, fonts=fonts, seed=seed, device=device, batch_size=batch_size, trust_pickle=trust_pickle
+    )
+    tables = [checkup.score_model(source, lenses=lenses, settings=settings) for source in (first, second)]
     table = checkup.compare(*tables)
     if out is not None:
         write_table(table, out)
@@ -107,6 +126,7 @@ def compare(
     print_comparison(table)
 
 
+@with_lens_options
 def check(
     model: Model,
     *,
@@ -121,11 +141,16 @@ def check(
         float | None, typer.Option("--min-orthogonality", help="Same as -b min-orthogonality=…")
     ] = None,
     lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
-    data: o.Data = "",
-    kernel: o.Kernel = "3x3",
+    fast: o.Fast = True,
+    data: o.Data = None,
+    fonts: o.Fonts = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    batch_size: o.BatchSize = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write a JUnit file.")] = None,
-    trust_pickle: o.TrustPickle = False,
+    trust_pickle: o.TrustPickle = None,
     json: Json = False,
+    **lens_options: Any,
 ) -> None:
     """Hold a checkpoint to bounds: a gate for a training pipeline. Exit code 1 when one is broken.
 
@@ -133,8 +158,8 @@ def check(
 
         filterlens check model.pt --max-sparsity 0.3 --min-entropy 0.4 --junit check.xml
     """
-    from filterlens import checkup
     from filterlens.cli.console import set_up_logging
+    from filterlens.commands import inspection as checkup
     from filterlens.errors import InputError
     from filterlens.files import write_whole
 
@@ -144,8 +169,11 @@ def check(
     if not texts:
         raise InputError("give at least one bound, such as --max-sparsity 0.3")
     wanted = [checkup.parse_bound(text) for text in texts]
-    settings = _settings(data=data, kernel=kernel, trust_pickle=trust_pickle)
-    scores = checkup.score_model(model, lenses=lens.split(","), settings=settings)
+    lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
+    settings = _settings(
+        data=data, fonts=fonts, seed=seed, device=device, batch_size=batch_size, trust_pickle=trust_pickle
+    )
+    scores = checkup.score_model(model, lenses=lenses, settings=settings)
     _single(model, scores)
     results = checkup.check(scores, wanted)
     if junit is not None:
@@ -170,8 +198,7 @@ def explain(
 
         filterlens explain aliasing_relative
     """
-    from filterlens.lenses import all_lenses
-    from filterlens.scores import all_scores, get_score
+    from filterlens.lens import all_lenses, all_scores, get_score
 
     all_lenses()  # a third party's lenses register their scores
     if score:
@@ -187,10 +214,11 @@ def explain(
         say(f"  {found.name:34} {found.summary}")
 
 
-def _settings(*, data: str, kernel: str, trust_pickle: bool) -> Settings:
-    from filterlens.settings import Settings
+def _settings(**given: Any) -> RunSettings:
+    """Settings of the run that were given, the rest by default."""
+    from filterlens.lens import RunSettings
 
-    return Settings(data=data, kernel=kernel, trust_pickle=trust_pickle, fast=True)
+    return RunSettings(**{name: value for name, value in given.items() if value is not None})
 
 
 def _single(model: str, scores: pd.DataFrame) -> None:
@@ -208,7 +236,7 @@ def selftest() -> None:
 
         filterlens selftest
     """
-    from filterlens.selftest import selftest as run_selftest
+    from filterlens.commands.selftest import selftest as run_selftest
 
     answers = run_selftest()
     for answer in answers:

@@ -7,8 +7,19 @@ from typing import Annotated
 
 import typer
 
+from filterlens.lens import all_lenses
+
 Leaderboard = Annotated[
-    str, typer.Option("--leaderboard", "-l", help="Name of a shipped catalog, or the path of a CSV file.")
+    str,
+    typer.Option(
+        "--leaderboard",
+        "-l",
+        help="Name of a shipped catalog, or the path of a CSV file. Default: the bundled zoo.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A run's run.toml to repeat; options given beside it go before its own."),
 ]
 Checkpoints = Annotated[
     Path | None,
@@ -32,24 +43,17 @@ Lenses = Annotated[
     str,
     typer.Option(
         "--lens",
-        help="Comma-separated: filters, downsampling, robustness, flatness, manifold; or `all`. "
-        "Default: filters; for the bundled zoo, all.",
+        help=f"Comma-separated: {', '.join(all_lenses())}; or `all`. Default: filters; for the bundled zoo, all.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder. Default: reports/CATALOG.")]
 Data = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--data",
         help="Images: fonts, cifar10, cifar100, imagenet, a .npz with `images` and `labels`, or an image folder. "
         "Default: the catalog's data set.",
     ),
-]
-NumImages = Annotated[int | None, typer.Option("--images", "-n", min=1, help="Images a lens looks at.")]
-Channels = Annotated[str, typer.Option("--channels", help="Feature maps kept a layer (downsampling), or `all`.")]
-Kernel = Annotated[str, typer.Option("--kernel", help="Filter size, such as 3x3, or `all` larger than 1x1.")]
-Fold = Annotated[
-    bool, typer.Option("--fold-batchnorm", help="Score convolution and BatchNorm folded into one (filters).")
 ]
 Fast = Annotated[
     bool | None,
@@ -60,22 +64,14 @@ Fast = Annotated[
         show_default=False,
     ),
 ]
-AutoAttack = Annotated[bool, typer.Option("--autoattack", help="Run AutoAttack (standard) too: slow.")]
-AsPublished = Annotated[
-    bool, typer.Option("--as-published", help="Flatness as the published code has it, not the paper.")
-]
-BF16 = Annotated[
-    bool, typer.Option("--bf16", help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
-]
-Manifold = Annotated[
-    str, typer.Option("--manifold", help="fonts, neighbours, a learned decoder's file, or module:PACKAGE:FACTORY.")
-]
 Fonts = Annotated[
     Path | None, typer.Option("--fonts", help="Folder of .ttf files for FONTS instead of matplotlib's.", exists=True)
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything random.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Images in one forward pass.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.", show_default="0")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, …", show_default="cpu")]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", min=1, help="Images in one forward pass.", show_default="64")
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Local processes; threads are divided among them.")]
 RayAddress = Annotated[
     str, typer.Option("--ray", help="Run on a Ray cluster: auto, an address, or `local` to start one here.")
@@ -90,7 +86,8 @@ CpusPerModel = Annotated[
     float, typer.Option("--cpus-per-model", min=0.1, help="Processors, and threads, a job takes on the cluster.")
 ]
 TrustPickle = Annotated[
-    bool, typer.Option("--trust-pickle", help="Let checkpoints run code when loaded. Only for files that you made.")
+    bool | None,
+    typer.Option("--trust-pickle", help="Let checkpoints run code when loaded. Only for files that you made."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]
 LogFile = Annotated[Path | None, typer.Option("--log-file", help="Write warnings and events to this file.")]

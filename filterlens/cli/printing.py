@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from filterlens.checkup import Place
-    from filterlens.scores import Score
+    from filterlens.commands.inspection import Place
+    from filterlens.score import Score
 
 __all__ = ["print_comparison", "print_layers", "print_places", "print_score", "say", "write_table"]
 
@@ -32,7 +32,8 @@ def print_layers(scores: pd.DataFrame) -> None:
     from rich.markup import escape
 
     from filterlens.cli.terminal import make_console, make_table
-    from filterlens.scores import all_scores, model_scores
+    from filterlens.lens import all_scores
+    from filterlens.score import model_scores
 
     known = all_scores()
     shown = [m for m in dict.fromkeys(scores["metric"]) if m in known and not known[m].auxiliary]
@@ -55,7 +56,7 @@ def print_layers(scores: pd.DataFrame) -> None:
 
 
 def _cells(row: pd.Series, shown: list[str], scores: pd.DataFrame) -> list[str]:
-    from filterlens.scores import all_scores
+    from filterlens.lens import all_scores
 
     cells = []
     present = set(scores["metric"])

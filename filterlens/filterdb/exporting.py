@@ -21,7 +21,7 @@ from filterlens.errors import CatalogError, DumpError, WriteError
 from filterlens.files import explain_failure, whole_file
 from filterlens.filterdb.database import KERNEL
 from filterlens.filterdb.frames import write_frame
-from filterlens.scores.table import read_scores
+from filterlens.score import read_scores
 
 __all__ = ["Exported", "export_run"]
 

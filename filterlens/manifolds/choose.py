@@ -10,11 +10,11 @@ import torch
 
 from filterlens.errors import InputError
 from filterlens.inputs import Images, load_images
+from filterlens.lens import RunSettings
 from filterlens.manifolds.fonts import Fonts
 from filterlens.manifolds.learned import load_learned, load_module_pair
 from filterlens.manifolds.neighbours import Neighbours
 from filterlens.manifolds.protocol import Manifold
-from filterlens.settings import Settings
 
 __all__ = ["choose_manifold", "training_images"]
 
@@ -22,18 +22,24 @@ _KNOWN = {"fonts": 10_000, "cifar10": 50_000, "cifar100": 50_000}  # training im
 _BYTES = 2 << 30  # of other data that are kept as neighbours
 
 
-def choose_manifold(images: Images, dataset: str, settings: Settings) -> Manifold:
-    """Make the manifold that `settings.manifold` names.
+def choose_manifold(
+    name: str, images: Images, dataset: str, settings: RunSettings, *, starts: int = 3, iterations: int = 80
+) -> Manifold:
+    """Make the manifold of that name.
 
     Parameters
     ----------
+    name
+        `fonts`, `neighbours`, a learned decoder's file or `module:…`; empty takes `fonts` for images whose latents
+        are known and `neighbours` for others.
     images
         The clean images.
     dataset
         The catalog's data set, where `settings.data` names none.
     settings
-        `manifold` is `fonts`, `neighbours`, a learned decoder's file or `module:…`; empty takes `fonts` for images
-        whose latents are known and `neighbours` for others. `fast` starts projections from fewer places.
+        The run's device, data, seed and fonts.
+    starts, iterations
+        Of the search for the nearest point.
 
     Raises
     ------
@@ -42,12 +48,10 @@ def choose_manifold(images: Images, dataset: str, settings: Settings) -> Manifol
     CheckpointError
         The learned decoder's file is missing or damaged.
     """
-    name = settings.manifold or ("neighbours" if images.latents is None else "fonts")
-    iterations = 30 if settings.fast else 80
+    name = name or ("neighbours" if images.latents is None else "fonts")
     if name == "fonts":
         if images.latents is None:
             raise InputError(f"--manifold fonts needs FONTS images, not {images.name}; use --manifold neighbours")
-        starts = 1 if settings.fast else 3
         return Fonts(device=settings.device, fonts=settings.fonts, starts=starts, iterations=iterations)
     if name == "neighbours":
         pool = training_images(images, dataset, settings)
@@ -64,7 +68,7 @@ def choose_manifold(images: Images, dataset: str, settings: Settings) -> Manifol
     return load_learned(Path(name), device=settings.device, iterations=iterations)
 
 
-def training_images(images: Images, dataset: str, settings: Settings) -> Images:
+def training_images(images: Images, dataset: str, settings: RunSettings) -> Images:
     """Return the images among which neighbours are looked for.
 
     The training split of FONTS (10 000 images) and CIFAR; of any other source, what it holds beside `images`, up to

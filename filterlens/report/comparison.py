@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from filterlens.lens import all_scores
 from filterlens.report.data import RunData
 from filterlens.report.statistics import benjamini_hochberg, bootstrap_mean, rank_biserial, spearman, wilcoxon_p
-from filterlens.scores import Score, all_scores
+from filterlens.score import Score
 
 __all__ = [
     "compare",
@@ -29,7 +30,7 @@ __all__ = [
     "scores_of",
 ]
 
-FEWEST = 4  # units below which there is no p-value, and models below which there is no correlation
+MIN_PAIRS = 4  # units below which there is no p-value, and models below which there is no correlation
 
 
 def scores_of(scores: pd.DataFrame) -> dict[str, Score]:
@@ -161,7 +162,7 @@ def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score, seed: 
     units = both.groupby("normal_id", sort=False)[["robust", "normal"]].mean()
     difference = (units["robust"] - units["normal"]).to_numpy()
     low, high = bootstrap_mean(difference, seed=seed)
-    enough = len(units) >= FEWEST
+    enough = len(units) >= MIN_PAIRS
     expected = {"higher": int((sign > 0).sum()), "lower": int((sign < 0).sum())}.get(score.robust_is)
     return {
         "metric": score.name,
@@ -184,7 +185,7 @@ def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score, seed: 
         "n_expected": np.nan if expected is None else expected,
         "n_higher": int((sign > 0).sum()),
         "n_lower": int((sign < 0).sum()),
-        "note": "" if enough else f"no p-value: fewer than {FEWEST} distinct normal models",
+        "note": "" if enough else f"no p-value: fewer than {MIN_PAIRS} distinct normal models",
     }
 
 
@@ -196,7 +197,7 @@ def robustness_column(models: pd.DataFrame) -> str:
     """
     robust = models[models["robust"].eq(True)]  # noqa: FBT003 - a value
     known = {name: int(robust[name].notna().sum()) for name in ("robust_acc", "robust_accuracy") if name in models}
-    if known.get("robust_acc", 0) >= FEWEST:
+    if known.get("robust_acc", 0) >= MIN_PAIRS:
         return "robust_acc"
     best = max(known, key=lambda name: known[name], default="")
     return best if known.get(best) else ""
@@ -232,8 +233,8 @@ def correlate(models: pd.DataFrame, scores: Sequence[Score], *, target: str | No
         for score in scores:
             if score.name not in part or score.name == target:
                 continue
-            rho, n = spearman(part[score.name], part[target].astype(float), fewest=FEWEST)
-            if n >= FEWEST:
+            rho, n = spearman(part[score.name], part[target].astype(float), fewest=MIN_PAIRS)
+            if n >= MIN_PAIRS:
                 facts = {"dataset": dataset, "architecture": architecture, "metric": score.name, "lens": score.lens}
                 rows.append({**facts, "title": score.title, "rho": rho, "n": n, "accuracy": target})
     return pd.DataFrame(rows, columns=columns)

@@ -13,7 +13,7 @@ import pandas as pd
 from filterlens.catalogs import Catalog, read_catalog
 from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.errors import ReportError
-from filterlens.scores import model_scores, read_scores
+from filterlens.score import model_scores, read_scores
 
 __all__ = ["RunData", "read_run"]
 
@@ -29,7 +29,7 @@ class RunData:
     catalog
         The rows that were run.
     scores
-        The tidy score table (see `filterlens.scores.table`).
+        The tidy score table (see `filterlens.score`).
     ledger
         One row a job (model x lens), the latest only: `model_id`, `lens`, `status`, `reason`, `seconds`, …
     """

@@ -79,6 +79,7 @@ class Table:
     note: str
     frame: pd.DataFrame
     columns: tuple[Column, ...]
+    lens: str = ""
 
     def rows(self) -> list[list[str]]:
         """Every cell as text, with numbers rounded for people."""

@@ -11,7 +11,7 @@ from filterlens.catalogs import Entry
 from filterlens.report.data import RunData
 from filterlens.report.formats import cell
 from filterlens.report.tables import score_column
-from filterlens.scores import Score
+from filterlens.score import Score
 
 __all__ = ["LayerTable", "ModelSection", "model_sections"]
 

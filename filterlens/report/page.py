@@ -7,35 +7,22 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filterlens import __version__
 from filterlens.errors import DumpError
+from filterlens.lens import all_lenses
 from filterlens.report.comparison import main_scores, pair_models, robustness_column
 from filterlens.report.data import RunData
+from filterlens.report.figure import FinishedFigure
 from filterlens.report.formats import Table
 from filterlens.report.models import model_sections
 from filterlens.report.style import NORMAL, ROBUST
 from filterlens.report.summary import correlated, counted, headlines, predicted
 
-if TYPE_CHECKING:
-    from filterlens.report.write import FinishedFigure
-
 __all__ = ["InlineImage", "inline_image", "render_page"]
 
 _BUDGET = 3_000_000  # bytes of inline figures; those beyond are shown from beside the page
-_LENS_TABLES = {
-    "filters": ("distribution_shift", "by_depth"),
-    "downsampling": ("aliasing_by_operation",),
-    "flatness": ("flatness",),
-}
-_TITLES = {
-    "filters": "Filters",
-    "downsampling": "Downsampling and aliasing",
-    "robustness": "Robustness and confidence",
-    "flatness": "Flatness of the robust loss",
-    "manifold": "Manifold",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +126,16 @@ def _lenses(
     images: Mapping[str, InlineImage],
     scores: Sequence[Any],
 ) -> list[dict[str, Any]]:
-    """One part a lens that has a score, a table or a figure, built-in ones first."""
-    names = [*_TITLES, *(figure.figure.lens for figure in figures), *(score.lens for score in scores)]
+    """One part a lens that has a score, a table or a figure, in the order of the register."""
+    known = all_lenses()
+    names = [*known, *(figure.figure.lens for figure in figures), *(score.lens for score in scores)]
     parts = []
     for name in dict.fromkeys(names):
         mine = [(finished, images[finished.figure.name]) for finished in figures if finished.figure.lens == name]
-        shown = [tables[key] for key in _LENS_TABLES.get(name, ()) if key in tables]
+        shown = [table for table in tables.values() if table.lens == name]
         own = [score for score in scores if score.lens == name]
         if mine or shown or own:
-            title = _TITLES.get(name, name)
+            title = (known[name].title if name in known else "") or name
             parts.append({"name": name, "title": title, "figures": mine, "tables": shown, "scores": own})
     return parts
 

@@ -8,20 +8,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from filterlens.lens import all_lenses
 from filterlens.report.comparison import robustness_column
-from filterlens.scores import Score
+from filterlens.score import Score
 
 __all__ = ["cheap_scores", "predict_robustness", "ridge_predictions"]
 
 FEWEST = 20
-_CHEAP_LENSES = ("filters", "downsampling")
 _PENALTIES = np.logspace(-3, 3, 25)
 Vector = NDArray[np.float64]
 
 
 def cheap_scores(scores: Sequence[Score]) -> list[Score]:
     """Scores that need no attack: those of weights and of clean feature maps."""
-    return [score for score in scores if score.lens in _CHEAP_LENSES]
+    free = {name for name, lens in all_lenses().items() if lens.attack_free}
+    return [score for score in scores if score.lens in free]
 
 
 def ridge_predictions(X: Vector, y: Vector, groups: NDArray[np.object_]) -> Vector:
@@ -67,7 +68,7 @@ def _ridge(X: Vector, y: Vector, X_new: Vector) -> Vector:
 
 
 def predict_robustness(models: pd.DataFrame, scores: Sequence[Score], *, seed: int = 0) -> pd.DataFrame:
-    """How well cheap scores foretell robust accuracy, beside two baselines, dataset by dataset.
+    """How well cheap scores predict robust accuracy, beside two baselines, dataset by dataset.
 
     Parameters
     ----------

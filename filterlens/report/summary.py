@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from filterlens.lens import all_lenses
 from filterlens.report.formats import cell
-from filterlens.scores import Score
+from filterlens.score import Score
 
 __all__ = ["Headline", "compared", "correlated", "counted", "headlines", "join_words", "predicted"]
 
 _TIMES = 1.5  # ratio from which "times" says more than a difference
 _SIGNIFICANT = 0.05
-_TELLING = 8  # models from which the strongest of several correlations is worth a sentence
+MIN_MODELS = 8  # models from which the strongest of several correlations is worth a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,8 @@ def correlated(correlation: pd.DataFrame) -> list[str]:
     """Name, for each data set, the score that goes most closely with robust accuracy."""
     said = []
     whole = correlation[(correlation["architecture"].isin(["", "all"])) & correlation["rho"].notna()]
-    whole = whole[whole["n"] >= _TELLING]
-    attack_free = whole[whole["lens"].isin(["filters", "downsampling"])]
+    whole = whole[whole["n"] >= MIN_MODELS]
+    attack_free = whole[whole["lens"].isin([name for name, lens in all_lenses().items() if lens.attack_free])]
     for dataset, part in attack_free.groupby("dataset", sort=False):
         best = part.sort_values("rho", key=lambda rho: -rho.abs(), kind="stable").iloc[0]
         rho = f"{best['rho']:.2f}".replace("-", "−")
@@ -137,7 +138,7 @@ def correlated(correlation: pd.DataFrame) -> list[str]:
 
 
 def predicted(prediction: pd.DataFrame) -> list[str]:
-    """Say how well attack-free scores foretell robust accuracy, beside the baselines."""
+    """Say how well attack-free scores predict robust accuracy, beside the baselines."""
     said = []
     for dataset, part in prediction.groupby("dataset", sort=False):
         r2 = {row.predictor: f"{row.r2:.2f}".replace("-", "−") for row in part.itertuples()}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
 from filterlens.report.comparison import compare, correlate, incomplete_pairs, main_scores, robustness_column
 from filterlens.report.data import RunData
-from filterlens.report.depth import DEPTH_GROUPS, by_depth
+from filterlens.report.depth import by_depth
 from filterlens.report.formats import Column, Table
-from filterlens.report.pooled import read_filter_pool
 from filterlens.report.prediction import predict_robustness
-from filterlens.scores import Score, model_scores
+from filterlens.report.statistics import benjamini_hochberg
+from filterlens.score import DEPTH_GROUPS, Score
 
-__all__ = ["ledger_table", "report_tables", "score_column"]
+__all__ = ["TableMaker", "counts_of", "ledger_table", "one_family", "report_tables", "score_column"]
+
+TableMaker = Callable[[RunData, pd.DataFrame], Table]
+"""Makes a table of a run, given `run.models`; one without rows is left out."""
 
 NAME = Column("model_id", "model", "name", about="The model's id in the catalog.")
 DATASET = Column("dataset", "data set", "name")
@@ -32,7 +35,8 @@ def score_column(score: Score) -> Column:
     return Column(score.name, score.title, "number", score.unit, better, score.summary)
 
 
-def _n(models: pd.DataFrame) -> str:
+def counts_of(models: pd.DataFrame) -> str:
+    """Say how many models there are of each kind."""
     robust = models["robust"]
     counts = [(int(robust.eq(True).sum()), "robust"), (int(robust.eq(False).sum()), "normal")]  # noqa: FBT003 - values
     counts.append((len(models) - counts[0][0] - counts[1][0], "of unknown robustness"))
@@ -44,11 +48,11 @@ def models_table(run: RunData, models: pd.DataFrame) -> Table:
     scores = [score for score in main_scores(run) if score.name in models]
     columns = (NAME, DATASET, ARCHITECTURE, ROBUST, CLEAN_ACC, ROBUST_ACC, *map(score_column, scores))
     paper = Column("paper", "paper", about="Title or link.")
-    note = f"{_n(models)}. Arrows point to the side that goes with robustness, where that is known."
+    note = f"{counts_of(models)}. Arrows point to the side that goes with robustness, where that is known."
     return Table("models", "Every model", note, models.reset_index(), (*columns, paper))
 
 
-_SIDES = (
+SIDES = (
     Column("n_pairs", "pairs", "count", about="Robust models with a matched normal model, both with a value."),
     Column("n_normal", "normal models", "count", about="Distinct normal models: the unit of test and interval."),
     Column("robust_mean", "robust", "value", about="Mean ± std over units, partners averaged.", beside="robust_std"),
@@ -60,13 +64,13 @@ _SIDES = (
     Column("p_adjusted", "p (BH)", "p", about="Benjamini–Hochberg over this table."),
     METRIC,
 )
-_CLAIM = (
+CLAIM = (
     Column("robust_is", "claimed", "name", about="The papers' claim about robust models."),
     Column("n_expected", "as claimed", "count", about="Pairs with the sign that the papers claim."),
     Column("note", "note"),
 )
-_UNIT = Column("unit", "unit", "name")
-_HOW = (
+UNIT = Column("unit", "unit", "name")
+HOW = (
     "Unit: the normal model, its robust partners averaged. Interval: 95 % percentile bootstrap. p: exact Wilcoxon "
     "signed-rank test; BH: adjusted over the table."
 )
@@ -75,11 +79,11 @@ _HOW = (
 def comparison_tables(run: RunData, models: pd.DataFrame) -> Iterable[Table]:
     """Robust against normal: overall, by data set, by architecture."""
     scores = main_scores(run)
-    overall = (SCORE, _UNIT, *_SIDES, *_CLAIM)
-    yield Table("robust_vs_normal", "Robust against normal", _HOW, compare(models, scores), overall)
+    overall = (SCORE, UNIT, *SIDES, *CLAIM)
+    yield Table("robust_vs_normal", "Robust against normal", HOW, compare(models, scores), overall)
     for by, column in (("dataset", DATASET), ("architecture", ARCHITECTURE)):
         title = f"Robust against normal by {column.head}"
-        yield Table(f"robust_vs_normal_by_{by}", title, _HOW, compare(models, scores, by=by), (column, *overall))
+        yield Table(f"robust_vs_normal_by_{by}", title, HOW, compare(models, scores, by=by), (column, *overall))
 
 
 def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -100,94 +104,25 @@ def depth_table(run: RunData, models: pd.DataFrame) -> Table:
         scores = [score for score in main_scores(run) if score.name in wide]
         compared = compare(facts.join(wide), scores, by="dataset")
         frames.append(compared.assign(depth=DEPTH_GROUPS[int(str(group))], place=group))
-    frame = _one_family(frames, ["dataset", "metric", "place"])
+    frame = one_family(frames, ["dataset", "metric", "place"])
     depth = Column("depth", "depth", "name", about="0: first convolution; (a, b]: share of the network's depth.")
-    columns = (DATASET, SCORE, depth, _UNIT, *_SIDES)
-    return Table(
-        "by_depth", "Robust against normal by depth", f"Layers weighted as in the paper. {_HOW}", frame, columns
-    )
+    columns = (DATASET, SCORE, depth, UNIT, *SIDES)
+    lens = next((score.lens for score in main_scores(run) if score.by_depth), "")
+    note = f"Layers weighted as in the paper. {HOW}"
+    return Table("by_depth", "Robust against normal by depth", note, frame, columns, lens=lens)
 
 
-def shift_table(run: RunData, models: pd.DataFrame) -> Table:
-    """How far the filters of robust and normal models lie apart, by data set."""
-    pool = read_filter_pool(run)
-    columns = (
-        DATASET,
-        Column(
-            "shift", "shift D", "value", "nats", about="Symmetric KL of coefficients, weighted by explained variance."
-        ),
-        Column("n_robust", "robust filters", "count"),
-        Column("n_normal", "normal filters", "count"),
-        Column("paired", "paired models only", "flag"),
-    )
-    rows = []
-    if pool is not None:
-        counts = pool.arrays["shift_counts"]
-        rows = [
-            {
-                "dataset": name,
-                "shift": float(pool.arrays["shift"][d]),
-                "n_robust": n[0],
-                "n_normal": n[1],
-                "paired": paired,
-            }
-            for d, (name, n, paired) in enumerate(zip(pool.datasets, counts.tolist(), pool.paired, strict=True))
-        ]
-    frame = pd.DataFrame(rows, columns=[column.key for column in columns])
-    note = "Between the filters of robust and normal models; 0 where they are alike."
-    return Table("distribution_shift", "Distribution shift", note, frame[frame["shift"].notna()], columns)
-
-
-def aliasing_table(run: RunData, models: pd.DataFrame) -> Table:
-    """Aliasing of robust and normal models by kind of operation and by its place in the network."""
-    facts = models[["robust", "match", "match_rule", "dataset", "architecture"]]
-    rows = run.lens_scores("downsampling")
-    rows = rows[(rows["layer"] != "") & rows["value"].notna()].assign(weight=1.0)
-    scores = [score for score in main_scores(run) if score.lens == "downsampling"]
-    place = rows.groupby(["model_id", "metric", "kind"]).cumcount() + 1
-    splits = [(str(kind), "all", part) for kind, part in rows.groupby("kind", sort=False)]
-    splits += [(str(k), str(p), part) for (k, p), part in rows.groupby(["kind", place], sort=False)]
-    frames = []
-    for kind, number, part in splits:
-        compared = compare(facts.join(model_scores(part)), scores, by="dataset")
-        frames.append(compared.assign(kind=kind, place=number))
-    frame = _one_family(frames, ["dataset", "kind", "place", "metric"])
-    operation = Column("kind", "operation", "name", about="main: kernel larger than 1x1; shortcut: 1x1; pool.")
-    columns = (
-        DATASET,
-        operation,
-        Column("place", "place", "name", about="1: first of its kind."),
-        SCORE,
-        _UNIT,
-        *_SIDES,
-    )
-    return Table("aliasing_by_operation", "Aliasing by operation", _HOW, frame, columns)
-
-
-def _one_family(frames: list[pd.DataFrame], order: list[str]) -> pd.DataFrame:
+def one_family(frames: list[pd.DataFrame], order: list[str]) -> pd.DataFrame:
     """Put parts of one table together and adjust their p-values as one family."""
-    from filterlens.report.statistics import benjamini_hochberg
-
     frames = [frame for frame in frames if len(frame)]
     if not frames:
         return pd.DataFrame(
-            columns=[*order, *(key for column in (SCORE, _UNIT, *_SIDES) for key in column.keys), "depth"]
+            columns=[*order, *(key for column in (SCORE, UNIT, *SIDES) for key in column.keys), "depth"]
         )
     table = pd.concat(frames, ignore_index=True)
     ranks = {name: {value: i for i, value in enumerate(pd.unique(table[name]))} for name in order}
     table = table.sort_values(order, key=lambda column: column.map(ranks[str(column.name)]), kind="stable")
     return table.assign(p_adjusted=benjamini_hochberg(table["p"].astype(float))).reset_index(drop=True)
-
-
-def flatness_table(run: RunData, models: pd.DataFrame) -> Table:
-    """Flatness beside accuracy."""
-    lenses = ("robustness", "flatness")
-    scores = [score for score in main_scores(run) if score.lens in lenses and score.name in models]
-    flat = [score.name for score in scores if score.lens == "flatness"]
-    frame = models[models[flat].notna().any(axis=1)] if flat else models.iloc[:0]
-    columns = (NAME, DATASET, ARCHITECTURE, ROBUST, *map(score_column, scores))
-    note = f"{_n(frame)}. Flatness: rise of the robust loss under weight perturbation, lower is flatter."
-    return Table("flatness", "Flatness of the robust loss", note, frame.reset_index(), columns)
 
 
 def correlation_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -245,19 +180,10 @@ def ledger_table(run: RunData) -> Table:
     return Table("failures", "Failures and skips", note, frame, columns)
 
 
-def report_tables(run: RunData) -> list[Table]:
-    """Every table that the run has rows for, and the ledger's."""
+def report_tables(run: RunData, lens_tables: Sequence[TableMaker] = ()) -> list[Table]:
+    """Every table that the run has rows for, those of lenses among them, and the ledger's."""
     models = run.models
-    made = [models_table(run, models), *comparison_tables(run, models)]
-    rest = (
-        trajectory_table,
-        shift_table,
-        depth_table,
-        aliasing_table,
-        correlation_table,
-        prediction_table,
-        flatness_table,
-        pairs_table,
-    )
-    made += [make(run, models) for make in rest]
-    return [made[0], *(table for table in made[1:] if len(table.frame)), ledger_table(run)]
+    first = models_table(run, models)
+    makers = (trajectory_table, *lens_tables, depth_table, correlation_table, prediction_table, pairs_table)
+    made = [*comparison_tables(run, models), *(make(run, models) for make in makers)]
+    return [first, *(table for table in made if len(table.frame)), ledger_table(run)]

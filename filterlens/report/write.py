@@ -7,19 +7,19 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from filterlens.errors import FilterlensError, WriteError
 from filterlens.files import sweep, write_whole
 from filterlens.report.data import RunData, read_run
-from filterlens.report.figures.drawing import Drawing, Figure
+from filterlens.report.figure import Drawing, Figure, FinishedFigure
 from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_latex, to_markdown
+from filterlens.report.page import render_page
 from filterlens.report.style import paper_style
-from filterlens.report.tables import report_tables
-from filterlens.run_folder import lock_folder
+from filterlens.report.tables import TableMaker, report_tables
+from filterlens.runs.folder import lock_folder
 
-__all__ = ["FinishedFigure", "ReportWarning", "write_report"]
+__all__ = ["ReportWarning", "write_report"]
 
 Progress = Callable[[int, int], None]
 _OWN = re.compile(r"(tables|figures)/[\w.-]+")
@@ -30,17 +30,13 @@ class ReportWarning(UserWarning):
     """A part of the report could not be made; the rest is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedFigure:
-    """A figure that was written, as the page shows it."""
-
-    figure: Figure
-    caption: str
-    png: bytes
-
-
 def write_report(
-    folder: Path, *, figures: Sequence[Figure] = (), inline: bool = True, progress: Progress | None = None
+    folder: Path,
+    *,
+    figures: Sequence[Figure] = (),
+    tables: Sequence[TableMaker] = (),
+    inline: bool = True,
+    progress: Progress | None = None,
 ) -> Path:
     """Write `tables/`, `figures/` and `index.html` into a run's folder.
 
@@ -50,6 +46,8 @@ def write_report(
         A finished audit's folder (see `filterlens.report.read_run`).
     figures
         Figures to draw, in order; those that the run holds nothing for are left out.
+    tables
+        Lenses' own tables, likewise.
     inline
         Put the figures into the page, so that it is one file; otherwise it shows `figures/*.png` beside it.
     progress
@@ -77,15 +75,15 @@ def write_report(
     with lock_folder(folder):
         for place in (folder, folder / "tables", folder / "figures"):
             sweep(place)
-        return _write_all(run, figures, inline=inline, step=progress or (lambda done, total: None))
+        return _write_all(run, figures, tables, inline=inline, step=progress or (lambda done, total: None))
 
 
-def _write_all(run: RunData, figures: Sequence[Figure], *, inline: bool, step: Progress) -> Path:
-    from filterlens.report.page import render_page
-
+def _write_all(
+    run: RunData, figures: Sequence[Figure], lens_tables: Sequence[TableMaker], *, inline: bool, step: Progress
+) -> Path:
     total = len(figures) + 2
     writer = _Writer(run.folder)
-    tables = report_tables(run)
+    tables = report_tables(run, lens_tables)
     for table in [*tables, code_book(tables)]:
         writer.write(f"tables/{table.name}.csv", to_csv(table).encode("utf-8", "replace"))
         writer.write(f"tables/{table.name}.tex", to_latex(table).encode("utf-8", "replace"))

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from filterlens.report.data import RunData
-from filterlens.report.figures.drawing import Drawing
-from filterlens.report.figures.drawing import Figure as ReportFigure
+from filterlens.report.figure import Drawing
+from filterlens.report.figure import Figure as ReportFigure
 from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST
 from filterlens.studies.claims import correlation, study_models
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from filterlens.catalogs import Entry
+    from filterlens.lenses.filters.pooled import FilterPool
     from filterlens.report import RunData
-    from filterlens.report.pooled import FilterPool
 
 __all__ = ["PUBLISHED", "filter_numbers", "write_filter_numbers"]
 
@@ -85,8 +85,8 @@ def filter_numbers(folder: Path) -> pd.DataFrame:
     ----------
     [Gavrikov2022Lens]_, sections 3 and 4.
     """
+    from filterlens.lenses.filters.pooled import read_filter_pool
     from filterlens.report import read_run
-    from filterlens.report.pooled import read_filter_pool
 
     run = read_run(folder)
     if "sparsity" not in run.models:
@@ -141,8 +141,8 @@ def _correlations(models: pd.DataFrame) -> Iterable[_Number]:
 
 def _shifts(run: RunData, pool: FilterPool) -> Iterable[_Number]:
     """Shifts between robust models and their matched normal ones, by data set."""
-    from filterlens.analyzers.distribution import filters_of
-    from filterlens.analyzers.moments import BINS, PrincipalComponents, component_shifts, densities, histograms
+    from filterlens.lenses.filters.distribution import filters_of
+    from filterlens.lenses.filters.moments import BINS, PrincipalComponents, component_shifts, densities, histograms
 
     every = pool.group("all")
     pairs = run.catalog.pairs()

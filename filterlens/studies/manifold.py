@@ -12,9 +12,9 @@ import pandas as pd
 
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import InputError, ReportError
-from filterlens.executors import Executor, InProcess, LocalProcesses, Progress, WorkerLost
 from filterlens.files import write_whole
-from filterlens.settings import Settings
+from filterlens.lens import RunSettings
+from filterlens.runs.executors import Executor, InProcess, LocalProcesses, Progress, WorkerLost
 
 if TYPE_CHECKING:
     from torch import nn
@@ -145,10 +145,11 @@ def run_study(
     ReportError
         A worker died twice: the message names its network.
     """
-    from filterlens.pipeline import analyze, check_device, extract
+    from filterlens.commands.audit import choose_lenses
+    from filterlens.lenses.manifold.figures import FIGURES
     from filterlens.report import write_report
     from filterlens.report.data import read_run
-    from filterlens.report.figures.manifold import FIGURES
+    from filterlens.runs import analyze, check_device, extract
     from filterlens.studies.claims import claims_table, study_models, write_claims
     from filterlens.studies.figures import FIGURES as STUDY_FIGURES
 
@@ -161,7 +162,8 @@ def run_study(
     table["test_error"] = table["model_id"].map(errors)
     write_whole(folder / _TABLE, table.to_csv(index=False))
     catalog = Catalog("manifold-study", tuple(t.entry for t in trainings), folder.resolve())
-    settings = Settings(device=device, data="fonts", images=study.images, fast=study.fast, manifold="fonts")
+    settings = RunSettings(device=device, data="fonts")
+    lenses = choose_lenses(["manifold"], {"images": study.images, "manifold": "fonts"}, fast=study.fast)
     finished: list[str] = []
 
     def hear(model_id: str, *, ended: bool) -> None:
@@ -170,7 +172,7 @@ def run_study(
             listener(f"attacked {model_id}", len(finished), len(trainings))
 
     outcome = extract(
-        catalog, folder, lenses=("manifold",), settings=settings, executor=executor,
+        catalog, folder, lenses=lenses, settings=settings, executor=executor,
         listener=lambda event: hear(event.model_id, ended=bool(event.rows)),
     )  # fmt: skip
     failed = [row for row in outcome.rows if row.status != "ok"]

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
-    from filterlens.training.aliasing_monitor import AliasingMonitor
     from filterlens.training.architectures import build
     from filterlens.training.early_stopping import AliasingEarlyStopping
-    from filterlens.training.filter_monitor import FilterMonitor
     from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
     from filterlens.training.loop import Plan, train
+    from filterlens.training.monitor import Monitor
     from filterlens.training.reading import Reading
     from filterlens.training.zoo import train_zoo
 
 __all__ = [
     "AliasFreeDownsampling",
     "AliasingEarlyStopping",
-    "AliasingMonitor",
-    "FilterMonitor",
+    "Monitor",
     "Plan",
     "Reading",
     "build",
@@ -39,8 +37,7 @@ __all__ = [
 _HOME = {
     "AliasFreeDownsampling": "alias_free",
     "AliasingEarlyStopping": "early_stopping",
-    "AliasingMonitor": "aliasing_monitor",
-    "FilterMonitor": "filter_monitor",
+    "Monitor": "monitor",
     "Plan": "loop",
     "Reading": "reading",
     "build": "architectures",

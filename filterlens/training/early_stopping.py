@@ -35,7 +35,7 @@ class AliasingEarlyStopping:
 
     References
     ----------
-    Grabinski2022. Use `aliasing_relative` (the default of `AliasingMonitor.score`): in a collapse the unscaled score
+    Grabinski2022. Use `aliasing_relative` : in a collapse the unscaled score
     may fall, because the activations shrink.
 
     Examples

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from filterlens.analyzers.filters import LayerScores, score_layer
 from filterlens.attacks import cross_entropy, pgd, preserved
-from filterlens.training.aliasing_monitor import AliasingMonitor
+from filterlens.lens import all_lenses
+from filterlens.training.monitor import Monitor
 
 __all__ = ["Accuracy", "evaluate", "score_model"]
-
-_METRICS = ("sparsity", "variance_entropy", "orthogonality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +66,17 @@ def evaluate(
 
 
 def score_model(model: nn.Module, images: Tensor) -> dict[str, float]:
-    """Score a model as the filters and downsampling lenses would: model-level means.
+    """Score a model with every lens that needs no attack: model-level means by metric.
 
     Parameters
     ----------
     model
-        With 3x3 convolutions, and downsampling that is not all 1x1.
+        Left as it was.
     images
-        A fixed batch for the aliasing scores, shape (n, channels, height, width).
-
-    Returns
-    -------
-        `sparsity`, `variance_entropy`, `orthogonality` over the 3x3 convolutions; `aliasing`, `aliasing_relative`,
-        `alias_energy` over the downsampling operations.
+        A fixed batch for lenses that look at feature maps, shape (n, channels, height, width).
     """
-    layers = [
-        score_layer(module.weight.detach().cpu())
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
-    ]
-    return {metric: _mean(layers, metric) for metric in _METRICS} | AliasingMonitor(model, images)().model
-
-
-def _mean(layers: list[LayerScores], metric: str) -> float:
-    pairs = [(layer.weight(metric), getattr(layer, metric)) for layer in layers]
-    defined = [(weight, value) for weight, value in pairs if weight > 0 and math.isfinite(value)]
-    total = sum(weight for weight, _ in defined)
-    return sum(weight * value for weight, value in defined) / total if total else math.nan
+    found: dict[str, float] = {}
+    for lens in all_lenses().values():
+        if lens.attack_free and lens.measure:
+            found |= Monitor(model, images, lens=lens.name)().model
+    return found

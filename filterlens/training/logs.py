@@ -109,7 +109,7 @@ def lightning_callback(
     Parameters
     ----------
     monitor
-        An `AliasingMonitor` or `FilterMonitor` of the trained module.
+        A `Monitor` of the trained module.
     log
         Where readings go besides Lightning's own logger, which gets the model's means.
     stopping

@@ -21,7 +21,7 @@ from filterlens.errors import CatalogError, DumpError
 from filterlens.filterdb.database import FilterDatabase
 from filterlens.filterdb.exporting import export_run
 from filterlens.filterdb.frames import read_frame
-from filterlens.pipeline import analyze, extract
+from filterlens.runs import analyze, extract
 
 WIDTHS = [(3, 8), (8, 8), (8, 16)]
 

@@ -17,8 +17,8 @@ from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, FilterlensError, UnsafeCheckpointError
 from filterlens.filterdb.database import FilterDatabase
 from filterlens.filterdb.importing import database_catalog, read_pairs
-from filterlens.ledger import Ledger
-from filterlens.scores.table import read_scores
+from filterlens.runs.ledger import Ledger
+from filterlens.score import read_scores
 
 ROBUST, NORMAL, UNKNOWN = "Wang2020_cifar10_linf_13", "hso_Wang2020_normal_13", "Überzeugt_cifar100_13"
 

@@ -31,7 +31,7 @@ from filterlens.cli.app import app
 from filterlens.errors import CheckpointError, FilterlensError, UnsafeCheckpointError
 from filterlens.loaders import load_model
 from filterlens.loaders.model import LoadedModel
-from filterlens.scores.table import read_scores
+from filterlens.score import read_scores
 
 Load = Callable[..., LoadedModel]
 

@@ -11,7 +11,7 @@ from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders import load_model
 from filterlens.loaders.robustbench import zoo
-from filterlens.pipeline import analyze, extract
+from filterlens.runs import analyze, extract
 
 # one model of each architecture family with convolutions; the container that its authors used
 FAMILIES = [

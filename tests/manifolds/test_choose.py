@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from filterlens.settings import Settings
 
 from filterlens.errors import CheckpointError, InputError
 from filterlens.inputs import load_images
 from filterlens.manifolds import choose_manifold
 from filterlens.manifolds.choose import training_images
-from filterlens.settings import Settings
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from filterlens.errors import LensSkipped
-from filterlens.lenses import Lens
-from filterlens.scores import Score
+from filterlens.lens import Lens
+from filterlens.score import Score
 
 
 def extract(model, entry, images, settings, group, progress):

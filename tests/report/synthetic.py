@@ -11,7 +11,7 @@ import numpy as np
 
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpWriter
-from filterlens.scores.table import as_table, write_scores
+from filterlens.score import as_table, write_scores
 
 HOSTILE = [
     '<script>alert("x")</script>',
@@ -127,7 +127,7 @@ def write_dumps(folder: Path, models: list[Model], *, seed: int = 0) -> None:
 
 
 def write_pool(folder: Path, models: list[Model], *, seed: int = 0, K: int = 9) -> None:
-    """Write `pooled.h5` in the layout of `filterlens.analyzers.distribution`, with made-up numbers."""
+    """Write `pooled.h5` in the layout of `filterlens.lenses.filters.distribution`, with made-up numbers."""
     rng = np.random.default_rng(seed)
     datasets = list(dict.fromkeys(model.dataset for model in models))
     groups = []

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from filterlens.lenses.filters.figures import FIGURES
 from filterlens.report import write_report
-from filterlens.report.figures.filters import FIGURES
 
 pytestmark = pytest.mark.browser
 

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from filterlens.lens import get_score
 from filterlens.report import read_run, robust_vs_normal
 from filterlens.report.comparison import compare, correlate, incomplete_pairs, pair_models, robustness_column, scores_of
-from filterlens.scores import Score, get_score
+from filterlens.score import Score
 
 SPARSITY = get_score("sparsity")
 

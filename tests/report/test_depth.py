@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from filterlens.report.depth import DEPTH_GROUPS, by_depth, depth_group
-from filterlens.scores.table import as_table
+from filterlens.report.depth import by_depth
+from filterlens.score import DEPTH_GROUPS, as_table, depth_group
 
 
 @pytest.mark.parametrize("last", [1, 7, 10, 30, 107])

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from filterlens.lens import get_score
 from filterlens.report.prediction import predict_robustness, ridge_predictions
-from filterlens.scores import get_score
 
 SCORES = [get_score("sparsity"), get_score("orthogonality")]
 

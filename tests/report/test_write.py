@@ -14,7 +14,7 @@ from report.synthetic import HOSTILE, Model, score_rows, write_run, zoo
 from filterlens.errors import ReportError
 from filterlens.report import ReportWarning, write_report
 from filterlens.report.data import RunData
-from filterlens.report.figures.drawing import Drawing, Figure
+from filterlens.report.figure import Drawing, Figure
 
 
 def draw_line(run: RunData) -> Drawing:

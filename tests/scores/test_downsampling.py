@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from filterlens.analyzers.aliasing import AliasingMeans
 from filterlens.scores.downsampling import SCORES
+
+from filterlens.lenses.downsampling.aliasing import AliasingMeans
 
 
 def test_every_metric_of_the_analyzer_has_a_descriptor_and_the_other_way_round() -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from filterlens.catalogs import Catalog, Entry
 from filterlens.cli.app import app
 from filterlens.errors import ReportError
-from filterlens.pipeline import analyze, extract
+from filterlens.runs import analyze, extract
 from filterlens.studies.filters import PUBLISHED, filter_numbers
 
 SHARES = {"r0": 0.25, "r1": 0.5, "r2": 0.0, "n0": 0.75, "n1": 0.5, "unknown": 1 / 16}

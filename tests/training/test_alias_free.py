@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from filterlens.analyzers.aliasing import alias_energy, aliasing, aliasing_relative
 from filterlens.errors import InputError
-from filterlens.extractors.capture import Downsampling, capture_downsampling
+from filterlens.lenses.downsampling.aliasing import alias_energy, aliasing, aliasing_relative
+from filterlens.tracing.capture import Downsampling, capture_downsampling
 from filterlens.training.alias_free import AliasFreeDownsampling, low_pass, without_aliasing
 
 SIZES = [

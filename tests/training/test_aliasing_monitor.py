@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filterlens.settings import Settings
 from torch import Tensor, nn
 
-from filterlens.analyzers.aliasing import analyze
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import InputError
-from filterlens.extractors.downsampling import extract
 from filterlens.inputs.images import Images
+from filterlens.lenses.downsampling.aliasing import analyze
+from filterlens.lenses.downsampling.extractor import extract
 from filterlens.loaders.model import Classifier, LoadedModel
-from filterlens.scores.table import as_table, model_scores
-from filterlens.settings import Settings
-from filterlens.training.aliasing_monitor import AliasingMonitor
+from filterlens.score import as_table, model_scores
+from filterlens.training import Monitor
 
 
 def network() -> nn.Module:
@@ -43,7 +43,7 @@ def test_the_monitor_gives_what_extract_and_analyze_give(tmp_path: Path) -> None
     model = network()
     model[1].running_mean.uniform_(-1, 1)
     model[1].running_var.uniform_(0.5, 2)
-    reading = AliasingMonitor(model, images(), batch_size=4)()
+    reading = Monitor(model, images(), batch_size=4)()
     with DumpWriter(tmp_path / "m.h5", {"model_id": "m"}) as writer:
         extract(
             LoadedModel("m", "m.pt", "", {}, Classifier(model.eval())),
@@ -67,7 +67,7 @@ def test_measuring_leaves_modes_statistics_gradients_and_random_state_alone() ->
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
-    monitor = AliasingMonitor(model, images())
+    monitor = Monitor(model, images())
     assert monitor().model == monitor().model
     assert [module.training for module in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
@@ -79,12 +79,12 @@ def test_measuring_leaves_modes_statistics_gradients_and_random_state_alone() ->
 def test_modes_come_back_after_an_exception() -> None:
     model = network().train()
     with pytest.raises(RuntimeError, match="channels"):
-        AliasingMonitor(model, torch.rand(2, 4, 16, 16))()
+        Monitor(model, torch.rand(2, 4, 16, 16))()
     assert all(module.training for module in model.modules())
 
 
 def test_the_score_is_one_number_of_the_reading_and_flat_names_every_number() -> None:
-    monitor = AliasingMonitor(network(), images(), score="alias_energy")
+    monitor = Monitor(network(), images(), score="alias_energy")
     reading = monitor()
     assert monitor.score() == reading.model["alias_energy"]
     flat = reading.flat("val/")
@@ -95,10 +95,10 @@ def test_the_score_is_one_number_of_the_reading_and_flat_names_every_number() ->
 
 def test_what_cannot_be_measured_is_an_error() -> None:
     with pytest.raises(InputError, match="takes images of shape"):
-        AliasingMonitor(network(), images()[0])
+        Monitor(network(), images()[0])
     with pytest.raises(InputError, match="no score of the downsampling lens"):
-        AliasingMonitor(network(), images(), score="sparsity")
+        Monitor(network(), images(), score="sparsity")
     with pytest.raises(InputError, match="no score is called 'alias'"):
-        AliasingMonitor(network(), images(), score="alias")
+        Monitor(network(), images(), score="alias")
     with pytest.raises(InputError, match="no downsampling but 1x1 shortcuts"):
-        AliasingMonitor(nn.Sequential(nn.Conv2d(3, 3, 1, stride=2)), images())()
+        Monitor(nn.Sequential(nn.Conv2d(3, 3, 1, stride=2)), images())()

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from filterlens.analyzers.filters import score_layer
 from filterlens.errors import InputError
-from filterlens.training.filter_monitor import FilterMonitor
+from filterlens.lenses.filters.analyzer import score_layer
+from filterlens.training import Monitor
 
 
 def network() -> nn.Module:
@@ -20,7 +20,7 @@ def network() -> nn.Module:
 
 def test_layers_have_the_lens_scores_and_the_mean_its_weights() -> None:
     model = network()
-    reading = FilterMonitor(model)()
+    reading = Monitor(model, lens="filters")()
     first, last = score_layer(model[0].weight.detach()), score_layer(model[2].weight.detach())
     assert list(reading.layers) == ["0", "2"]
     assert reading.layers["2"]["variance_entropy"] == pytest.approx(last.variance_entropy)
@@ -30,7 +30,7 @@ def test_layers_have_the_lens_scores_and_the_mean_its_weights() -> None:
 
 def test_readings_follow_the_weights() -> None:
     model = network()
-    monitor = FilterMonitor(model)
+    monitor = Monitor(model, lens="filters")
     assert monitor().model["sparsity"] == 0
     with torch.no_grad():
         model[2].weight[:, 2:] = 0
@@ -40,16 +40,16 @@ def test_readings_follow_the_weights() -> None:
 
 def test_a_layer_that_is_not_finite_stays_out_of_the_mean() -> None:
     model = network()
-    expected = FilterMonitor(nn.Sequential(model[0]))().model
+    expected = Monitor(nn.Sequential(model[0]), lens="filters")().model
     with torch.no_grad():
         model[2].weight[0, 0, 0, 0] = math.inf
-    reading = FilterMonitor(model)()
+    reading = Monitor(model, lens="filters")()
     assert math.isnan(reading.layers["2"]["sparsity"])
     assert reading.model == pytest.approx(expected)
 
 
 def test_other_kernels_on_request_and_none_is_an_error() -> None:
-    assert list(FilterMonitor(network(), kernel="all")().layers) == ["0", "2", "3"]
-    assert list(FilterMonitor(network(), kernel="5x5")().layers) == ["3"]
+    assert list(Monitor(network(), lens="filters", kernel="all")().layers) == ["0", "2", "3"]
+    assert list(Monitor(network(), lens="filters", kernel="5x5")().layers) == ["3"]
     with pytest.raises(InputError, match="Sequential has no convolution with a kernel of 7x7"):
-        FilterMonitor(network(), kernel="7x7")
+        Monitor(network(), lens="filters", kernel="7x7")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from filterlens.errors import InputError, MissingExtraError
-from filterlens.training import AliasingEarlyStopping, AliasingMonitor, FilterMonitor, Reading
+from filterlens.training import AliasingEarlyStopping, Monitor, Reading
 from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
 
 READING = Reading({"aliasing": 0.5}, {"conv1": {"aliasing": 0.25}})
@@ -60,7 +60,7 @@ def test_a_plain_loop_with_every_part(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.Flatten(), nn.LazyLinear(4))
     images, labels = torch.rand(8, 3, 8, 8), torch.arange(8) % 4
     model(images)
-    aliasing, filters = AliasingMonitor(model, images), FilterMonitor(model)
+    aliasing, filters = Monitor(model, images, lens="downsampling"), Monitor(model, lens="filters")
     log, stopping = csv_log(tmp_path / "log.csv"), AliasingEarlyStopping()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     for epoch in range(3):

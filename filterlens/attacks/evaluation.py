@@ -1,0 +1,220 @@
+"""What the robustness and flatness lenses share: a model on its device, its images in batches, passes counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from filterlens.attacks import Ball, Norm, Rule, preserved
+from filterlens.catalogs import Entry
+from filterlens.errors import InputError, LensSkipped
+from filterlens.inputs.images import Images
+from filterlens.lens import RunSettings
+from filterlens.loaders.model import Classifier, LoadedModel
+
+__all__ = ["Batch", "Running", "Threat", "running", "threat_of"]
+
+_NORMS: dict[str, Norm] = {"linf": "Linf", "l∞": "Linf", "": "Linf", "l2": "L2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Threat:
+    """The perturbations that a model is measured against.
+
+    Parameters
+    ----------
+    ball
+        Norm and radius.
+    step
+        α: 0.007 at ε = 8/255, as in the paper; ε / 4 for every other ε.
+    """
+
+    ball: Ball
+    step: float
+
+    @property
+    def rule(self) -> Rule:
+        """Signs in L∞, normalised gradients in L2."""
+        return "sign" if self.ball.norm == "Linf" else "normalised"
+
+
+def threat_of(entry: Entry, lens: str) -> Threat:
+    """Read the threat model from a catalog row; without a name it is L∞.
+
+    Raises
+    ------
+    LensSkipped
+        The row has no eps, or a threat model that is no ball (common corruptions).
+    """
+    norm = _NORMS.get(entry.threat_model.strip().lower())
+    if norm is None:
+        raise LensSkipped(
+            f"the {lens} lens attacks within Linf and L2 balls, and the catalog gives {entry.model_id} "
+            f"the threat model {entry.threat_model!r}"
+        )
+    if entry.eps is None:
+        raise LensSkipped(
+            f"the {lens} lens needs the radius of the attack: the catalog gives no eps for {entry.model_id}"
+        )
+    step = 0.007 if abs(entry.eps - 8 / 255) < 1e-6 else entry.eps / 4
+    return Threat(Ball(norm, entry.eps), step)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Some of the images, on the model's device.
+
+    Parameters
+    ----------
+    rows
+        Which ones.
+    pixels, labels
+        Shapes (b, channels, height, width) and (b,).
+    """
+
+    rows: slice
+    pixels: Tensor
+    labels: Tensor
+
+
+class Running:
+    """A model in evaluation mode on its device, called as a function; every call is counted.
+
+    Parameters
+    ----------
+    classifier
+        The model, on its device.
+    images
+        What it is measured on.
+    settings
+        `device`, `batch_size`.
+    bf16
+        Forward passes in bfloat16.
+    progress
+        Called with forward passes of a batch done and in all.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: Images,
+        settings: RunSettings,
+        *,
+        bf16: bool,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self.classifier, self.images = classifier, images
+        self.device = torch.device(settings.device)
+        self.bf16 = bf16
+        self.passes = 0
+        self._expected = 0
+        self._batch_size = settings.batch_size
+        self._progress = progress
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Logits, shape (b, classes)."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            logits: Tensor = self.classifier(pixels)
+        self.passes += 1
+        if self._expected:
+            self._progress(min(self.passes, self._expected), self._expected)
+        return logits
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches the images make."""
+        return -(-len(self.images) // self._batch_size)
+
+    def expect(self, passes: int) -> None:
+        """Say how many forward passes over all images are to come, so that progress has an end."""
+        self._expected = self.passes + passes * self.n_batches
+
+    def batches(self) -> Iterator[Batch]:
+        """All images in order."""
+        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        for start in range(0, len(self.images), self._batch_size):
+            rows = slice(start, min(start + self._batch_size, len(self.images)))
+            pixels = torch.from_numpy(self.images.pixels[rows]).to(self.device).contiguous(memory_format=layout)
+            yield Batch(rows, pixels, torch.from_numpy(self.images.labels[rows]).to(self.device))
+
+
+@contextmanager
+def running(
+    model: LoadedModel,
+    images: Images | None,
+    settings: RunSettings,
+    *,
+    lens: str,
+    bf16: bool,
+    progress: Callable[[int, int], None],
+) -> Iterator[Running]:
+    """Bring a model to its device, check that the images suit it, and leave its state as it was.
+
+    Parameters
+    ----------
+    model
+        Must run.
+    images
+        What it is measured on.
+    settings
+        As in `Running`. On CUDA the model gets the `channels_last` layout.
+    lens
+        Who asks, for messages.
+    bf16, progress
+        As in `Running`.
+
+    Raises
+    ------
+    LensSkipped
+        There are only weights.
+    InputError
+        There are no images, they are of another size or have labels that the model does not know, or its logits are
+        not finite.
+    """
+    classifier = model.require_classifier(lens)
+    if images is None or len(images) == 0:
+        raise InputError(f"the {lens} lens needs labelled images for {model.model_id}: name a data set with --data")
+    _check_size(model, images)
+    on_cuda = torch.device(settings.device).type == "cuda"
+    classifier.to(settings.device)
+    if on_cuda:
+        classifier.to(memory_format=torch.channels_last)
+    with preserved(classifier):
+        runner = Running(classifier, images, settings, bf16=bf16, progress=progress)
+        _check_logits(model, runner)
+        yield runner
+
+
+def _check_size(model: LoadedModel, images: Images) -> None:
+    if model.input_size is not None and tuple(images.pixels.shape[1:]) != tuple(model.input_size):
+        found, wanted = (" x ".join(map(str, size)) for size in (images.pixels.shape[1:], model.input_size))
+        raise InputError(
+            f"{model.model_id} takes images of {wanted} (channels, height, width), {images.name} has {found}: "
+            "name other images with --data"
+        )
+
+
+def _check_logits(model: LoadedModel, runner: Running) -> None:
+    """Run one image: what does not fit shows itself here, before minutes of work."""
+    batch = next(runner.batches())
+    try:
+        with torch.no_grad():
+            logits = runner(batch.pixels[:1])
+    except RuntimeError as error:
+        size = " x ".join(map(str, batch.pixels.shape[1:]))
+        raise InputError(
+            f"{model.model_id} cannot take {runner.images.name}'s images of {size} ({str(error).splitlines()[0]}): "
+            "name other images with --data"
+        ) from error
+    highest = int(runner.images.labels.max())
+    if logits.ndim != 2 or int(runner.images.labels.min()) < 0 or highest >= logits.shape[1]:
+        raise InputError(
+            f"{model.model_id} gives logits of shape {tuple(logits.shape)} for one image, {runner.images.name} has "
+            f"labels up to {highest}: name the images that it was trained for with --data"
+        )
+    if not bool(logits.isfinite().all()):
+        raise InputError(f"{model.model_id} gives logits that are not finite: its weights or normalisation are broken")

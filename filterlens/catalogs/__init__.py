@@ -1,0 +1,15 @@
+"""Which models there are and which belong together: catalogs read, validated and paired; a training as a catalog."""
+
+from __future__ import annotations
+
+from filterlens.catalogs.catalog import (
+    Catalog,
+    Entry,
+    Pair,
+    catalog_names,
+    load_catalog,
+    read_catalog,
+    shipped_folder,
+)
+
+__all__ = ["Catalog", "Entry", "Pair", "catalog_names", "load_catalog", "read_catalog", "shipped_folder"]

@@ -1,0 +1,217 @@
+"""`audit`, `extract`, `analyze` and `report`: a whole catalog, from checkpoints to a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+from filterlens.catalogs import Catalog, load_catalog
+from filterlens.errors import InputError
+from filterlens.lens import Options, RunSettings, all_lenses, get_lens, options_of
+from filterlens.runs.config import RunConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from filterlens.report.figure import Figure
+    from filterlens.report.tables import TableMaker
+    from filterlens.runs import Event, Outcome
+    from filterlens.runs.executors import Executor
+
+__all__ = ["all_figures", "all_tables", "analyze", "audit", "choose_lenses", "extract", "report", "robust_vs_normal"]
+
+Listener = Callable[["Event"], None]
+Progress = Callable[[int, int], None]
+
+
+def choose_lenses(names: Sequence[str], given: Mapping[str, Any], *, fast: bool = False) -> dict[str, Options]:
+    """Return each lens's options: the paper's or the fast ones, those of `given` in their place.
+
+    Parameters
+    ----------
+    names
+        Of lenses; `["all"]` is every one.
+    given
+        Options by name, such as `kernel` or `images`; each goes to every lens that has it.
+    fast
+        Fewer images, steps and restarts than the papers.
+
+    Raises
+    ------
+    InputError
+        A lens is unknown, or no chosen lens has such an option.
+    """
+    chosen = list(all_lenses().values()) if list(names) == ["all"] else [get_lens(name) for name in names]
+    options = {lens.name: options_of(lens, dict(given), fast=fast) for lens in chosen}
+    for name in given:
+        if not any(hasattr(own, name) for own in options.values()):
+            raise InputError(f"none of the lenses {', '.join(options)} has an option {name!r}")
+    return options
+
+
+def extract(
+    leaderboard: str | Path | Catalog,
+    folder: str | Path | None = None,
+    *,
+    lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
+    models: Sequence[str] = (),
+    fast: bool = False,
+    settings: RunSettings | None = None,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    config: RunConfig | None = None,
+    listener: Listener = lambda _: None,
+    keep_tracebacks: bool = False,
+    **options: Any,
+) -> Outcome:
+    """Write one HDF5 dump a model; only what is missing or failed is done again.
+
+    Parameters
+    ----------
+    leaderboard
+        Name of a shipped catalog, path of a CSV file, or a `Catalog`.
+    folder
+        The run's folder; `reports/NAME` where None.
+    lenses
+        Their names, or their options by name.
+    models
+        Shell patterns of model ids; empty: all.
+    fast
+        Fewer images, steps and restarts than the papers.
+    settings
+        What all lenses share: seed, device, batch size, data.
+    jobs
+        Local processes.
+    executor
+        Instead of `jobs`: see `filterlens.runs.executors`.
+    config
+        Lenses and settings of a `run.toml`, instead of `lenses`, `fast`, `settings` and `options`.
+    listener
+        Called with every `Event`.
+    keep_tracebacks
+        Store the traceback of a failure in the ledger.
+    options
+        Of lenses, such as `kernel="5x5"` or `images=64`.
+
+    Returns
+    -------
+        What became of every job, earlier ones that were kept included.
+
+    Raises
+    ------
+    FilterlensError
+        As `filterlens.runs.extract`; one model's failure is in the outcome.
+    """
+    from filterlens import runs
+    from filterlens.runs.events import versions
+    from filterlens.runs.executors import InProcess, LocalProcesses
+
+    catalog = leaderboard if isinstance(leaderboard, Catalog) else load_catalog(leaderboard)
+    catalog = catalog.select(models) if models else catalog
+    place = Path("reports") / catalog.name if folder is None else Path(folder)
+    if config is None:
+        named = "catalog.csv" if isinstance(leaderboard, Catalog) else str(leaderboard)
+        chosen = dict(lenses) if isinstance(lenses, Mapping) else choose_lenses(lenses, options, fast=fast)
+        config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
+    outcome = runs.extract(
+        catalog,
+        place,
+        lenses=config.lenses,
+        settings=config.settings,
+        executor=executor or (LocalProcesses(jobs) if jobs > 1 else InProcess()),
+        listener=listener,
+        keep_tracebacks=keep_tracebacks,
+    )
+    config.write(place / "run.toml", versions())
+    return outcome
+
+
+def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tracebacks: bool = False) -> pd.DataFrame:
+    """Turn a run's dumps into the tidy score table (see `filterlens.score`); needs no model.
+
+    Raises
+    ------
+    FilterlensError
+        As `filterlens.runs.analyze`.
+    """
+    from filterlens import runs
+
+    return runs.analyze(Path(folder), listener=listener, keep_tracebacks=keep_tracebacks)
+
+
+def report(folder: str | Path, *, progress: Progress | None = None) -> Path:
+    """Turn a run's scores into tables, figures and a page; return the page's path.
+
+    Raises
+    ------
+    ReportError
+        The folder holds no analysed run.
+    """
+    from filterlens.report import write_report
+
+    return write_report(Path(folder), figures=all_figures(), tables=all_tables(), progress=progress)
+
+
+def audit(
+    leaderboard: str | Path | Catalog,
+    folder: str | Path | None = None,
+    *,
+    listener: Listener = lambda _: None,
+    progress: Progress | None = None,
+    keep_tracebacks: bool = False,
+    **how: Any,
+) -> Outcome:
+    """Extract, analyse and report in one go; only what is missing, failed or has changed is done again.
+
+    Parameters
+    ----------
+    leaderboard, folder, listener, keep_tracebacks, how
+        As for `extract`.
+    progress
+        Called as `progress(done, total)` while the report is written.
+
+    Returns
+    -------
+        What became of every job; `page` is the report's path, None where no model could be done.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> filterlens.audit("cifar10-linf", "reports/mine", lenses=["filters"], jobs=4)  # doctest: +SKIP
+    """
+    from filterlens import runs
+
+    outcome = extract(leaderboard, folder, listener=listener, keep_tracebacks=keep_tracebacks, **how)
+    if not outcome.count("ok"):
+        return outcome
+    runs.analyze(outcome.folder, reuse=True, listener=listener, keep_tracebacks=keep_tracebacks)
+    page = outcome.folder / "index.html"
+    fresh = page.is_file() and page.stat().st_mtime >= (outcome.folder / "scores.parquet").stat().st_mtime
+    if outcome.reused < len(outcome.rows) or not fresh:
+        page = report(outcome.folder, progress=progress)
+    return replace(outcome, page=page)
+
+
+def all_figures() -> list[Figure]:
+    """Return the figures of every lens, those of installed packages included, and its scores over a training."""
+    from filterlens.report.trajectory import trajectory_figure
+
+    lenses = all_lenses()
+    own: list[Figure] = [figure for lens in lenses.values() if lens.figures for figure in resolve_name(lens.figures)]
+    return own + [trajectory_figure(name) for name in lenses]
+
+
+def all_tables() -> list[TableMaker]:
+    """Return the tables of every lens, those of installed packages included."""
+    return [make for lens in all_lenses().values() if lens.tables for make in resolve_name(lens.tables)]
+
+
+def robust_vs_normal(folder: str | Path) -> pd.DataFrame:
+    """Compare robust models with their matched normal ones, one row a score, ready to print."""
+    from filterlens.report import read_run
+    from filterlens.report import robust_vs_normal as compare
+
+    return compare(read_run(Path(folder)))

@@ -1,0 +1,112 @@
+"""The filters lens: every score of every convolution, from a dump or from a weight to rows of the score table."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from filterlens.dumps import DumpGroup
+from filterlens.errors import InputError, NonFiniteWeightError
+from filterlens.lens import all_scores, score_rows
+from filterlens.lenses.filters.conventions import SPARSITY_THRESHOLD, Convention
+from filterlens.lenses.filters.layer import Layer
+
+__all__ = ["analyze", "layer_rows", "score_layer"]
+
+
+def score_layer(
+    weight: Tensor, *, threshold: float = SPARSITY_THRESHOLD, convention: Convention = "paper"
+) -> dict[str, float]:
+    """Compute every score of one convolution that is defined for its kernel.
+
+    Parameters
+    ----------
+    weight
+        Convolution weight, shape (c_out, c_in / groups, k_h, k_w), on any device.
+    threshold
+        Fraction of the layer's largest absolute weight at which a filter is sparse, in (0, 1).
+    convention
+        See `filterlens.lenses.filters.conventions`.
+
+    Returns
+    -------
+        Values by metric.
+
+    Raises
+    ------
+    InputError
+        The weight is no convolution's, or threshold or convention is unknown.
+    NonFiniteWeightError
+        The layer holds NaN or Inf.
+    """
+    layer = Layer(weight, threshold=threshold, convention=convention)
+    return {str(row["metric"]): float(str(row["value"])) for row in score_rows("filters", layer)}
+
+
+def analyze(group: DumpGroup) -> list[dict[str, object]]:
+    """Score every convolution of a dump.
+
+    Parameters
+    ----------
+    group
+        The dump's `/filters`: one array a convolution, shape (c_out, c_in / groups, k_h, k_w).
+
+    Returns
+    -------
+        Rows of the score table: one a layer and metric that is defined for its kernel. Where a dump holds 3x3
+        and other kernels, only the 3x3 ones have a weight in the model's mean.
+    """
+    shapes = {name: group.shape(name) for name in group.names()}
+    has_3x3 = any(shape[2:] == (3, 3) for shape in shapes.values())
+    rows: list[dict[str, object]] = []
+    for name, shape in shapes.items():
+        counts = not has_3x3 or shape[2:] == (3, 3)
+        rows.extend(_layer_rows(name, group, counts=counts))
+    return rows
+
+
+def _layer_rows(name: str, group: DumpGroup, *, counts: bool) -> list[dict[str, object]]:
+    attributes = group.attributes_of(name)
+    depth = int(attributes.get("conv_depth", -1))
+    common: dict[str, object] = {
+        "layer": name,
+        "kind": "x".join(str(size) for size in group.shape(name)[2:]),
+        "conv_depth": float(depth) if depth >= 0 else math.nan,
+        "conv_depth_norm": float(attributes.get("conv_depth_norm", math.nan)),
+    }
+    rows = layer_rows(torch.from_numpy(group.read(name)), counts=counts, notes=_notes(attributes))
+    return [{**common, **row} for row in rows]
+
+
+def layer_rows(weight: Tensor, *, counts: bool = True, notes: tuple[str, ...] = ()) -> list[dict[str, object]]:
+    """Rows of one convolution; NaN with the reason in `note` where it has no score.
+
+    Parameters
+    ----------
+    weight
+        Shape (c_out, c_in / groups, k_h, k_w).
+    counts
+        Whether it has a weight in the model's mean.
+    notes
+        What else is to be kept in mind.
+    """
+    try:
+        found = list(score_rows("filters", Layer(weight)))
+    except (InputError, NonFiniteWeightError) as error:
+        reason = "holds NaN or Inf" if isinstance(error, NonFiniteWeightError) else str(error)
+        names = [found.name for found in all_scores().values() if found.lens == "filters" and found.applies is None]
+        found = [{"metric": name, "value": math.nan, "weight": 0.0} for name in names]
+        notes = (f"skipped: {reason}", *notes)
+    return [{**row, "weight": row["weight"] if counts else 0.0, "note": "; ".join(notes)} for row in found]
+
+
+def _notes(attributes: dict[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if attributes.get("depth_from") == "keys":
+        notes.append("depth is the order of the state dict's keys")
+    if attributes.get("folded"):
+        notes.append("BatchNorm is folded into the weights")
+    return tuple(notes)

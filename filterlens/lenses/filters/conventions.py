@@ -1,0 +1,93 @@
+"""Whose definition of a filter score, and how a weight enters every one of them.
+
+The peers differ in small ways. `paper` (the default) is Gavrikov2022Lens. `filterdb` and `torchconvquality`
+reproduce what the notebooks of Gavrikov2022DB and the package torchconvquality compute, zero rows and NaN apart:
+
+| | paper | filterdb | torchconvquality |
+|---|---|---|---|
+| a filter is sparse where its largest weight is | ≤ ε · max | < ε · max | < ε · max |
+| a layer of zeros | 1 | 0 | 1 |
+| `variance_entropy` of | scaled filters, no sparse ones | raw filters, all, rounded to float16 | raw filters, all |
+| `orthogonality` | diagonal left out | not computed there; ours | the same |
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, get_args
+
+from filterlens.errors import InputError, NonFiniteWeightError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["CONVENTIONS", "SPARSITY_THRESHOLD", "Convention", "check_convention", "prepare"]
+
+Convention = Literal["paper", "filterdb", "torchconvquality"]
+CONVENTIONS: tuple[str, ...] = get_args(Convention)
+SPARSITY_THRESHOLD = 0.01
+
+
+def check_convention(convention: str) -> None:
+    """Refuse an unknown convention.
+
+    Raises
+    ------
+    InputError
+        It is none of `CONVENTIONS`.
+    """
+    if convention not in CONVENTIONS:
+        raise InputError(f"no convention is called {convention!r}; there are {', '.join(CONVENTIONS)}")
+
+
+def prepare(weight: Tensor) -> Tensor:
+    """Return a convolution's weight ready for arithmetic: detached, contiguous, float32 (float64 stays).
+
+    Parameters
+    ----------
+    weight
+        Shape (c_out, c_in / groups, k_h, k_w), any real floating-point type, on any device.
+
+    Raises
+    ------
+    InputError
+        It has another number of dimensions, no entries, or is not real and floating-point.
+    """
+    if weight.ndim != 4 or weight.numel() == 0 or not weight.is_floating_point():
+        raise InputError(
+            "a convolution's weight has shape (c_out, c_in / groups, k_h, k_w), no empty axis and a real "
+            f"floating-point type; got shape {tuple(weight.shape)} and {weight.dtype}"
+        )
+    import torch
+
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    return weight.detach().to(dtype).contiguous()
+
+
+def as_filters(weight: Tensor) -> Tensor:
+    """Return a convolution's filters as rows, shape (c_out · c_in / groups, k_h · k_w), `prepare`d.
+
+    Raises
+    ------
+    InputError
+        See `prepare`.
+    """
+    return prepare(weight).flatten(2).flatten(0, 1)
+
+
+def rounded(filters: Tensor, convention: Convention) -> Tensor:
+    """Return the filters as raw entropy sees them: `filterdb` stores them as float16."""
+    return filters.half().to(filters.dtype) if convention == "filterdb" else filters
+
+
+def check_finite(maxima: Tensor) -> None:
+    """Refuse a layer, given the largest absolute weight of each filter or row.
+
+    Raises
+    ------
+    NonFiniteWeightError
+        The layer holds NaN or Inf.
+    """
+    # A maximum is NaN where any entry is.
+    if not math.isfinite(float(maxima.max())):
+        raise NonFiniteWeightError("the layer holds NaN or Inf and has no score: check how it was trained or loaded")

@@ -1,0 +1,66 @@
+"""Filter scores of a network in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from filterlens.errors import InputError, LensSkipped
+from filterlens.lenses.filters.analyzer import layer_rows
+from filterlens.lenses.filters.extractor import describe_missing, network_convolutions, parse_kernel
+from filterlens.lenses.filters.options import FiltersOptions
+from filterlens.tracing.depth import FORWARD_FAILURES, Trace, trace
+
+__all__ = ["measure"]
+
+
+def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) -> Iterator[dict[str, object]]:
+    """Score every convolution of a network, in execution order.
+
+    Parameters
+    ----------
+    network
+        Left exactly as it was (modes, hooks, weights, random state).
+    images
+        A batch that the network takes, for the depth of its layers; None tries usual image sizes.
+    options
+        Which kernels, and whether BatchNorm is folded.
+
+    Yields
+    ------
+        Rows of the score table.
+
+    Raises
+    ------
+    InputError
+        The kernel is no size, or the images are not what the network takes.
+    LensSkipped
+        There is no such convolution, or BatchNorm cannot be folded because the network does not run.
+    """
+    wanted = parse_kernel(options.kernel)
+    traced = None if images is None else _trace(network, images)
+    every = network_convolutions(network, fold=options.fold_batchnorm, traced=traced)
+    chosen = [layer for layer in every if wanted(layer.kernel)]
+    if not chosen:
+        raise LensSkipped(describe_missing(type(network).__name__, options.kernel, every))
+    has_3x3 = any(layer.kernel == (3, 3) for layer in chosen)
+    for layer in chosen:
+        common: dict[str, object] = {
+            "layer": layer.name,
+            "kind": f"{layer.kernel[0]}x{layer.kernel[1]}",
+            "conv_depth": float(layer.conv_depth) if layer.conv_depth >= 0 else math.nan,
+            "conv_depth_norm": layer.conv_depth_norm,
+        }
+        notes = ("depth is the order of the state dict's keys",) if layer.depth_from == "keys" else ()
+        counts = not has_3x3 or layer.kernel == (3, 3)
+        for row in layer_rows(layer.read(), counts=counts, notes=notes):
+            yield {**common, **row}
+
+
+def _trace(network: nn.Module, images: Tensor) -> Trace:
+    try:
+        return trace(network, images)
+    except FORWARD_FAILURES as error:
+        raise InputError(f"the model does not take images of shape {tuple(images.shape)}: {error}") from error

@@ -1,0 +1,21 @@
+"""The flatness lens: how the robust loss rises when weights are perturbed (Stutz et al. 2021)."""
+
+from __future__ import annotations
+
+from filterlens.lens import Lens
+from filterlens.lenses.flatness.options import FlatnessOptions
+
+__all__ = ["LENS"]
+
+LENS = Lens(
+    name="flatness",
+    title="Flatness of the robust loss",
+    summary="How the robust loss rises when weights are perturbed.",
+    options=FlatnessOptions,
+    extract="filterlens.lenses.flatness.extractor:extract",
+    analyze="filterlens.lenses.flatness.analyzer:analyze",
+    scores=("filterlens.lenses.flatness.scores",),
+    figures="filterlens.lenses.flatness.figures:FIGURES",
+    tables="filterlens.lenses.flatness.tables:TABLES",
+    rank=40,
+)

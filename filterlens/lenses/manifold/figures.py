@@ -1,0 +1,192 @@
+"""Figures of the manifold lens: distances to the manifold, and success of attacks against test error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from filterlens.dumps import DumpGroup
+from filterlens.errors import DumpError
+from filterlens.lenses.manifold.grid_figure import draw_grid
+from filterlens.report.data import RunData
+from filterlens.report.figure import Drawing
+from filterlens.report.figure import Figure as ReportFigure
+from filterlens.report.statistics import spearman
+from filterlens.report.style import NEUTRAL, NORMAL, PAGE_WIDTH, ROBUST, side_colour
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+__all__ = ["FIGURES", "distance_values", "draw_distances", "draw_success"]
+
+BINS = 40
+CURVES = (  # kind, side (empty: all), label, colour, line style
+    ("held_out", "", "clean, held out", NEUTRAL, ":"),
+    ("noise", "", "noise of equal norm", "black", "-."),
+    ("on_manifold", "", "on-manifold attack", "#009E73", "--"),
+    ("attacked", "normal", "attacked, normal models", NORMAL, "-"),
+    ("attacked", "robust", "attacked, robust models", ROBUST, "-"),
+    ("attacked", "other", "attacked, other models", "#CC79A7", "-"),
+)
+PANELS = (
+    ("distance", "distance to the manifold"),
+    ("ratio", "distance / ‖δ‖₂"),
+    ("angle", "angle to tangent space (°)"),
+)
+ATTACKS = (("regular_success", "regular success rate"), ("on_manifold_success", "on-manifold success rate"))
+
+
+def distance_values(run: RunData) -> pd.DataFrame:
+    """List distance, ratio and angle of every image that the figure shows.
+
+    Columns `dataset`, `model_id`, `robust`, `kind`, `distance`, `ratio`, `angle`: successful adversarial examples of
+    correctly classified images, every clean and noisy image.
+    """
+    parts = []
+    for entry in run.catalog:
+        try:
+            with run.dump(entry.model_id) as reader:
+                if "manifold" in reader.lenses:
+                    part = _model_values(reader.lens("manifold"))
+                    facts = {"dataset": entry.dataset or "unknown", "model_id": entry.model_id, "robust": entry.robust}
+                    parts.append(part.assign(**facts))
+        except DumpError:
+            continue  # scores outlive dumps: a report may be written where no dump is
+    columns = ["dataset", "model_id", "robust", "kind", "distance", "ratio", "angle"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _model_values(group: DumpGroup) -> pd.DataFrame:
+    everyone = np.ones(group.shape("labels"), dtype=bool)
+    rows = {
+        "held_out": everyone,
+        "noise": everyone,
+        "attacked": group.read("success_attacked").astype(bool) & group.read("correct").astype(bool),
+    }
+    if "success_on_manifold" in group:
+        correct = group.read("correct_decoded").astype(bool)
+        rows["on_manifold"] = group.read("success_on_manifold").astype(bool) & correct
+    parts = []
+    for kind, chosen in rows.items():
+        distance = group.read(f"distance_{kind}")[chosen].astype(np.float64)
+        part = pd.DataFrame({"kind": kind, "distance": distance, "ratio": np.nan, "angle": np.nan})
+        if kind != "held_out":
+            norm = group.read(f"norm_l2_{kind}")[chosen].astype(np.float64)
+            part["ratio"] = np.where(norm > 0, distance / np.where(norm > 0, norm, 1), np.nan)
+            part["angle"] = group.read(f"angle_{kind}")[chosen].astype(np.float64)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw_distances(run: RunData) -> Drawing | None:
+    """Draw histograms of distance, of its share of the perturbation, and of the angle; one row a data set."""
+    data = distance_values(run)
+    if data.empty:
+        return None
+    from matplotlib.figure import Figure
+
+    datasets = list(pd.unique(data["dataset"]))
+    figure = Figure(figsize=(PAGE_WIDTH, 0.8 + 1.7 * len(datasets)))
+    axes = figure.subplots(len(datasets), len(PANELS), squeeze=False)
+    for i, dataset in enumerate(datasets):
+        part = data[data["dataset"] == dataset]
+        for j, (column, label) in enumerate(PANELS):
+            _histogram(axes[i, j], part, column)
+            axes[i, j].set_xlabel(label)
+        axes[i, 0].set_ylabel("share of images" if len(datasets) == 1 else f"{dataset}\nshare of images")
+    handles: dict[str, Artist] = {}
+    for axis in axes.flat:
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3)
+    n = data.drop_duplicates("model_id")["robust"].value_counts()
+    counts = data["kind"].value_counts()
+    caption = (
+        "Distance to the data manifold, its share of the perturbation's length (1: the attack leaves orthogonally, "
+        "0: it stays), and the angle between the perturbation and the tangent space. Successful adversarial examples "
+        f"of correctly classified images ({counts.get('attacked', 0)} regular, {counts.get('on_manifold', 0)} "
+        "on-manifold); as yardsticks clean images that the manifold does not know and noise of the regular "
+        f"perturbations' length. Models: {n.get(True, 0)} robust, {n.get(False, 0)} normal."
+    )
+    return Drawing(figure, data, caption)
+
+
+def _histogram(axis: Axes, part: pd.DataFrame, column: str) -> None:
+    values = part[column].to_numpy(dtype=float)
+    known = values[np.isfinite(values)]
+    highest = {"angle": 90.0, "ratio": 1.0}.get(column, float(known.max()) if len(known) else 1.0)
+    edges = np.linspace(0, max(highest, 1e-6) * 1.0001, BINS + 1)
+    side = part["robust"].map({True: "robust", False: "normal"}).fillna("other")
+    for kind, whose, label, colour, style in CURVES:
+        chosen = (part["kind"] == kind) & (side.eq(whose) if whose else True)
+        own = part.loc[chosen, column].dropna().to_numpy(dtype=float)
+        if len(own) == 0:
+            continue
+        shares, _ = np.histogram(own.clip(max=edges[-1]), edges)
+        axis.stairs(shares / len(own), edges, label=label, color=colour, linestyle=style, linewidth=1.2)
+    axis.set_xlim(0, edges[-1])
+    axis.set_ylim(bottom=0)
+
+
+def draw_success(run: RunData) -> Drawing | None:
+    """Draw each model's success rates against its test error, with intervals and Spearman's ρ over all models."""
+    models = run.models
+    shown = [(metric, label) for metric, label in ATTACKS if metric in models and models[metric].notna().any()]
+    if not shown or "clean_error" not in models:
+        return None
+    from matplotlib.figure import Figure
+
+    data = models[models["clean_error"].notna()]
+    figure = Figure(figsize=(PAGE_WIDTH / 2 * len(shown), 2.6))
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    said = []
+    for axis, (metric, label) in zip(axes, shown, strict=True):
+        _scatter(axis, data, metric)
+        axis.set_xlabel("test error")
+        axis.set_ylabel(label)
+        rho, n = spearman(data["clean_error"], data[metric])
+        said.append(f"{label}: ρ = {rho:.2f} (n = {n})" if np.isfinite(rho) else f"{label}: no ρ (n = {n})")
+    _legend(axes[0], data)
+    columns = ["clean_error", *(name for metric, _ in shown for name in (metric, f"{metric}_low", f"{metric}_high"))]
+    tidy = data.reset_index()[["model_id", "dataset", "architecture", "robust", *columns]]
+    caption = (
+        "Success rate of the attacks among correctly classified images against test error; bars are 95 % Wilson "
+        f"intervals. Spearman's ρ over all models, {'; '.join(said)}. The paper expects on-manifold success to follow "
+        "test error and regular success not to."
+    ).replace("= -", "= −")
+    return Drawing(figure, tidy, caption)
+
+
+def _scatter(axis: Axes, data: pd.DataFrame, metric: str) -> None:
+    for robust, marker in ((False, "o"), (True, "D"), (None, "s")):
+        own = data[data["robust"].isna() if robust is None else data["robust"].eq(robust)]
+        value = own[metric].astype(float)
+        below, above = value - own[f"{metric}_low"], own[f"{metric}_high"] - value
+        axis.errorbar(
+            own["clean_error"].astype(float), value, yerr=np.clip(np.stack([below, above]), 0, None), fmt=marker,
+            color=side_colour(robust), markersize=3.5, elinewidth=0.7, markeredgecolor="black", markeredgewidth=0.3,
+        )  # fmt: skip
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_xlim(left=min(0.0, axis.get_xlim()[0]))
+
+
+def _legend(axis: Axes, data: pd.DataFrame) -> None:
+    from matplotlib.lines import Line2D
+
+    sides = [(False, "normal", "o"), (True, "robust", "D"), (None, "unknown", "s")]
+    handles = [
+        Line2D([], [], color=side_colour(robust), marker=marker, linestyle="", markersize=4, label=name)
+        for robust, name, marker in sides
+        if (data["robust"].isna() if robust is None else data["robust"].eq(robust)).any()
+    ]
+    figure = axis.figure
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
+FIGURES: tuple[ReportFigure, ...] = (
+    ReportFigure("manifold_distances", "manifold", "Distance to the data manifold", draw_distances),
+    ReportFigure("manifold_success", "manifold", "Success of attacks against test error", draw_success),
+    ReportFigure("manifold_grid", "manifold", "Clean, attacked and on-manifold images", draw_grid),
+)

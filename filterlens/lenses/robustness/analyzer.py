@@ -1,0 +1,74 @@
+"""The robustness lens: from logits to rows of the score table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from filterlens.dumps import DumpGroup
+from filterlens.errors import DumpError
+from filterlens.lens import score_rows
+from filterlens.lenses.robustness.metrics import Labels, Logits
+from filterlens.lenses.robustness.scores import Outputs
+
+__all__ = ["analyze"]
+
+
+def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
+    """Score one model's logits.
+
+    Parameters
+    ----------
+    group
+        What `filterlens.lenses.robustness.extractor.extract` wrote.
+
+    Yields
+    ------
+        Rows of the score table, all of the whole model.
+
+    Raises
+    ------
+    DumpError
+        Logits and labels do not belong together.
+    """
+    labels = group.read("labels")
+    optional = {
+        name: _read(group, name, labels) if name in group else None
+        for name in ("logits_autoattack", "logits_attacked_float32")
+    }
+    outputs = Outputs(
+        labels=labels,
+        clean=_read(group, "logits_clean", labels),
+        attacked=_read(group, "logits_attacked", labels),
+        autoattack=optional["logits_autoattack"],
+        attacked_float32=optional["logits_attacked_float32"],
+    )
+    note = _note(group)
+    with np.errstate(invalid="ignore"):  # logits that are not finite end as scores that are NaN
+        for row in score_rows("robustness", outputs):
+            yield {**row, "note": note}
+
+
+def _read(group: DumpGroup, name: str, labels: Labels) -> Logits:
+    logits = group.read(name)
+    if logits.ndim != 2 or len(logits) != len(labels) or not len(labels):
+        raise DumpError(
+            f"{group.path}: {name} of shape {logits.shape} does not belong to {len(labels)} labels; extract again"
+        )
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise DumpError(f"{group.path}: labels lie outside the {logits.shape[1]} classes of {name}; extract again")
+    return logits
+
+
+def _note(group: DumpGroup) -> str:
+    """Under which attack the numbers stand."""
+    found = group.attributes
+    parts = [
+        f"{found.get('attack', 'attack')}, {found.get('norm', 'norm')} ε = {float(found.get('eps', math.nan)):.5g}",
+        f"{found.get('restarts', '?')} restarts",
+        f"{found.get('images', '?')} images",
+    ]
+    parts += [name for name in ("fast", "bf16") if found.get(name)]
+    return ", ".join(parts)

@@ -1,0 +1,37 @@
+"""What a user may turn of the robustness lens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from filterlens.lens import Options, option
+
+__all__ = ["RobustnessOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobustnessOptions(Options):
+    """How strongly images are attacked.
+
+    Parameters
+    ----------
+    images
+        How many images are attacked.
+    restarts
+        Random starts of PGD; each example keeps the highest loss.
+    autoattack
+        Run AutoAttack's standard version too.
+    bf16
+        Forward passes of attacked models in bfloat16; the loss of precision is reported beside the scores.
+    """
+
+    images: int = option(1000, help="Images a lens looks at.")
+    restarts: int = 10
+    autoattack: bool = option(False, help="Run AutoAttack (standard) too: slow.")
+    bf16: bool = option(False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
+
+    @classmethod
+    def fast(cls) -> Self:
+        """64 images and one restart."""
+        return cls(preset="fast", images=64, restarts=1)

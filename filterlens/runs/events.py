@@ -1,0 +1,64 @@
+"""What a run tells: while it goes on, of a failure, and at its end."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from filterlens import __version__
+from filterlens.errors import FilterlensError
+from filterlens.runs.ledger import LedgerRow
+
+__all__ = ["Event", "Outcome", "failed", "versions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a progress display wants to know.
+
+    `what` is empty when the job has ended; `rows` then say how.
+    """
+
+    model_id: str
+    what: str
+    done: int
+    total: int
+    rows: tuple[LedgerRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an extraction ended: the latest ledger row of every job asked for; `page` once there is a report."""
+
+    folder: Path
+    rows: tuple[LedgerRow, ...]
+    reused: int
+    seconds: float
+    page: Path | None = None
+
+    def count(self, status: str) -> int:
+        """How many jobs ended so."""
+        return sum(row.status == status for row in self.rows)
+
+
+def failed(row: LedgerRow, error: Exception, *, keep_traceback: bool) -> LedgerRow:
+    """Return a job's row with what went wrong."""
+    reason = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
+    return replace(
+        row,
+        status="failed",
+        reason=reason,
+        error_class=type(error).__name__,
+        traceback="".join(traceback.format_exception(error)) if keep_traceback else "",
+    )
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions that may change a number."""
+    from importlib.metadata import version
+
+    names = ("torch", "torchvision", "timm", "robustbench", "numpy", "scipy")
+    return {"filterlens": __version__} | {name: version(name) for name in names}

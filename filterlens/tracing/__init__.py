@@ -1,0 +1,1 @@
+"""Which operations a network runs, in which order, and their dense outputs."""

@@ -1,0 +1,127 @@
+"""Figures of the robustness and flatness lenses: exactly the numbers of the dumps, and none without data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filterlens.analyzers import flatness as flatness_analyzer
+from filterlens.analyzers import robustness as robustness_analyzer
+
+from filterlens.dumps import DumpReader, DumpWriter
+from filterlens.lenses.flatness.figures import draw_landscape, draw_scatter
+from filterlens.lenses.robustness.figures import draw_confidence, draw_reliability
+from filterlens.report.data import RunData, read_run
+from filterlens.report.statistics import spearman
+from filterlens.report.style import paper_style
+from filterlens.score import as_table, write_scores
+
+ANALYZERS = {"robustness": robustness_analyzer.analyze, "flatness": flatness_analyzer.analyze}
+LOGITS = {  # four images, two classes; of confidence 0.9 and 0.6, right and wrong
+    "robust": np.log([[0.6, 0.4], [0.9, 0.1], [0.4, 0.6], [0.1, 0.9]]),
+    "normal": np.log([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]]),
+}
+
+
+def make_run(folder: Path, lenses: tuple[str, ...] = ("robustness", "flatness"), pairs: int = 3) -> RunData:
+    rows, lines = [], ["model_id,source,robust,eps"]
+    (folder / "dumps").mkdir(parents=True)
+    for i in range(pairs):
+        for j, side in enumerate(("robust", "normal")):
+            model_id = f"{side}-{i}"
+            lines.append(f"{model_id},{model_id}.pt,{str(side == 'robust').lower()},8/255")
+            path = folder / "dumps" / f"{model_id}.h5"
+            with DumpWriter(path, {"model_id": model_id}) as dump:
+                if "robustness" in lenses:
+                    group = dump.lens("robustness", {})
+                    group.write("labels", np.array([0, 0, 1, 0]))
+                    for name in ("logits_clean", "logits_attacked"):
+                        group.write(name, LOGITS[side] * (1 + i))
+                if "flatness" in lenses:
+                    group = dump.lens("flatness", {})
+                    reference = np.full(4, 2.0 + 60 * j + i)
+                    group.write("labels", np.arange(4) % 2)
+                    group.write("reference_loss", reference)
+                    group.write("average_loss", reference + np.array([[1.0], [2.0]]) * (1 + j + i))
+                    group.write("average_correct", np.ones((2, 4), dtype=np.uint8))
+                    group.write("worst_loss", reference[None] + 0.1 * (1 + i))
+                    positions = np.array([-1.0, 0.0, 1.0])
+                    group.write("landscape_positions", positions)
+                    group.write("landscape_random", reference + 30 * j * positions[:, None] ** 2)
+                    group.write("landscape_adversarial", reference + (1 + i) * positions[:, None])
+                    group.set_attributes(average_radius=0.5, adversarial_length=0.01)
+            with DumpReader(path) as reader:
+                for lens in lenses:
+                    found = ANALYZERS[lens](reader.lens(lens))
+                    rows += [{"model_id": model_id, "lens": lens} | row for row in found]
+    (folder / "catalog.csv").write_text("\n".join(lines) + "\n")
+    write_scores(as_table(rows), folder / "scores.parquet")
+    return read_run(folder)
+
+
+def test_every_figure_is_drawn_without_a_warning(tmp_path):
+    run = make_run(tmp_path / "run")
+    for draw in (draw_reliability, draw_confidence, draw_scatter, draw_landscape):
+        with paper_style():
+            drawing = draw(run)
+            assert drawing is not None
+            drawing.figure.savefig(tmp_path / "figure.png")
+        assert (tmp_path / "figure.png").stat().st_size > 5000
+        assert len(drawing.data)
+        assert drawing.caption.endswith(".")
+
+
+def test_reliability_pools_the_models_of_a_side(tmp_path):
+    data = draw_reliability(make_run(tmp_path / "run", ("robustness",), pairs=1)).data
+    robust = data[(data["side"] == "robust") & (data["images"] == "attacked")]
+    assert robust["confidence"].tolist() == pytest.approx([0.6, 0.9])
+    assert robust["accuracy"].tolist() == [1.0, 0.5]
+    assert robust["share"].tolist() == [0.5, 0.5]
+    normal = data[(data["side"] == "normal") & (data["images"] == "clean")]
+    assert normal[["confidence", "accuracy", "share"]].to_numpy().tolist() == [pytest.approx([0.9, 0.75, 1.0])]
+
+
+def test_confidence_bars_of_a_side_and_column_add_up_to_one(tmp_path):
+    data = draw_confidence(make_run(tmp_path / "run", ("robustness",))).data
+    assert data.groupby(["side", "images"])["share"].sum().to_numpy() == pytest.approx(np.ones(4))
+    wrong = data[(data["prediction"] == "wrong") & (data["share"] > 0)]
+    assert (wrong["low"] >= 0.85 - 1e-9).all()  # the wrong predictions above are sure ones
+
+
+def test_scatter_shows_every_model_with_its_rank_correlation(tmp_path):
+    run = make_run(tmp_path / "run")
+    drawing = draw_scatter(run)
+    part = drawing.data[(drawing.data["x_metric"] == "average_flatness") & (drawing.data["y_metric"] == "robust_loss")]
+    rho, n = spearman(part["x"], part["y"])
+    assert n == 6
+    assert part["spearman"].unique().tolist() == [pytest.approx(rho)]
+    titles = [axis.get_title(loc="right") for axis in drawing.figure.axes]
+    assert titles[0] == f"ρ = {rho:.2f}, n = 6"
+    assert [axis.get_ylabel() for axis in drawing.figure.axes][::2] == ["robust loss (nats)", "robust accuracy (PGD)"]
+
+
+def test_scatter_falls_back_on_the_flatness_lens_own_robust_loss(tmp_path):
+    drawing = draw_scatter(make_run(tmp_path / "run", ("flatness",), pairs=1))
+    assert drawing.data["y_metric"].unique().tolist() == ["robust_loss"]
+    assert sorted(drawing.data["y"].unique()) == [2.0, 62.0]
+    assert drawing.figure.axes[0].get_title(loc="right") == "n = 2"
+
+
+def test_landscape_is_the_rise_above_the_weights(tmp_path):
+    data = draw_landscape(make_run(tmp_path / "run", ("flatness",))).data
+    assert (data.loc[data["position"] == 0, "rise"] == 0).all()
+    curve = data[(data["model_id"] == "normal-1") & (data["direction"] == "random")]
+    assert curve["rise"].tolist() == [30, 0, 30]
+    curve = data[(data["model_id"] == "robust-2") & (data["direction"] == "adversarial")]
+    assert curve["rise"].tolist() == [-3, 0, 3]
+    assert curve["length"].unique().tolist() == [0.01]
+
+
+def test_without_the_lens_there_is_no_figure(tmp_path):
+    run = make_run(tmp_path / "a", ("robustness",))
+    assert draw_scatter(run) is None
+    assert draw_landscape(run) is None
+    run = make_run(tmp_path / "b", ("flatness",))
+    assert draw_reliability(run) is None
+    assert draw_confidence(run) is None

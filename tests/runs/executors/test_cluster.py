@@ -1,0 +1,166 @@
+"""A Ray cluster of two nodes on this machine gives what one process gives, also when a node is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from filterlens.settings import Settings
+
+from filterlens.catalogs import load_catalog
+from filterlens.dumps import DumpReader
+from filterlens.errors import InputError
+from filterlens.runs import analyze, extract
+from filterlens.runs.executors import Executor, InProcess, RayCluster, WorkerLost
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+Progress = Callable[[str, int, int], None]
+HEAD, SECOND = "127.0.0.2", "127.0.0.3"  # loopback addresses that Ray does not take for "any address of this machine"
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two nodes of one processor each, the head being one of them, and a driver connected to it."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 << 20}
+    found = Cluster(initialize_head=True, head_node_args={**small, "node_ip_address": HEAD, "include_dashboard": False})
+    found.second = found.add_node(**small, node_ip_address=SECOND)
+    ray.init(
+        address=found.address,
+        _node_ip_address=HEAD,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let this process compute as a worker with one processor does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def audit(folder: Path, executor: Executor, listener: Callable[[Any], None] = lambda _: None) -> pd.DataFrame:
+    """Extract and score three networks of the bundled zoo."""
+    catalog = load_catalog("fonts-linf").select(["resnet*"])
+    assert len(catalog) >= 3
+    outcome = extract(
+        catalog,
+        folder,
+        lenses=("filters", "downsampling", "robustness"),
+        settings=Settings(fast=True, images=16),
+        executor=executor,
+        listener=listener,
+    )
+    assert {row.status for row in outcome.rows} == {"ok"}
+    return analyze(folder).sort_values(["model_id", "metric", "layer"], ignore_index=True)
+
+
+def arrays(folder: Path) -> dict[tuple[str, str, str], np.ndarray]:
+    """Return every array of every dump of a run."""
+    found = {}
+    for path in sorted((folder / "dumps").glob("*.h5")):
+        with DumpReader(path) as dump:
+            for lens in dump.lenses:
+                group = dump.lens(lens)
+                found |= {(path.stem, lens, name): group.read(name) for name in group.names()}
+    return found
+
+
+@pytest.mark.usefixtures("cluster", "one_thread")
+def test_a_cluster_gives_the_same_dumps_and_scores_bit_for_bit(tmp_path: Path) -> None:
+    heard: list[str] = []
+    there = audit(tmp_path / "cluster", RayCluster(), lambda event: heard.append(event.what))
+    here = audit(tmp_path / "here", InProcess())
+    pd.testing.assert_frame_equal(there, here, check_exact=True)
+    theirs, ours = arrays(tmp_path / "cluster"), arrays(tmp_path / "here")
+    assert theirs.keys() == ours.keys()
+    assert all(theirs[key].tobytes() == ours[key].tobytes() for key in ours)
+    assert {"loading", "robustness"} <= set(heard)  # progress comes from inside the jobs
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_node_removed_in_the_middle_of_an_audit_loses_nothing(tmp_path: Path, cluster: Any) -> None:
+    running: set[str] = set()
+
+    def remove_once_both_nodes_work(event: Any) -> None:
+        running.add(event.model_id)
+        if len(running) == 2 and cluster.second is not None:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            cluster.second = None
+
+    there = audit(tmp_path / "cluster", RayCluster(), remove_once_both_nodes_work)
+    assert cluster.second is None
+    pd.testing.assert_frame_equal(there, audit(tmp_path / "here", InProcess()), check_exact=True)
+    assert not list((tmp_path / "cluster" / "dumps").glob(".*.tmp"))
+
+
+def test_the_job_of_a_lost_node_runs_again_on_another(tmp_path: Path, cluster: Any) -> None:
+    second = cluster.second.node_id
+
+    def work(job: int, progress: Progress) -> str:
+        import time
+        from pathlib import Path
+
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        with (tmp_path / f"{job}").open("a") as file:
+            file.write(f"{node}\n")
+        progress(node, 0, 1)
+        while node == second and not (tmp_path / "never").exists():
+            time.sleep(0.1)  # only the loss of the node ends this
+        return f"{job} by {Path.cwd()}"
+
+    def remove_the_second(job: int, node: str, *_: int) -> None:
+        if node == second and cluster.second is not None:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            cluster.second = None
+
+    results = dict(RayCluster().run(range(4), work, remove_the_second))
+    assert results == {job: f"{job} by {Path.cwd()}" for job in range(4)}
+    tried = [(tmp_path / f"{job}").read_text().split() for job in range(4)]
+    assert sum(second in nodes for nodes in tried) == 1
+    assert all(nodes[-1] != second for nodes in tried)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_job_that_fails_on_a_node_costs_itself_only() -> None:
+    def work(job: int, progress: Progress) -> int:
+        if job == 1:
+            raise ValueError("not this one")
+        return job
+
+    results = dict(RayCluster().run(range(3), work, lambda *_: None))
+    lost = results.pop(1)
+    assert isinstance(lost, WorkerLost)
+    assert "not this one" in lost.reason
+    assert results == {0: 0, 2: 2}
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("wanted", [{"gpus_per_model": 1.0}, {"cpus_per_model": 2.0}], ids=["gpu", "processors"])
+def test_a_job_that_no_node_can_take_is_refused_instead_of_waiting_for_ever(wanted: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="no node of the Ray cluster has"):
+        list(RayCluster(**wanted).run([1], lambda job, _: job, lambda *_: None))
+
+
+def test_an_address_where_no_cluster_answers_is_named() -> None:
+    with pytest.raises(InputError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
+        list(RayCluster("127.0.0.1:1").run([1], lambda job, _: job, lambda *_: None))
