@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from filterlens.catalogs import Entry
     from filterlens.dumps import WritableGroup
     from filterlens.inputs import Images
-    from filterlens.loaders import LoadedModel
+    from filterlens.loaders.model import LoadedModel
 
 __all__ = [
     "ExtractContext",
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 
-def option(default: Any, *, help: str, parse: str = "") -> Any:  # noqa: A002, ANN401 - a field of any type
+def option(*, default: Any, help: str, parse: str = "") -> Any:  # noqa: A002, ANN401 - a field of any type
     """Make a field of `Options` that is an option of the command line too.
 
     Parameters

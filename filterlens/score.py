@@ -125,7 +125,14 @@ def declare(facts: Score) -> None:
 
 
 def score(
-    *, lens: str, title: str, formula: str, reference: str, name: str = "", summary: str = "", **facts: Any
+    *,
+    lens: str,
+    title: str,
+    formula: str,
+    reference: str,
+    name: str = "",
+    summary: str = "",
+    **facts: Any,  # noqa: ANN401 - facts of a `Score`
 ) -> Callable[[Compute], Compute]:
     """Declare the function below as a score.
 

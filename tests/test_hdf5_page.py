@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hdf5") / "run"
     zoo = filterlens.load_catalog("fonts-linf")
     one = Catalog(zoo.name, (zoo[NAME].model_copy(update={"match": ""}),), zoo.folder)
-    filterlens.extract(one, folder, lenses=LENSES, settings=filterlens.Settings(fast=True, images=8))
+    filterlens.extract(one, folder, lenses=LENSES, fast=True, images=8)
     filterlens.analyze(folder)
     return folder
 

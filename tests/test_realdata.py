@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from filterlens.settings import Settings
 
 from filterlens.catalogs import load_catalog
+from filterlens.commands.audit import choose_lenses
+from filterlens.lens import RunSettings
 from filterlens.runs import analyze, extract
 
 METRICS = ("sparsity", "variance_entropy", "variance_entropy_raw", "variance_entropy_raw_normalized", "orthogonality")
@@ -57,9 +58,10 @@ def test_every_downsampling_layers_scores_are_the_reference(
     realdata: Path, reference: Path, tmp_path: Path, network: str
 ) -> None:
     images = 8 if network.startswith("resnet2b") else 64
-    settings = Settings(data=str(realdata / "cifar10_test_1000.npz"), images=images, channels=None)
+    settings = RunSettings(data=str(realdata / "cifar10_test_1000.npz"))
+    lenses = choose_lenses(["downsampling"], {"images": images, "channels": None})
     catalog = load_catalog(realdata / "catalog.csv").select([network])
-    outcome = extract(catalog, tmp_path / network, lenses=["downsampling"], settings=settings)
+    outcome = extract(catalog, tmp_path / network, lenses=lenses, settings=settings)
     assert outcome.count("failed") == 0, outcome.rows
     scores = analyze(tmp_path / network)
     expected = pd.read_csv(reference / f"{network}_aliasing_first{images}.csv").set_index("layer")
@@ -72,9 +74,10 @@ def test_every_downsampling_layers_scores_are_the_reference(
 
 @pytest.mark.slow
 def test_the_robust_network_aliases_less_than_its_match(realdata: Path, tmp_path: Path) -> None:
-    settings = Settings(data=str(realdata / "cifar10_test_1000.npz"), images=64)
+    settings = RunSettings(data=str(realdata / "cifar10_test_1000.npz"))
+    lenses = choose_lenses(["filters", "downsampling"], {"images": 64})
     catalog = load_catalog(realdata / "catalog.csv").select(["resnet20-robust"])
-    extract(catalog, tmp_path / "run", lenses=["filters", "downsampling"], settings=settings)
+    extract(catalog, tmp_path / "run", lenses=lenses, settings=settings)
     from filterlens.score import model_scores
 
     means = model_scores(analyze(tmp_path / "run"))

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import resources
@@ -168,7 +168,7 @@ class Catalog:
         known = {entry.model_id for entry in self.entries}
         return tuple(e for e in self.entries if e.robust and e.match not in known)
 
-    def select(self, patterns: list[str]) -> Self:
+    def select(self, patterns: Sequence[str]) -> Self:
         """Keep the models whose id matches one of the shell patterns, and the normal partners of those.
 
         Raises

@@ -72,7 +72,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         trust_pickle: o.TrustPickle = None,
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
-        **lens_options: Any,
+        **lens_options: object,
     ) -> None:
         from filterlens import commands
         from filterlens.cli.console import Display, set_up_logging

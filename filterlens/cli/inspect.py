@@ -42,7 +42,7 @@ def inspect(
     ] = None,
     trust_pickle: o.TrustPickle = None,
     json: Json = False,
-    **lens_options: Any,
+    **lens_options: object,
 ) -> None:
     """Look at one checkpoint: every layer, its place among a reference zoo, and what stands out.
 
@@ -54,6 +54,7 @@ def inspect(
     """
     from filterlens.cli.console import set_up_logging
     from filterlens.commands import inspection as checkup
+    from filterlens.commands.audit import choose_lenses
 
     set_up_logging(verbose=False, log_file=None)
     lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
@@ -100,7 +101,7 @@ def compare(
     ] = None,
     trust_pickle: o.TrustPickle = None,
     json: Json = False,
-    **lens_options: Any,
+    **lens_options: object,
 ) -> None:
     """Compare two checkpoints (before and after fine-tuning, say) or two audited runs, layer by layer.
 
@@ -110,6 +111,7 @@ def compare(
     """
     from filterlens.cli.console import set_up_logging
     from filterlens.commands import inspection as checkup
+    from filterlens.commands.audit import choose_lenses
 
     set_up_logging(verbose=False, log_file=None)
     lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
@@ -150,7 +152,7 @@ def check(
     junit: Annotated[Path | None, typer.Option("--junit", help="Write a JUnit file.")] = None,
     trust_pickle: o.TrustPickle = None,
     json: Json = False,
-    **lens_options: Any,
+    **lens_options: object,
 ) -> None:
     """Hold a checkpoint to bounds: a gate for a training pipeline. Exit code 1 when one is broken.
 
@@ -160,6 +162,7 @@ def check(
     """
     from filterlens.cli.console import set_up_logging
     from filterlens.commands import inspection as checkup
+    from filterlens.commands.audit import choose_lenses
     from filterlens.errors import InputError
     from filterlens.files import write_whole
 
@@ -214,8 +217,8 @@ def explain(
         say(f"  {found.name:34} {found.summary}")
 
 
-def _settings(**given: Any) -> RunSettings:
-    """Settings of the run that were given, the rest by default."""
+def _settings(**given: Any) -> RunSettings:  # noqa: ANN401 - values of any setting
+    """Return the run's settings that were given, the rest by default."""
     from filterlens.lens import RunSettings
 
     return RunSettings(**{name: value for name, value in given.items() if value is not None})
@@ -241,5 +244,5 @@ def selftest() -> None:
     answers = run_selftest()
     for answer in answers:
         said = f"{answer.name}: {answer.value:.6g}, expected {answer.expected:.6g}"
-        say(f"{'ok ' if answer.holds else 'OFF'} {said}")
-    raise typer.Exit(0 if all(answer.holds for answer in answers) else 1)
+        say(f"{'ok ' if answer.passed else 'OFF'} {said}")
+    raise typer.Exit(0 if all(answer.passed for answer in answers) else 1)

@@ -77,5 +77,6 @@ def _annotation(name: str, lenses: dict[str, Any]) -> Any:  # noqa: ANN401 - an 
 def _kind(options: type[Options], name: str) -> type:
     hint = get_type_hints(options)[name]
     if isinstance(hint, UnionType):
-        return next(kind for kind in get_args(hint) if kind is not NoneType)
+        kinds: list[type] = [kind for kind in get_args(hint) if kind is not NoneType]
+        return kinds[0]
     return hint if isinstance(hint, type) else str

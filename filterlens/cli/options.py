@@ -69,6 +69,8 @@ Fonts = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.", show_default="0")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, …", show_default="cpu")]
+TrainingSeed = Annotated[int, typer.Option("--seed", help="Random seed.")]
+TrainingDevice = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Images in one forward pass.", show_default="64")
 ]

@@ -25,7 +25,7 @@ def manifold(
         Path | None, typer.Option("--out", "-o", help="The study's folder. Default: reports/study-manifold-PRESET.")
     ] = None,
     jobs: o.Jobs = 2,
-    device: o.Device = "cpu",
+    device: o.TrainingDevice = "cpu",
 ) -> None:
     """Train the networks of a paper's experiment on FONTS, attack them, and hold its claims to the numbers.
 

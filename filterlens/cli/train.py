@@ -41,10 +41,10 @@ def train(
     eta: Annotated[float, typer.Option("--eta", min=0.0, help="L∞ radius of attacks on latents.")] = 0.3,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Of each attack.")] = 4,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Keep every epoch's weights.")] = False,
-    seed: o.Seed = 0,
-    device: o.Device = "cpu",
+    seed: o.TrainingSeed = 0,
+    device: o.TrainingDevice = "cpu",
     fonts: o.Fonts = None,
-    data: o.Data = "fonts",
+    data: Annotated[str, typer.Option("--data", help="Images of a manifold's training.")] = "fonts",
     jobs: o.Jobs = 2,
 ) -> None:
     """Train a small network on FONTS; the same command goes on where it was stopped.

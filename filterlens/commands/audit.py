@@ -65,7 +65,7 @@ def extract(
     config: RunConfig | None = None,
     listener: Listener = lambda _: None,
     keep_tracebacks: bool = False,
-    **options: Any,
+    **options: object,
 ) -> Outcome:
     """Write one HDF5 dump a model; only what is missing or failed is done again.
 
@@ -162,7 +162,7 @@ def audit(
     listener: Listener = lambda _: None,
     progress: Progress | None = None,
     keep_tracebacks: bool = False,
-    **how: Any,
+    **how: Any,  # noqa: ANN401 - as `extract` takes them
 ) -> Outcome:
     """Extract, analyse and report in one go; only what is missing, failed or has changed is done again.
 

@@ -18,7 +18,7 @@ _FACTS = ("layer", "kind", "conv_depth", "conv_depth_norm", "note")
 
 
 def measure(
-    model: nn.Module, images: Tensor | None = None, *, lens: str = "filters", auxiliary: bool = False, **options: Any
+    model: nn.Module, images: Tensor | None = None, *, lens: str = "filters", auxiliary: bool = False, **options: object
 ) -> pd.DataFrame:
     """Score every layer of a network, one row a layer.
 

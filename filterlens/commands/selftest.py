@@ -18,7 +18,7 @@ class KnownAnswer:
     tolerance: float
 
     @property
-    def holds(self) -> bool:
+    def passed(self) -> bool:
         """Whether the value is within the tolerance."""
         return abs(self.value - self.expected) <= self.tolerance
 
@@ -78,12 +78,13 @@ def _aliasing() -> list[KnownAnswer]:
 def _robustness() -> list[KnownAnswer]:
     import numpy as np
 
-    from filterlens.lenses.robustness.analyzer import expected_calibration_error, wilson_interval
+    from filterlens.lenses.proportion import proportion_interval
+    from filterlens.lenses.robustness.metrics import expected_calibration_error
 
     labels = np.arange(10) % 2
     logits = np.zeros((10, 2))
     logits[:, 0] = 1e-9  # always class 0 at confidence one half, right half the time
-    low, high = wilson_interval(0.5, 10)
+    low, high = proportion_interval(5, 10)
     return [
         KnownAnswer("calibration error of an honest coin", expected_calibration_error(logits, labels), 0.0, 1e-6),
         KnownAnswer("Wilson interval of 5 in 10, lower end", low, 0.2366, 1e-4),

@@ -9,7 +9,7 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from pkgutil import resolve_name
 from urllib.parse import unquote
@@ -114,7 +114,7 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
                         options=options,
                         settings=job.settings,
                         group=dump.lens(name, parameters),
-                        progress=lambda done, total, name=name: progress(name, done, total),
+                        progress=partial(progress, name),
                     )
                     resolve_name(lens.extract)(context)
                 except LensSkipped as reason:

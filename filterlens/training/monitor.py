@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filterlens.errors import InputError
 from filterlens.lens import all_scores, get_lens, get_score, options_of
@@ -54,7 +54,7 @@ class Monitor:
     """
 
     def __init__(
-        self, model: nn.Module, images: Tensor | None = None, *, lens: str = "", score: str = "", **options: Any
+        self, model: nn.Module, images: Tensor | None = None, *, lens: str = "", score: str = "", **options: object
     ) -> None:
         if not lens and not score:
             raise InputError("a monitor needs the name of a lens or of a score")

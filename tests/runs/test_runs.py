@@ -14,12 +14,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from filterlens.settings import Settings
 from small_zoo import make_zoo
 
 from filterlens.catalogs import load_catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import AuditLockedError, CatalogError, DumpError, InputError
+from filterlens.lens import RunSettings
+from filterlens.lenses.filters.options import FiltersOptions
 from filterlens.runs import analyze, extract
 from filterlens.runs.executors import Executor, InProcess, LocalProcesses
 from filterlens.runs.folder import lock_folder
@@ -81,7 +82,7 @@ def test_a_second_run_does_only_what_is_missing_failed_or_changed(zoo: Path, tmp
     assert outcome.reused == 2
     assert {name for name in after if before.get(name) == after[name]} == {"net0-robust.h5", "net1-normal.h5"}
     assert extract(load_catalog(zoo), run).reused == 4
-    assert extract(load_catalog(zoo), run, settings=Settings(kernel="all")).reused == 0
+    assert extract(load_catalog(zoo), run, lenses={"filters": FiltersOptions(kernel="all")}).reused == 0
 
 
 def test_analysis_keeps_the_scores_of_dumps_that_have_not_changed(zoo: Path, tmp_path: Path) -> None:
@@ -146,19 +147,19 @@ def test_wrong_images_are_met_before_any_model_runs(zoo: Path, tmp_path: Path) -
             load_catalog(zoo),
             tmp_path / "run",
             lenses=["robustness"],
-            settings=Settings(data=str(tmp_path / "bad.npz")),
+            settings=RunSettings(data=str(tmp_path / "bad.npz")),
         )
     assert not list((tmp_path / "run").glob("dumps/*"))
 
 
 def test_a_device_that_is_not_there_is_refused(zoo: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--device nonsense cannot be used here"):
-        extract(load_catalog(zoo), tmp_path / "run", settings=Settings(device="nonsense"))
+        extract(load_catalog(zoo), tmp_path / "run", settings=RunSettings(device="nonsense"))
 
 
 def test_a_lens_that_does_not_apply_is_skipped_once_with_a_reason(zoo: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", images=np.zeros((4, 32, 32, 3), np.uint8), labels=np.zeros(4, int))
-    settings = Settings(data=str(tmp_path / "images.npz"), images=4)
+    settings = RunSettings(data=str(tmp_path / "images.npz"))
     outcome = extract(load_catalog(zoo), tmp_path / "run", lenses=["filters", "downsampling"], settings=settings)
     skipped = [row for row in outcome.rows if row.status == "skipped"]
     assert len(skipped) == 4
@@ -201,7 +202,7 @@ def test_models_without_a_poolable_filter_are_scored_all_the_same(zoo: Path, tmp
 
     for path in zoo.parent.glob("*.pt"):
         torch.save({"conv.weight": torch.randn(8, 3, 1, 5)}, path)
-    extract(load_catalog(zoo), tmp_path / "run", settings=Settings(kernel="all"))
+    extract(load_catalog(zoo), tmp_path / "run", lenses={"filters": FiltersOptions(kernel="all")})
     scores = analyze(tmp_path / "run")
     assert set(scores["kind"]) == {"1x5"}
     with DumpReader(tmp_path / "run" / "pooled.h5") as pooled:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from filterlens.settings import Settings
+from extracting import context
 from torch import Tensor, nn
 
 from filterlens.catalogs import Entry
@@ -16,6 +16,7 @@ from filterlens.errors import InputError
 from filterlens.inputs.images import Images
 from filterlens.lenses.downsampling.aliasing import analyze
 from filterlens.lenses.downsampling.extractor import extract
+from filterlens.lenses.downsampling.options import DownsamplingOptions
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.score import as_table, model_scores
 from filterlens.training import Monitor
@@ -43,15 +44,16 @@ def test_the_monitor_gives_what_extract_and_analyze_give(tmp_path: Path) -> None
     model = network()
     model[1].running_mean.uniform_(-1, 1)
     model[1].running_var.uniform_(0.5, 2)
-    reading = Monitor(model, images(), batch_size=4)()
+    reading = Monitor(model, images(), lens="downsampling")()
     with DumpWriter(tmp_path / "m.h5", {"model_id": "m"}) as writer:
         extract(
-            LoadedModel("m", "m.pt", "", {}, Classifier(model.eval())),
-            Entry(model_id="m", source="m.pt"),
-            Images("noise", images().numpy(), np.zeros(6, dtype=np.int64)),
-            Settings(channels=None),
-            writer.lens("downsampling", {}),
-            lambda *_: None,
+            context(
+                LoadedModel("m", "m.pt", "", {}, Classifier(model.eval())),
+                Entry(model_id="m", source="m.pt"),
+                Images("noise", images().numpy(), np.zeros(6, dtype=np.int64)),
+                DownsamplingOptions(channels=None),
+                writer.lens("downsampling", {}),
+            )
         )
     with DumpReader(tmp_path / "m.h5") as reader:
         rows = analyze(reader.lens("downsampling"))
@@ -67,7 +69,7 @@ def test_measuring_leaves_modes_statistics_gradients_and_random_state_alone() ->
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
-    monitor = Monitor(model, images())
+    monitor = Monitor(model, images(), lens="downsampling")
     assert monitor().model == monitor().model
     assert [module.training for module in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
@@ -79,7 +81,7 @@ def test_measuring_leaves_modes_statistics_gradients_and_random_state_alone() ->
 def test_modes_come_back_after_an_exception() -> None:
     model = network().train()
     with pytest.raises(RuntimeError, match="channels"):
-        Monitor(model, torch.rand(2, 4, 16, 16))()
+        Monitor(model, torch.rand(2, 4, 16, 16), lens="downsampling")()
     assert all(module.training for module in model.modules())
 
 
@@ -94,11 +96,11 @@ def test_the_score_is_one_number_of_the_reading_and_flat_names_every_number() ->
 
 
 def test_what_cannot_be_measured_is_an_error() -> None:
-    with pytest.raises(InputError, match="takes images of shape"):
-        Monitor(network(), images()[0])
+    with pytest.raises(InputError, match="on images of shape"):
+        Monitor(network(), images()[0], lens="downsampling")()
     with pytest.raises(InputError, match="no score of the downsampling lens"):
-        Monitor(network(), images(), score="sparsity")
+        Monitor(network(), images(), lens="downsampling", score="sparsity")
     with pytest.raises(InputError, match="no score is called 'alias'"):
         Monitor(network(), images(), score="alias")
     with pytest.raises(InputError, match="no downsampling but 1x1 shortcuts"):
-        Monitor(nn.Sequential(nn.Conv2d(3, 3, 1, stride=2)), images())()
+        Monitor(nn.Sequential(nn.Conv2d(3, 3, 1, stride=2)), images(), lens="downsampling")()

@@ -23,8 +23,8 @@ def test_layers_have_the_lens_scores_and_the_mean_its_weights() -> None:
     reading = Monitor(model, lens="filters")()
     first, last = score_layer(model[0].weight.detach()), score_layer(model[2].weight.detach())
     assert list(reading.layers) == ["0", "2"]
-    assert reading.layers["2"]["variance_entropy"] == pytest.approx(last.variance_entropy)
-    expected = (8 * first.orthogonality + 4 * last.orthogonality) / 12
+    assert reading.layers["2"]["variance_entropy"] == pytest.approx(last["variance_entropy"])
+    expected = (8 * first["orthogonality"] + 4 * last["orthogonality"]) / 12
     assert reading.model["orthogonality"] == pytest.approx(expected)
 
 
@@ -52,4 +52,4 @@ def test_other_kernels_on_request_and_none_is_an_error() -> None:
     assert list(Monitor(network(), lens="filters", kernel="all")().layers) == ["0", "2", "3"]
     assert list(Monitor(network(), lens="filters", kernel="5x5")().layers) == ["3"]
     with pytest.raises(InputError, match="Sequential has no convolution with a kernel of 7x7"):
-        Monitor(network(), lens="filters", kernel="7x7")
+        Monitor(network(), lens="filters", kernel="7x7")()

@@ -37,9 +37,9 @@ class DownsamplingOptions(Options):
         Feature maps kept a layer, chosen by the seed; None keeps all.
     """
 
-    images: int = option(32, help="Images a lens looks at.")
+    images: int = option(default=32, help="Images a lens looks at.")
     channels: int | None = option(
-        64,
+        default=64,
         help="Feature maps kept a layer, or `all`.",
         parse="filterlens.lenses.downsampling.options:parse_channels",
     )

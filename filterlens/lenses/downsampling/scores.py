@@ -94,7 +94,7 @@ def mean_aliasing(operation: Operation) -> float:
     weight="counts",
 )
 def mean_aliasing_relative(operation: Operation) -> float:
-    """The same distance after the dense map's mean is taken off, divided by the map's remaining power."""
+    """L1 distance after the dense map's mean is taken off, divided by the map's remaining power."""
     return operation.mean(1)
 
 

@@ -21,5 +21,5 @@ class FiltersOptions(Options):
         Score convolution and BatchNorm folded into one, as an ONNX export has them.
     """
 
-    kernel: str = option("3x3", help="Filter size, such as 3x3, or `all` larger than 1x1.")
-    fold_batchnorm: bool = option(False, help="Score convolution and BatchNorm folded into one.")
+    kernel: str = option(default="3x3", help="Filter size, such as 3x3, or `all` larger than 1x1.")
+    fold_batchnorm: bool = option(default=False, help="Score convolution and BatchNorm folded into one.")

@@ -31,13 +31,13 @@ class FlatnessOptions(Options):
         Forward passes of attacked models in bfloat16; the loss of precision is reported beside the scores.
     """
 
-    images: int = option(1000, help="Images a lens looks at.")
+    images: int = option(default=1000, help="Images a lens looks at.")
     steps: int = 20
     average: int = 10
     worst: int = 10
     positions: tuple[float, ...] = tuple(round(i / 5, 1) for i in range(-5, 6))
-    as_published: bool = option(False, help="Flatness as the published code has it, not the paper.")
-    bf16: bool = option(False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
+    as_published: bool = option(default=False, help="Flatness as the published code has it, not the paper.")
+    bf16: bool = option(default=False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
 
     @classmethod
     def fast(cls) -> Self:

@@ -165,7 +165,7 @@ def _reference(losses: PerturbedLosses) -> float:
     auxiliary=True,
 )
 def _average_error(losses: PerturbedLosses) -> float:
-    """Standard error of average-case flatness over the random perturbations."""
+    """Average-case flatness's standard error over the random perturbations."""
     return average_flatness(losses.reference, losses.average)[1]
 
 
@@ -197,7 +197,7 @@ def _worst_spread(losses: PerturbedLosses) -> float:
     auxiliary=True,
 )
 def _images_error(losses: PerturbedLosses) -> float:
-    """Standard error of average-case flatness over the images."""
+    """Average-case flatness's standard error over the images."""
     rise = losses.average.astype(np.float64).mean(axis=0) - losses.reference
     return float(rise.std(ddof=1) / math.sqrt(len(rise))) if len(rise) > 1 else math.nan
 

@@ -28,9 +28,9 @@ class ManifoldOptions(Options):
         Of the search for the nearest point of a manifold that has a decoder.
     """
 
-    images: int = option(200, help="Images a lens looks at.")
+    images: int = option(default=200, help="Images a lens looks at.")
     manifold: str = option(
-        "", help="`fonts`, `neighbours`, the file of a learned decoder, or `module:` with PACKAGE and FACTORY."
+        default="", help="`fonts`, `neighbours`, the file of a learned decoder, or `module:` with PACKAGE and FACTORY."
     )
     eta: float = 0.3
     steps: int = 40

@@ -140,7 +140,7 @@ def _mean(values: Values) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _declare(name: str, title: str, summary: str, formula: str, compute: Callable[..., float], **facts: Any) -> None:
+def _declare(name: str, title: str, summary: str, formula: str, compute: Callable[..., float], **facts: Any) -> None:  # noqa: ANN401 - facts of a `Score`
     reference = facts.pop("reference", _PAPER)
     score(lens="manifold", name=name, title=title, summary=summary, formula=formula, reference=reference, **facts)(
         compute

@@ -26,10 +26,10 @@ class RobustnessOptions(Options):
         Forward passes of attacked models in bfloat16; the loss of precision is reported beside the scores.
     """
 
-    images: int = option(1000, help="Images a lens looks at.")
+    images: int = option(default=1000, help="Images a lens looks at.")
     restarts: int = 10
-    autoattack: bool = option(False, help="Run AutoAttack (standard) too: slow.")
-    bf16: bool = option(False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
+    autoattack: bool = option(default=False, help="Run AutoAttack (standard) too: slow.")
+    bf16: bool = option(default=False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
 
     @classmethod
     def fast(cls) -> Self:

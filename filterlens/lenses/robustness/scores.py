@@ -49,7 +49,7 @@ def _on(side: str, measure: Callable[[Any, Labels], float]) -> Callable[[Outputs
     return lambda outputs: measure(getattr(outputs, side), outputs.labels)
 
 
-def _declare(name: str, title: str, summary: str, formula: str, compute: Callable[..., float], **facts: Any) -> None:
+def _declare(name: str, title: str, summary: str, formula: str, compute: Callable[..., float], **facts: Any) -> None:  # noqa: ANN401 - facts of a `Score`
     reference = facts.pop("reference", "Madry2018 §2")
     score(lens="robustness", name=name, title=title, summary=summary, formula=formula, reference=reference, **facts)(
         compute

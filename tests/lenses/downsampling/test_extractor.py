@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from filterlens.settings import Settings
+from extracting import chosen, context
 from torch import Tensor, nn
 
 from filterlens.catalogs import Entry
@@ -17,8 +17,9 @@ from filterlens.dumps import DumpGroup, DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
 from filterlens.inputs.images import Images
 from filterlens.lenses.downsampling import extractor as downsampling
-from filterlens.lenses.downsampling.aliasing import analyze
+from filterlens.lenses.downsampling.analyzer import analyze
 from filterlens.lenses.downsampling.extractor import choose_channels, extract
+from filterlens.lenses.downsampling.options import DownsamplingOptions
 from filterlens.loaders.model import Classifier, LoadedModel
 
 ENTRY = Entry(model_id="tiny", source="tiny.pt")
@@ -44,10 +45,15 @@ def loaded(network: nn.Module | None) -> LoadedModel:
 def run(tmp_path: Path, network: nn.Module | None, pictures: Images | None, **settings: object) -> Path:
     path = tmp_path / "tiny.h5"
     steps: list[tuple[int, int]] = []
-    chosen = Settings(**settings)  # type: ignore[arg-type]
+    options, own = chosen(DownsamplingOptions, settings)
     with DumpWriter(path, {"model_id": "tiny"}) as writer:
         group = writer.lens("downsampling", {})
-        extract(loaded(network), ENTRY, pictures, chosen, group, lambda done, total: steps.append((done, total)))
+        extract(
+            context(
+                loaded(network), ENTRY, pictures, options, group, settings=own,
+                progress=lambda done, total: steps.append((done, total)),
+            )
+        )  # fmt: skip
     assert steps[-1][0] == steps[-1][1]
     return path
 

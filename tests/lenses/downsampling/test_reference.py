@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from filterlens.settings import Settings
+from extracting import context
 
 from filterlens.catalogs import load_catalog
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.inputs.npz import load_npz
-from filterlens.lenses.downsampling.aliasing import AliasingMeans, analyze
+from filterlens.lenses.downsampling.aliasing import analyze
 from filterlens.lenses.downsampling.extractor import extract
+from filterlens.lenses.downsampling.options import DownsamplingOptions
 from filterlens.loaders import load_model
 from filterlens.score import as_table, model_scores
 
 pytestmark = pytest.mark.realdata
-METRICS = list(AliasingMeans().values)
+METRICS = ["aliasing", "aliasing_relative", "alias_energy"]
 
 
 def scores(realdata: Path, folder: Path, model_id: str, n: int, **settings: int | None) -> pd.DataFrame:
@@ -27,9 +28,9 @@ def scores(realdata: Path, folder: Path, model_id: str, n: int, **settings: int 
     model = load_model(catalog[model_id], catalog.folder)
     images = load_npz(realdata / "cifar10_test_1000.npz", n)
     path = folder / f"{model_id}.h5"
-    chosen = Settings(images=n, **settings)  # type: ignore[arg-type]
     with DumpWriter(path, {"model_id": model_id}) as writer:
-        extract(model, catalog[model_id], images, chosen, writer.lens("downsampling", {}), lambda *_: None)
+        options = DownsamplingOptions(images=n, **settings)  # type: ignore[arg-type]
+        extract(context(model, catalog[model_id], images, options, writer.lens("downsampling", {})))
     with DumpReader(path) as reader:
         rows = analyze(reader.lens("downsampling"))
     return as_table([{"model_id": model_id, "lens": "downsampling", **row} for row in rows])

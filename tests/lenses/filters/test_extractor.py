@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from filterlens.settings import Settings
+from extracting import context
 from torch import Tensor, nn
 
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import CheckpointError, InputError, LensSkipped
 from filterlens.lenses.filters.extractor import extract, network_convolutions, parse_kernel
+from filterlens.lenses.filters.options import FiltersOptions
 from filterlens.loaders.model import Classifier, LoadedModel
 
 ENTRY = Entry(model_id="m", source="m.pt")
@@ -51,7 +52,9 @@ def dump(folder: Path, model: LoadedModel, **settings: Any) -> dict[str, tuple[n
     seen: list[tuple[int, int]] = []
     path = folder / "m.h5"
     with DumpWriter(path, {"model_id": "m"}) as writer:
-        extract(model, ENTRY, None, Settings(**settings), writer.lens("filters", {}), lambda *step: seen.append(step))
+        options = FiltersOptions(**settings)
+        group = writer.lens("filters", {})
+        extract(context(model, ENTRY, None, options, group, progress=lambda *step: seen.append(step)))
     with DumpReader(path) as reader:
         group = reader.lens("filters")
         found = {name: (group.read(name), group.attributes_of(name)) for name in group.names()}

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import copy
 import gc
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from filterlens.settings import Settings
+from extracting import chosen, context
 from torch import nn
 from torch.nn import functional
 
 from filterlens.attacks import Ball, Weights
-from filterlens.attacks.evaluation import Running, Threat, running
+from filterlens.attacks.evaluation import Running, Threat
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpGroup, DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
 from filterlens.inputs.images import Images
+from filterlens.lens import RunSettings
 from filterlens.lenses.flatness import extractor as flatness
 from filterlens.lenses.flatness.analyzer import analyze
-from filterlens.lenses.flatness.extractor import Protocol, extract, joint_attack
+from filterlens.lenses.flatness.extractor import extract, joint_attack
+from filterlens.lenses.flatness.options import FlatnessOptions
 from filterlens.lenses.flatness.parameters import is_normalisation, perturbed_parameters
 from filterlens.loaders.model import Classifier, LoadedModel
 
-SETTINGS = Settings(fast=True, batch_size=8)
+SETTINGS = {"fast": True, "batch_size": 8}
 ENTRY = Entry(model_id="small", source="small.pt", threat_model="Linf", eps=8 / 255)
 
 
@@ -55,10 +58,13 @@ def images(n: int = 20, size: int = 6, classes: int = 4) -> Images:
     return Images("random", pixels, generator.integers(0, classes, n))
 
 
-def measured(tmp_path: Path, model: LoadedModel, data: Images | None, settings: Settings = SETTINGS) -> DumpGroup:
+def measured(
+    tmp_path: Path, model: LoadedModel, data: Images | None, settings: Mapping[str, Any] = SETTINGS
+) -> DumpGroup:
     path = tmp_path / "small.h5"
     with DumpWriter(path, {"model_id": "small"}) as dump:
-        extract(model, ENTRY, data, settings, dump.lens("flatness", {}), lambda *_: None)
+        options, run = chosen(FlatnessOptions, settings)
+        extract(context(model, ENTRY, data, options, dump.lens("flatness", {}), settings=run))
     return DumpReader(path).lens("flatness")
 
 
@@ -68,7 +74,7 @@ def score(group: DumpGroup, metric: str) -> float:
 
 
 def runner_of(network: nn.Module, data: Images) -> Running:
-    return Running(Classifier(network).eval(), data, Settings(batch_size=3), lambda *_: None)
+    return Running(Classifier(network).eval(), data, RunSettings(batch_size=3), bf16=False, progress=lambda *_: None)
 
 
 # A linear model of two classes has its worst image in closed form: x - ε sign(w_y - w_other) (y - other), anywhere
@@ -210,7 +216,7 @@ def test_weights_come_back_when_an_extraction_breaks_off(tmp_path, fails_after, 
 
 def test_batches_of_any_size_give_the_same_losses(tmp_path):
     groups = [
-        measured(tmp_path / str(size), loaded(network_with_batchnorm()), images(), replace(SETTINGS, batch_size=size))
+        measured(tmp_path / str(size), loaded(network_with_batchnorm()), images(), SETTINGS | {"batch_size": size})
         for size in (20, 7)
     ]
     for name in ("reference_loss", "average_loss", "worst_loss", "landscape_adversarial"):
@@ -220,18 +226,21 @@ def test_batches_of_any_size_give_the_same_losses(tmp_path):
 def test_progress_counts_every_forward_pass_to_its_end(tmp_path):
     reports: list[tuple[int, int]] = []
     with DumpWriter(tmp_path / "small.h5", {}) as dump:
+        options, run = chosen(FlatnessOptions, SETTINGS)
         extract(
-            loaded(network_with_batchnorm()), ENTRY, images(), SETTINGS, dump.lens("flatness", {}),
-            lambda done, total: reports.append((done, total)),
+            context(
+                loaded(network_with_batchnorm()), ENTRY, images(), options, dump.lens("flatness", {}), settings=run,
+                progress=lambda done, total: reports.append((done, total)),
+            )
         )  # fmt: skip
-    assert reports[-1][0] == reports[-1][1] == Protocol.of(SETTINGS).passes * 3 + 1
+    assert reports[-1][0] == reports[-1][1] == FlatnessOptions.fast().passes * 3 + 1
     assert [done for done, _ in reports] == sorted(done for done, _ in reports)
 
 
 def test_the_paper_and_its_fast_and_published_versions_are_named_in_the_dump(tmp_path):
-    paper = Protocol.of(Settings())
+    paper = FlatnessOptions.paper()
     assert (paper.images, paper.steps, paper.average, paper.worst, paper.reference_restarts) == (1000, 20, 10, 10, 1)
-    group = measured(tmp_path, loaded(network_with_batchnorm()), images(), replace(SETTINGS, as_published=True))
+    group = measured(tmp_path, loaded(network_with_batchnorm()), images(), SETTINGS | {"as_published": True})
     attributes = group.attributes
     assert attributes["fast"]
     assert attributes["as_published"]
@@ -239,12 +248,12 @@ def test_the_paper_and_its_fast_and_published_versions_are_named_in_the_dump(tmp
     assert attributes["average_radius"] == 0.5
     assert attributes["worst_radius"] == 0.00075
     assert attributes["images"] == 20
-    assert "fast, as published" in str(analyze(group)[0]["note"])
+    assert "fast, as published" in str(next(iter(analyze(group)))["note"])
 
 
 def test_published_restarts_put_the_reference_higher(tmp_path):
     ours, theirs = (
-        measured(tmp_path / str(flag), loaded(network_with_batchnorm()), images(), replace(SETTINGS, as_published=flag))
+        measured(tmp_path / str(flag), loaded(network_with_batchnorm()), images(), SETTINGS | {"as_published": flag})
         for flag in (False, True)
     )
     assert (theirs.read("reference_loss") >= ours.read("reference_loss") - 1e-6).all()
@@ -253,7 +262,7 @@ def test_published_restarts_put_the_reference_higher(tmp_path):
 
 
 def test_bfloat16_is_measured_beside_float32(tmp_path):
-    group = measured(tmp_path, loaded(network_with_batchnorm()), images(), replace(SETTINGS, bf16=True))
+    group = measured(tmp_path, loaded(network_with_batchnorm()), images(), SETTINGS | {"bf16": True})
     plain = measured(tmp_path / "plain", loaded(network_with_batchnorm()), images())
     exact = score(group, "flatness_reference_loss_float32")
     assert exact == pytest.approx(score(plain, "flatness_reference_loss"), abs=1e-5)
@@ -269,7 +278,7 @@ def test_joint_attack_stays_in_its_balls():
     seen = []
     network[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
     with Weights(parameters, radius=0.01, step=0.02) as weights:
-        joint_attack(runner, weights, threat, Protocol(steps=5), seed=0, restart=1)
+        joint_attack(runner, weights, threat, FlatnessOptions(steps=5), seed=0, restart=1)
         for p, w in zip(parameters, origins, strict=True):
             assert 0 < (p.detach() - w).norm() / w.norm() <= 0.01 + 1e-5
     assert len(seen) == 6 * 3
@@ -326,14 +335,6 @@ def test_what_does_not_fit_is_refused_with_a_reason(tmp_path):
     only_norm = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(3))
     with pytest.raises(LensSkipped, match="no parameters outside normalisation layers"):
         measured(tmp_path, loaded(only_norm), images(classes=3))
-
-
-def test_fewer_images_than_wanted_are_all_taken():
-    model = loaded(network_with_batchnorm())
-    for wanted, found in ((5, 5), (500, 20), (None, 20)):
-        settings = replace(SETTINGS, images=wanted)
-        with running(model, images(), settings, lens="flatness", n_images=1000, progress=lambda *_: None) as runner:
-            assert len(runner.images) == found
 
 
 def test_no_more_than_two_copies_of_the_weights_live_at_any_pass(tmp_path):

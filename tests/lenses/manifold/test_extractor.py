@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from filterlens.settings import Settings
+from extracting import chosen, context
 from torch import nn
 
 from filterlens.catalogs import Entry
@@ -11,7 +11,8 @@ from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
 from filterlens.inputs import load_images
 from filterlens.lenses.manifold.analyzer import analyze
-from filterlens.lenses.manifold.extractor import Plan, extract, measure, plan_for
+from filterlens.lenses.manifold.extractor import Attack, attack_of, extract, measure
+from filterlens.lenses.manifold.options import ManifoldOptions
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.manifolds import Fonts, Neighbours, Points
 
@@ -40,19 +41,23 @@ def run(tmp_path, network, settings, images, name="d.h5"):
     model = LoadedModel("tiny", "tiny.pt", "", {}, Classifier(network))
     seen = []
     with DumpWriter(tmp_path / name, {"model_id": "tiny"}) as dump:
+        options, own = chosen(ManifoldOptions, settings)
         extract(
-            model, ENTRY, images, settings, dump.lens("manifold", {}), lambda done, total: seen.append((done, total))
-        )
+            context(
+                model, ENTRY, images, options, dump.lens("manifold", {}), settings=own,
+                progress=lambda done, total: seen.append((done, total)),
+            )
+        )  # fmt: skip
     assert seen[-1][0] == seen[-1][1]
     with DumpReader(tmp_path / name) as reader:
         group = reader.lens("manifold")
-        return {key: group.read(key) for key in group.names()}, group.attributes, analyze(group)
+        return {key: group.read(key) for key in group.names()}, group.attributes, list(analyze(group))
 
 
 @pytest.fixture(scope="module")
 def fonts_run(tmp_path_factory, network):
     images = load_images("fonts", 24)
-    return *run(tmp_path_factory.mktemp("m"), network, Settings(fast=True, images=24), images), images
+    return *run(tmp_path_factory.mktemp("m"), network, {"fast": True, "images": 24}, images), images
 
 
 def test_on_manifold_examples_keep_eta_and_the_latent_bounds(fonts_run):
@@ -114,7 +119,7 @@ def test_the_model_is_left_as_it_was(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     points = Points.of(load_images("fonts", 6))
     network.train()
-    measure(network, Fonts(starts=1, iterations=2), points, Plan(0.3, "Linf", steps=2, restarts=1))
+    measure(network, Fonts(starts=1, iterations=2), points, Attack(0.3, "Linf", steps=2, restarts=1))
     assert network.training
     network.eval()
     for name, value in network.state_dict().items():
@@ -124,8 +129,8 @@ def test_the_model_is_left_as_it_was(network):
 
 def test_batches_do_not_change_the_attack(tmp_path, network):
     images = load_images("fonts", 10)
-    one, _, _ = run(tmp_path, network, Settings(fast=True, images=10, batch_size=64), images, "a.h5")
-    many, _, _ = run(tmp_path, network, Settings(fast=True, images=10, batch_size=3), images, "b.h5")
+    one, _, _ = run(tmp_path, network, {"fast": True, "images": 10, "batch_size": 64}, images, "a.h5")
+    many, _, _ = run(tmp_path, network, {"fast": True, "images": 10, "batch_size": 3}, images, "b.h5")
     for name in ("success_attacked", "success_on_manifold", "correct"):
         np.testing.assert_array_equal(one[name], many[name])
     for name in ("norm_l2_attacked", "latent_perturbation", "angle_attacked", "norm_l2_noise"):
@@ -134,7 +139,7 @@ def test_batches_do_not_change_the_attack(tmp_path, network):
 
 def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
     images = load_images("fonts", 8)
-    arrays, facts, rows = run(tmp_path, network, Settings(fast=True, manifold="neighbours"), images)
+    arrays, facts, rows = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images)
     assert facts["manifold"] == "neighbours"
     assert not [name for name in arrays if "on_manifold" in name]
     assert (arrays["distance_clean"] < 1e-5).all()
@@ -148,13 +153,13 @@ def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
 def test_noise_leaves_neighbours_as_its_dimension_says(network):
     train, test = load_images("fonts", 2000, split="train"), Points.of(load_images("fonts", 8))
     manifold = Neighbours(torch.from_numpy(train.pixels), torch.from_numpy(train.labels), k=50)
-    out = measure(network, manifold, test, Plan(0.3, "Linf", steps=2, restarts=1))
+    out = measure(network, manifold, test, Attack(0.3, "Linf", steps=2, restarts=1))
     expected = (1 - 50 / 784) ** 0.5
     assert (out["distance_noise"] / out["norm_l2_noise"]).mean().item() == pytest.approx(expected, abs=0.02)
 
 
 def test_fast_settings_take_few_images_unless_told(tmp_path, network):
-    arrays, facts, _ = run(tmp_path, network, Settings(fast=True, manifold="neighbours"), load_images("fonts", 60))
+    arrays, facts, _ = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, load_images("fonts", 60))
     assert len(arrays["labels"]) == 24
     assert facts["fast"]
     assert len(arrays["images_clean"]) == 24
@@ -162,18 +167,21 @@ def test_fast_settings_take_few_images_unless_told(tmp_path, network):
 
 def test_the_attack_follows_the_catalog():
     glyphs = load_images("fonts", 1)
-    assert plan_for(Entry(model_id="a", source="a"), glyphs, Settings()) == Plan(0.3, "Linf")
+    assert attack_of(Entry(model_id="a", source="a"), glyphs, ManifoldOptions.paper(), 0) == Attack(0.3, "Linf")
     known = Entry(model_id="a", source="a", eps=0.5, threat_model="L2")
-    assert (plan_for(known, glyphs, Settings()).norm, plan_for(known, glyphs, Settings()).eps) == ("L2", 0.5)
-    assert plan_for(known, glyphs, Settings(fast=True)).restarts == 1
+    assert (
+        attack_of(known, glyphs, ManifoldOptions.paper(), 0).norm,
+        attack_of(known, glyphs, ManifoldOptions.paper(), 0).eps,
+    ) == ("L2", 0.5)
+    assert attack_of(known, glyphs, ManifoldOptions.fast(), 0).restarts == 1
 
 
 def test_weights_without_a_network_are_skipped():
     with pytest.raises(LensSkipped, match="weights only"):
-        extract(LoadedModel("a", "a", "", {}), ENTRY, None, Settings(), None, lambda *_: None)
+        extract(context(LoadedModel("a", "a", "", {}), ENTRY, None, ManifoldOptions(), None))
 
 
 def test_no_images_are_refused(network):
     model = LoadedModel("a", "a", "", {}, Classifier(network))
     with pytest.raises(InputError, match="needs images for tiny"):
-        extract(model, ENTRY, None, Settings(), None, lambda *_: None)
+        extract(context(model, ENTRY, None, ManifoldOptions(), None))

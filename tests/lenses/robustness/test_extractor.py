@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from filterlens.settings import Settings
+from extracting import chosen, context
 from torch import nn
 
 from filterlens.attacks import Ball, pgd
@@ -23,9 +24,10 @@ from filterlens.inputs.images import Images
 from filterlens.lenses.robustness.analyzer import analyze
 from filterlens.lenses.robustness.autoattack import run_autoattack
 from filterlens.lenses.robustness.extractor import extract
+from filterlens.lenses.robustness.options import RobustnessOptions
 from filterlens.loaders.model import Classifier, LoadedModel
 
-SETTINGS = Settings(fast=True, batch_size=8)
+SETTINGS = {"fast": True, "batch_size": 8}
 ENTRY = Entry(model_id="small", source="small.pt", threat_model="Linf", eps=0.03)
 
 
@@ -51,10 +53,13 @@ def labelled(model: LoadedModel, n: int = 20) -> Images:
     return Images("random", pixels, labels)
 
 
-def measured(path: Path, model: LoadedModel, data: Images | None, settings: Settings = SETTINGS, **row: object):
+def measured(
+    path: Path, model: LoadedModel, data: Images | None, settings: Mapping[str, Any] = SETTINGS, **row: object
+):
     entry = ENTRY.model_copy(update=row)
     with DumpWriter(path, {"model_id": "small"}) as dump:
-        extract(model, entry, data, settings, dump.lens("robustness", {}), lambda *_: None)
+        options, run = chosen(RobustnessOptions, settings)
+        extract(context(model, entry, data, options, dump.lens("robustness", {}), settings=run))
     return DumpReader(path).lens("robustness")
 
 
@@ -89,9 +94,7 @@ def test_a_dump_holds_clean_and_attacked_logits_and_a_few_images(tmp_path):
 def test_batches_of_any_size_give_the_same_logits(tmp_path):
     model = small_model()
     data = labelled(model)
-    whole, parts = (
-        measured(tmp_path / f"{size}.h5", model, data, replace(SETTINGS, batch_size=size)) for size in (20, 3)
-    )
+    whole, parts = (measured(tmp_path / f"{size}.h5", model, data, SETTINGS | {"batch_size": size}) for size in (20, 3))
     assert np.allclose(whole.read("logits_attacked"), parts.read("logits_attacked"), atol=1e-4)
     assert np.allclose(whole.read("images_attacked"), parts.read("images_attacked"), atol=1e-5)
 
@@ -100,14 +103,14 @@ def test_more_restarts_than_the_fast_version_never_lower_the_loss(tmp_path):
     model = small_model()
     data = labelled(model, 8)
     fast, paper = (
-        scores(measured(tmp_path / f"{flag}.h5", model, data, replace(SETTINGS, fast=flag))) for flag in (True, False)
+        scores(measured(tmp_path / f"{flag}.h5", model, data, SETTINGS | {"fast": flag})) for flag in (True, False)
     )
     assert paper["robust_loss"] >= fast["robust_loss"]
 
 
 def test_bfloat16_is_measured_beside_float32(tmp_path):
     model = small_model()
-    found = scores(measured(tmp_path / "a.h5", model, labelled(model), replace(SETTINGS, bf16=True)))
+    found = scores(measured(tmp_path / "a.h5", model, labelled(model), SETTINGS | {"bf16": True}))
     assert found["robust_loss_float32"] == pytest.approx(found["robust_loss"], abs=0.1)
     assert found["robust_loss_float32"] != found["robust_loss"]
 
@@ -141,7 +144,7 @@ def test_autoattack_finds_no_less_than_pgd_and_leaves_no_trace(tmp_path):
     model = small_model()
     data, before = labelled(model, 12), copy.deepcopy(model.classifier.state_dict())
     tracer, state = sys.gettrace(), torch.get_rng_state()
-    found = scores(measured(tmp_path / "a.h5", model, data, replace(SETTINGS, autoattack=True)))
+    found = scores(measured(tmp_path / "a.h5", model, data, SETTINGS | {"autoattack": True}))
     assert found["robust_accuracy_autoattack"] <= found["robust_accuracy"]
     assert sys.gettrace() is tracer
     assert torch.equal(torch.get_rng_state(), state)
@@ -182,16 +185,15 @@ def test_trained_networks_have_the_accuracies_that_were_measured(
 
     catalog = load_catalog(realdata / "catalog.csv")
     entry = catalog[model_id]
-    settings = replace(SETTINGS, images=256, batch_size=64)  # the README's number, whatever the fast default is
+    settings = SETTINGS | {"images": 256, "batch_size": 64}  # the README's number, whatever the fast default is
     with DumpWriter(tmp_path / "a.h5", {}) as dump:
+        options, run = chosen(RobustnessOptions, settings)
         extract(
-            load_model(entry, catalog.folder),
-            entry,
-            cifar(realdata),
-            settings,
-            dump.lens("robustness", {}),
-            lambda *_: None,
-        )
+            context(
+                load_model(entry, catalog.folder), entry, cifar(realdata), options, dump.lens("robustness", {}),
+                settings=run,
+            )
+        )  # fmt: skip
     with DumpReader(tmp_path / "a.h5") as reader:
         found = scores(reader.lens("robustness"))
     assert found["clean_accuracy"] == pytest.approx(clean, abs=within)

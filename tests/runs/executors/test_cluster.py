@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from filterlens.settings import Settings
 
 from filterlens.catalogs import load_catalog
+from filterlens.commands.audit import choose_lenses
 from filterlens.dumps import DumpReader
 from filterlens.errors import InputError
 from filterlens.runs import analyze, extract
@@ -63,8 +63,7 @@ def audit(folder: Path, executor: Executor, listener: Callable[[Any], None] = la
     outcome = extract(
         catalog,
         folder,
-        lenses=("filters", "downsampling", "robustness"),
-        settings=Settings(fast=True, images=16),
+        lenses=choose_lenses(["filters", "downsampling", "robustness"], {"images": 16}, fast=True),
         executor=executor,
         listener=listener,
     )
