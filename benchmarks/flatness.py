@@ -12,10 +12,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from filterlens.settings import Settings
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
@@ -23,7 +23,9 @@ from filterlens.attacks import cross_entropy
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpWriter
 from filterlens.inputs.images import Images
-from filterlens.lenses.flatness.extractor import Protocol, extract
+from filterlens.lens import ExtractContext, RunSettings
+from filterlens.lenses.flatness.extractor import extract
+from filterlens.lenses.flatness.options import FlatnessOptions
 from filterlens.lenses.flatness.parameters import perturbed_parameters
 from filterlens.loaders.model import Classifier, LoadedModel
 
@@ -53,8 +55,7 @@ def main() -> None:
     classifier = Classifier(network).eval()
     pixels, labels = torch.rand(arguments.images, 3, 32, 32), torch.randint(0, 10, (arguments.images,))
     images = Images("random", pixels.numpy(), labels.numpy())
-    settings = Settings(fast=True, images=arguments.images, batch_size=arguments.batch)
-    protocol = Protocol.of(settings)
+    protocol = replace(FlatnessOptions.fast(), images=arguments.images)
     attacks = protocol.reference_restarts + protocol.average + 2 * sum(s != 0 for s in protocol.positions)
 
     def measure_passes() -> tuple[float, float, float]:
@@ -75,7 +76,16 @@ def main() -> None:
         model = LoadedModel("resnet18", "random", "", {}, classifier)
         entry = Entry(model_id="resnet18", source="random", eps=8 / 255)
         group = dump.lens("flatness", {})
-        total = timed(lambda: extract(model, entry, images, settings, group, lambda *_: None))
+        context = ExtractContext(
+            model=model,
+            entry=entry,
+            images=images,
+            options=protocol,
+            settings=RunSettings(batch_size=arguments.batch),
+            group=group,
+            progress=lambda *_: None,
+        )
+        total = timed(lambda: extract(context))
     samples = before + [measure_passes() for _ in range(8)]
     forward, to_images, to_weights = (statistics.median(column) for column in zip(*samples, strict=True))
     needed = attacks * (protocol.steps * to_images + forward)

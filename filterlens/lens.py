@@ -10,7 +10,7 @@ Third parties add a lens through the entry point group `filterlens.lenses`, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib import import_module
@@ -38,8 +38,10 @@ __all__ = [
     "get_lens",
     "get_score",
     "option",
+    "option_names",
     "options_of",
     "score_rows",
+    "with_options",
 ]
 
 
@@ -125,6 +127,7 @@ class RunSettings:
         return {"seed": self.seed, "data": self.data, "fonts": None if self.fonts is None else str(self.fonts)}
 
 
+O = TypeVar("O", bound=Options)
 O_co = TypeVar("O_co", bound=Options, covariant=True)
 
 
@@ -176,7 +179,7 @@ class Lens:
     extract
         Called with an `ExtractContext`. It raises `LensSkipped` where the lens does not apply.
     analyze
-        Called as `analyze(group)` with a `DumpGroup`; yields dictionaries with the columns of the score table less
+        Called as `analyze(group)` with a `DumpGroup`; returns dictionaries with the columns of the score table less
         `model_id` and `lens`.
     scores
         Modules that declare its scores; they load no heavy library.
@@ -270,18 +273,34 @@ def get_lens(name: str) -> Lens:
     return lenses[name]
 
 
-def options_of(lens: Lens, given: dict[str, Any], *, fast: bool = False) -> Options:
+def option_names(options: Options | type[Options]) -> tuple[str, ...]:
+    """Names of a lens's options."""
+    return tuple(found.name for found in fields(options))
+
+
+def options_of(lens: Lens, given: Mapping[str, Any], *, fast: bool = False) -> Options:
     """Return a lens's options: the paper's or the fast ones, with those of `given` that it has in their place."""
     base = lens.options.fast() if fast else lens.options.paper()
-    own = {found.name for found in fields(lens.options)}
-    return replace(base, **{name: value for name, value in given.items() if name in own})
+    return with_options(base, given)
+
+
+def with_options(options: O, given: Mapping[str, Any]) -> O:
+    """Return options with those of `given` that the lens has in their place."""
+    own = option_names(options)
+    return replace(options, **{name: value for name, value in given.items() if name in own})
 
 
 def all_scores() -> dict[str, Score]:
-    """Every score by name, in the order of the lenses."""
-    order = {name: place for place, name in enumerate(all_lenses())}
-    ordered = sorted(registered_scores(), key=lambda found: order.get(found.lens, len(order)))
-    return {found.name: found for found in ordered}
+    """Every score by name, in the order of the lenses and of their modules."""
+    lenses = list(all_lenses().values())
+    places = {module: place for place, module in enumerate(module for lens in lenses for module in lens.scores)}
+    order = {lens.name: place for place, lens in enumerate(lenses)}
+
+    def rank(found: Score) -> tuple[int, int]:
+        module = getattr(found.compute, "__module__", "")
+        return order.get(found.lens, len(order)), places.get(module, len(places))
+
+    return {found.name: found for found in sorted(registered_scores(), key=rank)}
 
 
 def get_score(name: str) -> Score:

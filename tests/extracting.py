@@ -9,14 +9,14 @@ from typing import Any
 from filterlens.catalogs import Entry
 from filterlens.dumps import WritableGroup
 from filterlens.inputs import Images
-from filterlens.lens import ExtractContext, Options, RunSettings
+from filterlens.lens import ExtractContext, Options, RunSettings, option_names
 from filterlens.loaders.model import LoadedModel
 
 
 def chosen(options: type[Options], given: Mapping[str, Any]) -> tuple[Options, RunSettings]:
     """Return a lens's options (the fast ones where `fast`) and a run's settings, from both by name."""
     base = options.fast() if given.get("fast") else options.paper()
-    own = {name: value for name, value in given.items() if hasattr(base, name)}
+    own = {name: value for name, value in given.items() if name in option_names(base)}
     rest = {name: value for name, value in given.items() if name not in own and name != "fast"}
     return replace(base, **own), RunSettings(**rest)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.errors import InputError
-from filterlens.lens import Options, RunSettings, all_lenses, get_lens, options_of
+from filterlens.lens import Options, RunSettings, all_lenses, get_lens, option_names, options_of
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def choose_lenses(names: Sequence[str], given: Mapping[str, Any], *, fast: bool 
         A lens is unknown, or no chosen lens has such an option.
     """
     chosen = list(all_lenses().values()) if list(names) == ["all"] else [get_lens(name) for name in names]
-    options = {lens.name: options_of(lens, dict(given), fast=fast) for lens in chosen}
+    options = {lens.name: options_of(lens, given, fast=fast) for lens in chosen}
     for name in given:
-        if not any(hasattr(own, name) for own in options.values()):
+        if not any(name in option_names(own) for own in options.values()):
             raise InputError(f"none of the lenses {', '.join(options)} has an option {name!r}")
     return options
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filterlens.errors import InputError
 from filterlens.lens import all_scores, get_lens, options_of

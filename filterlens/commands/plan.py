@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import audit, choose_lenses, extract
 from filterlens.errors import InputError
+from filterlens.lens import with_options
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -94,10 +95,7 @@ def plan(
     bundled = said.leaderboard == BUNDLED
     given = dict(options or {})
     if base.lenses and not lenses and fast is None:
-        chosen = {
-            name: replace(own, **{k: v for k, v in given.items() if hasattr(own, k)})
-            for name, own in base.lenses.items()
-        }
+        chosen = {name: with_options(own, given) for name, own in base.lenses.items()}
         choose_lenses(list(chosen), given)  # refuses an option that no lens has
     else:
         names = list(lenses) or list(base.lenses) or (["all"] if bundled else ["filters"])

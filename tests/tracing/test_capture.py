@@ -7,10 +7,10 @@ from collections import OrderedDict
 import pytest
 import torch
 import torch.nn.functional as F
-from filterlens.extractors import capture as capture_module
 from torch import Tensor, nn
 
 from filterlens.errors import InputError
+from filterlens.tracing import capture as capture_module
 from filterlens.tracing.capture import Downsampling, capture_downsampling
 
 

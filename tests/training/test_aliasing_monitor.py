@@ -14,7 +14,7 @@ from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import InputError
 from filterlens.inputs.images import Images
-from filterlens.lenses.downsampling.aliasing import analyze
+from filterlens.lenses.downsampling.analyzer import analyze
 from filterlens.lenses.downsampling.extractor import extract
 from filterlens.lenses.downsampling.options import DownsamplingOptions
 from filterlens.loaders.model import Classifier, LoadedModel

@@ -17,7 +17,7 @@ __all__ = ["analyze", "operation_rows"]
 _BATCH_SAMPLES = 1 << 22  # of a dump's maps at once: 16 MB in float32
 
 
-def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
+def analyze(group: DumpGroup) -> list[dict[str, object]]:
     """Score every downsampling operation of a dump.
 
     Parameters
@@ -25,8 +25,8 @@ def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
     group
         The dump's `downsampling` part: dense maps, shape (images, channels, s_h H, s_w W).
 
-    Yields
-    ------
+    Returns
+    -------
         One row an operation and metric. Shortcuts (1x1) have weight 0, so that the model's weighted mean is the mean
         over `main` and `pool`. `conv_depth` is the operation's place in execution order.
 
@@ -35,6 +35,10 @@ def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
     DumpError
         An operation lacks its attributes, or its maps do not fit them.
     """
+    return list(_rows(group))
+
+
+def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     for place, layer in enumerate(group.names()):
         operation = _operation(group, layer, place)
         size = max(1, _BATCH_SAMPLES // max(1, int(np.prod(group.shape(layer)[1:]))))

@@ -15,7 +15,7 @@ from filterlens.lenses.flatness.scores import Losses, PerturbedLosses, class_fla
 __all__ = ["analyze"]
 
 
-def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
+def analyze(group: DumpGroup) -> list[dict[str, object]]:
     """Score one model's losses.
 
     Parameters
@@ -23,8 +23,8 @@ def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
     group
         What `filterlens.lenses.flatness.extractor.extract` wrote.
 
-    Yields
-    ------
+    Returns
+    -------
         Rows of the score table: the model's, and average-case flatness of each class (kind `class`, weight 0).
 
     Raises
@@ -32,6 +32,10 @@ def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
     DumpError
         Losses do not belong to one set of images.
     """
+    return list(_rows(group))
+
+
+def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     labels = group.read("labels")
     n = len(labels)
     exact = _read(group, "reference_loss_float32", n) if "reference_loss_float32" in group else None

@@ -14,7 +14,7 @@ from filterlens.lenses.manifold.scores import KINDS, MOVED, Attacked, Flags, Val
 __all__ = ["analyze"]
 
 
-def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
+def analyze(group: DumpGroup) -> list[dict[str, object]]:
     """Score one model's dump.
 
     Parameters
@@ -22,8 +22,8 @@ def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
     group
         The dump's `/manifold`; without a decoder it holds nothing `on_manifold`.
 
-    Yields
-    ------
+    Returns
+    -------
         Rows of the score table, of the whole model each.
 
     Raises
@@ -31,6 +31,10 @@ def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
     DumpError
         Arrays are missing or do not fit.
     """
+    return list(_rows(group))
+
+
+def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     read = _reader(group)
     correct = read("correct").astype(bool)
     success = {"regular_success": read("success_attacked").astype(bool)}

@@ -16,7 +16,7 @@ from filterlens.lenses.robustness.scores import Outputs
 __all__ = ["analyze"]
 
 
-def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
+def analyze(group: DumpGroup) -> list[dict[str, object]]:
     """Score one model's logits.
 
     Parameters
@@ -24,8 +24,8 @@ def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
     group
         What `filterlens.lenses.robustness.extractor.extract` wrote.
 
-    Yields
-    ------
+    Returns
+    -------
         Rows of the score table, all of the whole model.
 
     Raises
@@ -33,6 +33,10 @@ def analyze(group: DumpGroup) -> Iterator[dict[str, object]]:
     DumpError
         Logits and labels do not belong together.
     """
+    return list(_rows(group))
+
+
+def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     labels = group.read("labels")
     optional = {
         name: _read(group, name, labels) if name in group else None

@@ -14,14 +14,8 @@ from hypothesis import strategies as st
 
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import DumpError, InputError
-from filterlens.lenses.downsampling.aliasing import (
-    alias_energy,
-    aliasing,
-    aliasing_relative,
-    analyze,
-    map_scores,
-    operation_rows,
-)
+from filterlens.lenses.downsampling.aliasing import alias_energy, aliasing, aliasing_relative, map_scores
+from filterlens.lenses.downsampling.analyzer import analyze
 
 SHAPES = [
     ((8, 8), (2, 2)),
@@ -204,8 +198,3 @@ def test_a_dump_that_does_not_fit_is_refused(tmp_path: Path, attributes: dict[st
     path = dump(tmp_path / "m.h5", {"conv": (maps_of((8, 8), 4).reshape(2, 2, 8, 8), attributes)})
     with DumpReader(path) as reader, pytest.raises(DumpError, match=message):
         analyze(reader.lens("downsampling"))
-
-
-def test_rows_have_one_value_a_metric() -> None:
-    rows = operation_rows("conv1", "main", 3, {"aliasing": 0.5, "alias_energy": 0.1})
-    assert [(row["metric"], row["value"]) for row in rows] == [("aliasing", 0.5), ("alias_energy", 0.1)]

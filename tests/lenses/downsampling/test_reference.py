@@ -12,7 +12,7 @@ from extracting import context
 from filterlens.catalogs import load_catalog
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.inputs.npz import load_npz
-from filterlens.lenses.downsampling.aliasing import analyze
+from filterlens.lenses.downsampling.analyzer import analyze
 from filterlens.lenses.downsampling.extractor import extract
 from filterlens.lenses.downsampling.options import DownsamplingOptions
 from filterlens.loaders import load_model

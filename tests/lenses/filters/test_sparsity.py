@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filterlens.errors import InputError, NonFiniteWeightError
-from filterlens.lenses.filters.sparsity import filter_maxima, sparse_filters, sparsity
+from filterlens.lenses.filters.layer import filter_maxima, sparse_filters
+from filterlens.lenses.filters.sparsity import sparsity
 
 
 def layer(seed: int, c_out: int = 8, c_in: int = 6, k: int = 3) -> torch.Tensor:

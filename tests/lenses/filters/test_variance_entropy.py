@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lenses.filters import oracles
 
 from filterlens.errors import InputError, NonFiniteWeightError
-from filterlens.lenses.filters import variance_entropy as diversity
+from filterlens.lenses.filters import scatter
 from filterlens.lenses.filters.variance_entropy import (
     entropy_of_random_filters,
     variance_entropy,
@@ -92,8 +92,8 @@ def test_quick_and_exact_scatter_matrices_agree():
     rows = torch.randn(50_003, 9, generator=generator) + 0.3
     scale = torch.rand(50_003, generator=generator) * (torch.rand(50_003, generator=generator) > 0.2)
     for weights in (None, scale):
-        quick, mean, n = diversity._quick_scatter(rows, weights)
-        exact, exact_mean, exact_n = diversity._exact_scatter(rows, weights)
+        quick, mean, n = scatter._quick_scatter(rows, weights)
+        exact, exact_mean, exact_n = scatter._exact_scatter(rows, weights)
         assert n == exact_n
         torch.testing.assert_close(mean, exact_mean, rtol=1e-5, atol=1e-7)
         torch.testing.assert_close(quick / n, exact / n, rtol=1e-5, atol=1e-6)

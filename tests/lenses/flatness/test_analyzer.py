@@ -11,7 +11,8 @@ import pytest
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import DumpError
 from filterlens.lens import get_score
-from filterlens.lenses.flatness.analyzer import analyze, average_flatness, class_flatness, worst_flatness
+from filterlens.lenses.flatness.analyzer import analyze, class_flatness
+from filterlens.lenses.flatness.scores import average_flatness, worst_flatness
 
 GENERATOR = np.random.default_rng(0)
 REFERENCE = GENERATOR.uniform(1, 2, 30).astype(np.float32)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filterlens.analyzers import flatness as flatness_analyzer
-from filterlens.analyzers import robustness as robustness_analyzer
 
 from filterlens.dumps import DumpReader, DumpWriter
+from filterlens.lenses.flatness import analyzer as flatness_analyzer
 from filterlens.lenses.flatness.figures import draw_landscape, draw_scatter
+from filterlens.lenses.robustness import analyzer as robustness_analyzer
 from filterlens.lenses.robustness.figures import draw_confidence, draw_reliability
 from filterlens.report.data import RunData, read_run
 from filterlens.report.statistics import spearman

@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from filterlens.scores.manifold import SCORES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import DumpError
-from filterlens.lenses.manifold.analyzer import analyze, distance_ratio, separation_auc, success_rate
+from filterlens.lens import all_scores
+from filterlens.lenses.manifold.analyzer import analyze
+from filterlens.lenses.manifold.scores import distance_ratio, separation_auc, success_rate
 
 values = st.lists(st.integers(-5, 5), min_size=1, max_size=20)
 
@@ -27,6 +28,9 @@ def test_auc_is_the_share_of_ordered_pairs(positive, negative):
 def test_auc_of_swapped_groups_adds_to_one(a, b):
     a, b = np.array(a, float), np.array(b, float)
     assert separation_auc(a, b) + separation_auc(b, a) == pytest.approx(1)
+
+
+SCORES = [score for score in all_scores().values() if score.lens == "manifold"]
 
 
 def test_auc_of_an_empty_group_is_not_defined():

@@ -15,15 +15,15 @@ from scipy.stats import binomtest
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import DumpError
 from filterlens.lens import get_score
-from filterlens.lenses.robustness.analyzer import (
+from filterlens.lenses.proportion import proportion_interval
+from filterlens.lenses.robustness.analyzer import analyze
+from filterlens.lenses.robustness.metrics import (
     accuracy,
-    analyze,
     confidence,
     cross_entropy,
     expected_calibration_error,
     overconfidence,
     reliability,
-    wilson_interval,
 )
 
 
@@ -90,16 +90,16 @@ def test_logits_that_are_not_finite_count_as_wrong():
 
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(1, 2000), data=st.data())
-def test_wilson_interval_agrees_with_scipy(n, data):
+def test_the_interval_of_a_proportion_is_wilsons(n, data):
     k = data.draw(st.integers(0, n))
     expected = binomtest(k, n).proportion_ci(method="wilson")
-    assert wilson_interval(k / n, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert proportion_interval(k, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_without_examples_nothing_is_defined():
     nothing = np.zeros((0, 3)), np.zeros(0, dtype=int)
     values = [accuracy(*nothing), overconfidence(*nothing), expected_calibration_error(*nothing)]
-    assert all(math.isnan(value) for value in (*values, *wilson_interval(0.0, 0)))
+    assert all(math.isnan(value) for value in (*values, *proportion_interval(0, 0)))
 
 
 def write(path: Path, **arrays: np.ndarray) -> DumpReader:
