@@ -1,0 +1,123 @@
+"""What running operations that a file chose may take: counted before any of it is allocated or computed."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from filterlens.errors import CheckpointError
+
+__all__ = ["Budget", "OverBudgetError", "forward_budget"]
+
+_BYTES_PER_IMAGE: Final = 1 << 30
+_WORK_PER_IMAGE: Final = 10**12
+_ATEN: Final = torch.ops.aten
+_CONVOLUTIONS: Final = {_ATEN.convolution, _ATEN._convolution, _ATEN.conv2d}
+_PRODUCTS: Final = {_ATEN.mm: 0, _ATEN.bmm: 0, _ATEN.matmul: 0, _ATEN.linear: 0, _ATEN.addmm: 1, _ATEN.baddbmm: 1}
+
+
+class OverBudgetError(CheckpointError, RuntimeError):
+    """Operations ask for more memory or time than their network may take; also a way for a forward pass to fail."""
+
+
+class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
+    """Refuse an operation before it runs where the budget does not hold what it makes.
+
+    Every ATen call first runs on tensors without data, which tells the sizes of its results.
+
+    Parameters
+    ----------
+    most_bytes
+        That may be held at a time.
+    most_work
+        Multiplications and additions, by the shapes of what is multiplied.
+    what
+        Begins the message.
+
+    Attributes
+    ----------
+    held
+        Bytes that are held: grows by what is made, and is set anew by whoever knows what was freed.
+    """
+
+    def __init__(self, most_bytes: int, most_work: int, what: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.held = 0
+        self._work = 0
+        self._most_bytes, self._most_work, self._what = most_bytes, most_work, what
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # wrapping against torch's compiler would load it
+
+    def __torch_dispatch__(  # torch's own signature
+        self,
+        func: Any,  # noqa: ANN401
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        self._admit(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+    def _admit(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ANN401 - an ATen overload
+        # modes outside of this one must not take the rehearsal for the run
+        with torch._C._DisableTorchDispatch(), torch.no_grad():  # type: ignore[attr-defined]
+            inputs, options = tree_map(_without_data, (args, kwargs))
+            if any(argument.name == "device" for argument in func._schema.arguments):
+                options["device"] = torch.device("meta")
+            try:
+                made = _tensors(func(*inputs, **options))
+            except (RuntimeError, TypeError, ValueError, IndexError):
+                return  # sizes that depend on data are no larger than the data, and what is wrong fails when it runs
+        given = {tensor.untyped_storage()._cdata for tensor in _tensors((inputs, options))}
+        new = {storage._cdata: storage.nbytes() for storage in (tensor.untyped_storage() for tensor in made)}
+        self.held += sum(size for key, size in new.items() if key not in given)
+        self._work += _work(func, args, made)
+        if self.held > self._most_bytes:
+            raise OverBudgetError(
+                f"{self._what} needs {self.held / 1e9:,.1f} GB of memory at {func._schema.name.split('::')[-1]} "
+                f"where {self._most_bytes / 1e9:,.1f} GB are allowed: it is damaged or hostile"
+            )
+        if self._work > self._most_work:
+            raise OverBudgetError(
+                f"{self._what} needs {self._work:.1e} multiplications where {self._most_work:.1e} are allowed: "
+                "it is damaged or hostile"
+            )
+
+
+def forward_budget(images: int) -> Budget:
+    """Return what one forward pass of a network may take: 1 GiB and 10¹² multiplications an image, half the memory."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 34
+    count = max(images, 1)
+    return Budget(min(count * _BYTES_PER_IMAGE, physical // 2), count * _WORK_PER_IMAGE, "this network's forward pass")
+
+
+def _without_data(value: Any) -> Any:  # noqa: ANN401 - any leaf of an ATen call's arguments
+    if not isinstance(value, Tensor):
+        return value
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+
+
+def _tensors(tree: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting of arguments
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _work(func: Any, args: tuple[Any, ...], made: list[Tensor]) -> int:  # noqa: ANN401 - an ATen overload
+    """Multiplications of one call: elements of its result times what each is summed over."""
+    elements = sum(tensor.numel() for tensor in made)
+    packet = func.overloadpacket
+    if packet in _CONVOLUTIONS:
+        weight = args[1]
+        return max(elements, args[0].numel()) * (weight.numel() // max(weight.shape[0], 1))
+    if packet in _PRODUCTS:
+        return elements * int(args[_PRODUCTS[packet]].shape[-1])
+    if "pool" in func._schema.name and len(args) > 1 and isinstance(args[1], list | tuple):
+        return elements * math.prod(args[1])
+    return elements
