@@ -22,6 +22,7 @@ __all__ = ["build_network"]
 _SMALL: Final = 1 << 12
 _SPARE_BYTES: Final = 1 << 30
 _MAX_WORK: Final = 10**12
+_MAX_NODES: Final = 10_000
 #: Operations whose result is as large as the values of some inputs say, and the first such input.
 _SIZED_BY_VALUES: Final = {
     "ConstantOfShape": 0,
@@ -55,10 +56,12 @@ def build_network(model: ModelProto, names: list[str]) -> nn.Module:
     Raises
     ------
     NotImplementedError
-        An operation is unknown, or its size depends on an image's values.
+        An operation is unknown, its size depends on an image's values, or there are too many.
     KeyError, TypeError, ValueError, …
         Whatever onnx2torch and torch raise at a graph that makes no sense.
     """
+    if len(model.graph.node) > _MAX_NODES:
+        raise NotImplementedError(f"{len(model.graph.node):,} nodes where {_MAX_NODES:,} make a network")
     _free_batch(model.graph)
     plain = with_generated_names(model)
     _check_sizes(plain.graph)
@@ -106,7 +109,7 @@ def _free_batch(graph: GraphProto) -> None:
         return
     batch.dim_param = "batch"
     for node in graph.node:
-        if node.op_type == "Reshape" and node.input[0] not in known and node.input[1] in known:
+        if node.op_type == "Reshape" and len(node.input) > 1 and node.input[0] not in known and node.input[1] in known:
             shape = numpy_helper.to_array(known[node.input[1]]).copy()
             if shape.size > 1 and shape[0] == 1:
                 shape[0] = 0

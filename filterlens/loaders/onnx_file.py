@@ -31,7 +31,8 @@ def read_onnx(path: Path) -> ModelProto:
         It is damaged, lies about a tensor, points out of its folder, or is larger in use than in the file.
     """
     try:
-        model = ModelProto.FromString(path.read_bytes())
+        model = ModelProto()
+        model.ParseFromString(path.read_bytes())
     except (DecodeError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path} is no ONNX file that can be read ({error}): export it again") from error
     if not model.graph.node:
@@ -117,7 +118,7 @@ def _external_file(tensor: TensorProto, path: Path, expected: int) -> Path:
     try:
         offset, length = int(told.get("offset", 0)), int(told.get("length", expected))
         folder = path.parent.resolve()
-        file = folder / location
+        file: Path = folder / location
         outside = "\0" in location or not location or folder not in file.resolve().parents or file.is_symlink()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: tensor {tensor.name!r} has damaged external data ({error})") from error

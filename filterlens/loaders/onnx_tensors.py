@@ -42,7 +42,7 @@ def nbytes(tensor: TensorProto) -> int:
     if kind not in _BITS and digits is None:
         raise ValueError(f"tensors of the type {kind} have no size")
     bits = _BITS.get(kind) or int(digits[0] if digits else 0)
-    return (math.prod(tensor.dims) * bits + 7) // 8
+    return int(math.prod(tensor.dims) * bits + 7) // 8
 
 
 def check_tensor(tensor: TensorProto, path: Path) -> int:
@@ -88,7 +88,7 @@ def check_tensor(tensor: TensorProto, path: Path) -> int:
 
 def _entries(tensor: TensorProto) -> int:
     """How many entries the typed field has: two for a complex number, one for two numbers of 4 bits."""
-    count = math.prod(tensor.dims)
+    count = int(math.prod(tensor.dims))
     kind = TensorProto.DataType.Name(tensor.data_type)
     if kind.startswith("COMPLEX"):
         return 2 * count
