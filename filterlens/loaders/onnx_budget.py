@@ -16,7 +16,7 @@ from filterlens.errors import CheckpointError
 __all__ = ["Budget", "OverBudgetError", "forward_budget"]
 
 _BYTES_PER_IMAGE: Final = 1 << 30
-_WORK_PER_IMAGE: Final = 10**12
+_WORK_PER_IMAGE: Final = 2 * 10**11
 _ATEN: Final = torch.ops.aten
 _CONVOLUTIONS: Final = {_ATEN.convolution, _ATEN._convolution, _ATEN.conv2d}
 _PRODUCTS: Final = {_ATEN.mm: 0, _ATEN.bmm: 0, _ATEN.matmul: 0, _ATEN.linear: 0, _ATEN.addmm: 1, _ATEN.baddbmm: 1}
@@ -90,7 +90,7 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does 
 
 
 def forward_budget(images: int) -> Budget:
-    """Return what one forward pass of a network may take: 1 GiB and 10¹² multiplications an image, half the memory."""
+    """Return what one forward pass of a network may take: 1 GiB and 2·10¹¹ multiplications an image, half the memory."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 34
     count = max(images, 1)
     return Budget(min(count * _BYTES_PER_IMAGE, physical // 2), count * _WORK_PER_IMAGE, "this network's forward pass")

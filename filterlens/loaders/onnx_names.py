@@ -112,6 +112,8 @@ def with_generated_names(model: ModelProto) -> ModelProto:
     plain = ModelProto(ir_version=model.ir_version)
     plain.opset_import.add(domain="", version=version)
     plain.graph.name = "graph"
+    if not all(value.name for value in (*model.graph.input, *model.graph.output)):
+        raise NotImplementedError("an input or output of the graph has no name")
     names: dict[str, str] = {"": ""}  # an input that is left out
 
     def generated(name: str) -> str:

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from filterlens.errors import CheckpointError
 from filterlens.loaders.onnx_budget import Budget, forward_budget
 
-__all__ = ["OnnxNetwork", "Step"]
+__all__ = ["ForwardError", "OnnxNetwork", "Step"]
+
+
+class ForwardError(CheckpointError, RuntimeError):
+    """An operation takes no such input: the graph is damaged, or the image not of its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,13 @@ class OnnxNetwork(nn.Module):
             for part in step.path:
                 module = getattr(module, part)
             arguments = [values[name] for name in step.inputs]
-            made = module(*arguments, **{parameter: values[name] for parameter, name in step.named_inputs})
+            named = {parameter: values[name] for parameter, name in step.named_inputs}
+            try:
+                made = module(*arguments, **named)
+            except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ForwardError(
+                    f"layer {'.'.join(step.path)!r} of this ONNX network fails ({type(error).__name__}: {error})"
+                ) from error
             results = made if isinstance(made, tuple | list) else (made,)
             for name, result in zip(step.outputs, results, strict=False):
                 values[name] = result
@@ -119,11 +130,18 @@ class OnnxNetwork(nn.Module):
             self._constants[value] = name
 
     def add_step(self, name: str, module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        """Call a placed module next; an empty input is one that is left out."""
+        """Call a placed module next; an empty input is one that is left out.
+
+        Raises
+        ------
+        TypeError
+            The module takes no such inputs.
+        """
+        signature = inspect.signature(module.forward)
         first = list(inputs).index("") if "" in inputs else len(inputs)
-        parameters = list(inspect.signature(module.forward).parameters) if first < len(inputs) else []
-        later = zip(parameters[first:], inputs[first:], strict=False)
+        later = zip(list(signature.parameters)[first:], inputs[first:], strict=False)
         named = tuple((parameter, value) for parameter, value in later if value)
+        signature.bind(*inputs[:first], **dict(named))
         self._steps.append(Step(tuple(name.split(".")), tuple(inputs[:first]), named, tuple(outputs)))
 
     def finish(self) -> None:
