@@ -90,7 +90,7 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does 
 
 
 def forward_budget(images: int) -> Budget:
-    """Return what one forward pass of a network may take: 1 GiB and 2·10¹¹ multiplications an image, half the memory."""
+    """Return what one forward pass may take: 1 GiB and 2·10¹¹ multiplications an image, and half the memory."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 34
     count = max(images, 1)
     return Budget(min(count * _BYTES_PER_IMAGE, physical // 2), count * _WORK_PER_IMAGE, "this network's forward pass")

@@ -140,7 +140,10 @@ def _infer_shapes(model: ModelProto) -> None:
             light.graph.initializer.append(tensor)
         else:
             light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    inferred = shape_inference.infer_shapes(light)
+    try:
+        inferred = shape_inference.infer_shapes(light)
+    except shape_inference.InferenceError as error:  # no kind of RuntimeError
+        raise ValueError(str(error)) from error
     del model.graph.value_info[:]
     model.graph.value_info.extend(inferred.graph.value_info)
 
