@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, MissingExtraError
 from filterlens.loaders import checkpoint
-from filterlens.loaders.archive import checkpoint_inside, is_tar
+from filterlens.loaders.archive import checkpoint_inside
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
+from filterlens.loaders.tar import is_tar
 from filterlens.loaders.weights import check_weights, file_digest, fit, ready
 
 __all__ = ["SUFFIXES", "classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
@@ -159,6 +160,8 @@ def read_weights(
     if is_tar(path):
         with checkpoint_inside(path) as inner:
             try:
+                if is_tar(inner):
+                    raise CheckpointError(f"{inner} is an archive in an archive: unpack it and give the file")
                 return read_weights(inner, trust_pickle=trust_pickle)
             except CheckpointError as error:
                 said = str(error).replace(str(inner), f"the checkpoint in {path}")
