@@ -105,7 +105,7 @@ def _span(name: str, entry: object) -> tuple[int, int, str]:
     """Return where a tensor begins and ends, once its shape and type agree with it."""
     name.encode()  # half a surrogate pair cannot be stored
     match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(stop)]} if len(entry) == 3:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(stop)], **more} if not more:
             pass
         case _:
             raise ValueError(f"tensor {name[:100]!r} has no type, shape or place")

@@ -33,16 +33,17 @@ def _of_type(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     return bits.view(dtype).reshape(shape) if bits.numel() else torch.empty(shape, dtype=dtype)
 
 
+SHAPES = [(), (0,), (3,), (2, 0, 4), (2, 3, 1)]
 FAMILY: dict[str, Callable[[], Any]] = {
     "types and shapes": lambda: {
-        f"{dtype} {shape}": _of_type(dtype, shape) for dtype in DTYPES for shape in [(), (0,), (3,), (2, 0, 4), (2, 3, 1)]
+        f"{dtype} {shape}": _of_type(dtype, shape) for dtype in DTYPES for shape in SHAPES
     },
     "views of one storage": lambda: {
         "whole": BASE, "part": BASE[3:9], "turned": BASE.view(4, 6).t(), "repeated": BASE.expand(2, 24),
         "stepped": BASE[::2], "middle": BASE.view(2, 3, 4)[:, 1], "again": BASE,
     },
     "parameters": lambda: OrderedDict(w=nn.Parameter(torch.randn(3, 3)), frozen=nn.Parameter(torch.ones(2), False)),
-    "conjugates": lambda: [torch.randn(3, dtype=torch.complex64).conj(), torch.randn(3, dtype=torch.complex64).conj().imag],
+    "conjugates": lambda: [torch.ones(3).mul(1 + 2j).conj(), torch.ones(3).mul(1 + 2j).conj().imag],
     "a state dict with versions": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict(),
     "an optimiser": lambda: torch.optim.Adam(nn.Linear(2, 2).parameters()).state_dict(),
     "plain values": lambda: {
