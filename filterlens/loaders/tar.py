@@ -122,8 +122,9 @@ def _header(block: bytes) -> tuple[bytes, bytes, int]:
     if len(block) < _BLOCK:
         raise DamagedTar("it ends within a header")
     blank = block[:148] + b" " * 8 + block[156:]
-    signed = sum(blank) - 256 * sum(byte > 127 for byte in blank)
-    if _number(block[148:156]) not in {sum(blank), signed}:
+    checksum = _number(block[148:156])
+    # some old programs added up signed bytes
+    if checksum != sum(blank) and checksum != sum(blank) - 256 * sum(byte > 127 for byte in blank):
         raise DamagedTar("the checksum of a header is wrong")
     name = block[:100].partition(b"\0")[0]
     prefix = block[345:500].partition(b"\0")[0]

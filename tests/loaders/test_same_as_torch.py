@@ -123,9 +123,9 @@ def test_nested_dictionaries_that_are_shared_are_searched_once(tmp_path: Path) -
 
 
 def test_time_is_in_proportion_to_the_number_of_layers(tmp_path: Path) -> None:
-    for count in (1000, 8000):
+    for count in (500, 4000):
         torch.save({f"l{i}.weight": torch.ones(1, 1, 3, 3) for i in range(count)}, tmp_path / f"{count}.pt")
-    assert _seconds(tmp_path / "8000.pt") < 30 * max(_seconds(tmp_path / "1000.pt"), 0.01)
+    assert _seconds(tmp_path / "4000.pt") < 30 * max(_seconds(tmp_path / "500.pt"), 0.01)
 
 
 def _valid() -> list[tuple[str, bytes]]:
@@ -145,7 +145,7 @@ def _valid() -> list[tuple[str, bytes]]:
 def test_damaged_files_meet_errors_of_ours_and_good_ones_still_load(tmp_path: Path, load: Load) -> None:
     valid = _valid()
     generator = random.Random(0)
-    for _ in range(500):
+    for _ in range(300):
         suffix, whole = generator.choice(valid)
         data = bytearray(whole)
         for _ in range(generator.randint(1, 4)):
