@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, MissingExtraError
 from filterlens.loaders import checkpoint
-from filterlens.loaders.archive import checkpoint_inside, is_tar
+from filterlens.loaders.archive import checkpoint_inside
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
+from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
+from filterlens.loaders.tar import is_tar
 from filterlens.loaders.weights import check_weights, file_digest, fit, ready
 
 __all__ = ["SUFFIXES", "classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
@@ -150,7 +152,7 @@ def read_weights(
     if path.suffix.lower() == ".safetensors":
         from filterlens.loaders.safetensors import read_safetensors
 
-        weights = checkpoint.strip_prefixes(read_safetensors(path)[0])
+        weights = strip_prefixes(read_safetensors(path)[0])
         check_weights(weights, str(path))
         return weights, None, ()
     if path.suffix.lower() not in SUFFIXES:
@@ -158,13 +160,15 @@ def read_weights(
     if is_tar(path):
         with checkpoint_inside(path) as inner:
             try:
+                if is_tar(inner):
+                    raise CheckpointError(f"{inner} is an archive in an archive: unpack it and give the file")
                 return read_weights(inner, trust_pickle=trust_pickle)
             except CheckpointError as error:
                 said = str(error).replace(str(inner), f"the checkpoint in {path}")
                 raise type(error)(said) from error
     found = checkpoint.read(path, trust_pickle=trust_pickle)
-    raw, inside = checkpoint.find_state_dict(found.content, path)
-    weights = checkpoint.strip_prefixes(raw)
+    raw, inside = find_state_dict(found.content, path)
+    weights = strip_prefixes(raw)
     check_weights(weights, str(path))
     network = found.content if isinstance(found.content, nn.Module) else None
     notes = (*found.notes, *((f"weights found under {inside!r}",) if inside else ()))

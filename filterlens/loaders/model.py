@@ -59,7 +59,7 @@ class LoadedModel:
     depths
         conv_depth and its normalised value of convolutions by name, where the source tells them.
     notes
-        What a reader of the ledger should know: inert pickle globals, folded BatchNorm, …
+        What a reader of the ledger should know: names in pickles that were not rebuilt, folded BatchNorm, …
     """
 
     model_id: str

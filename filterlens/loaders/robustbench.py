@@ -18,6 +18,7 @@ from filterlens.loaders.download import drive, fetch, web
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.robustbench_compat import reading_inertly, robustbench
+from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
 
 __all__ = ["load", "zoo"]
@@ -125,9 +126,9 @@ def _through_timm(name: str, dataset: str, target: Path, *, offline: bool) -> tu
     cfg = _timm_cfg(name)
     path = fetch(target, web(cfg["url"]), offline=offline)
     found = checkpoint.read(path)
-    weights, _ = checkpoint.find_state_dict(found.content, path)
+    weights, _ = find_state_dict(found.content, path)
     classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[dataset]
-    return [path], list(found.notes), create(name, checkpoint.strip_prefixes(weights), path, num_classes=classes)
+    return [path], list(found.notes), create(name, strip_prefixes(weights), path, num_classes=classes)
 
 
 def _timm_cfg(name: str) -> Mapping[str, Any]:

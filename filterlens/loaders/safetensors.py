@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -11,6 +14,17 @@ from torch import Tensor
 from filterlens.errors import CheckpointError
 
 __all__ = ["read_safetensors"]
+
+
+#: Bytes of a header; some hundred describe a tensor.
+_HEADER: Final = 1 << 25
+_DIMENSIONS: Final = 64
+#: Bits of a value of each type that torch has.
+_BITS: Final = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "F64": 64, "I64": 64, "U64": 64, "C64": 64,
+}  # fmt: skip
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
@@ -27,13 +41,78 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
         It is damaged, or its header lies about the bytes that follow.
     """
     try:
+        _check_header(path)
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, MemoryError, AttributeError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        MemoryError,
+        AttributeError,
+        TypeError,
+    ) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise CheckpointError(
-            f"{path} is no safetensors file that can be read ({str(error)[:200]}): fetch it again or save it anew"
+            f"{path} is no safetensors file that can be read ({said}): fetch it again or save it anew"
         ) from error
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors: save the network's state_dict() in it")
     return tensors, metadata
+
+
+def _check_header(path: Path) -> None:
+    """Check that every byte belongs to exactly one tensor before another parser reads the header."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_HEADER, size - 8):
+            raise ValueError(f"its header is {length} bytes long, and the file {size}")
+        text = file.read(length)
+    try:
+        header = json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("its header is nested deeper than a header is") from error
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata are not text")
+    end = 0
+    for start, stop, name in sorted(_span(name, entry) for name, entry in header.items()):
+        if start != end:
+            raise ValueError(f"tensor {name[:100]!r} begins at byte {start} where {end} was expected")
+        end = stop
+    if end != size - 8 - length:
+        raise ValueError(f"its tensors end at byte {end} of {size - 8 - length}")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("its header has a name twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"its header holds {name}")
+
+
+def _span(name: str, entry: object) -> tuple[int, int, str]:
+    """Return where a tensor begins and ends, once its shape and type agree with it."""
+    name.encode()  # half a surrogate pair cannot be stored
+    match entry:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(stop)], **more} if not more:
+            pass
+        case _:
+            raise ValueError(f"tensor {name[:100]!r} has no type, shape or place")
+    if dtype not in _BITS:
+        raise ValueError(f"tensor {name[:100]!r} has the unknown type {dtype[:40]!r}")
+    if len(shape) > _DIMENSIONS or not all(type(length) is int and 0 <= length < 1 << 62 for length in shape):
+        raise ValueError(f"tensor {name[:100]!r} has a shape that is none")
+    if not 0 <= start <= stop or math.prod(shape) * _BITS[dtype] // 8 != stop - start:
+        raise ValueError(f"tensor {name[:100]!r} has {stop - start} bytes, which is not what its shape needs")
+    return start, stop, name

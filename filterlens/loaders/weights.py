@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError
-from filterlens.loaders.checkpoint import strip_prefixes
+from filterlens.loaders.state_dict import strip_prefixes
 
 __all__ = ["check_weights", "file_digest", "fit", "ready", "taking_over"]
 

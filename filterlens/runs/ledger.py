@@ -40,7 +40,7 @@ class LedgerRow:
     sha256
         Of the checkpoint.
     notes
-        What the loader wants a reader to know (inert pickle globals, folded BatchNorm, …).
+        What the loader wants a reader to know (names in pickles that were not rebuilt, folded BatchNorm, …).
     started, host, versions
         When, where and with what it ran.
     traceback

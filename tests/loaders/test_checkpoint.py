@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, FilterlensError, UnsafeCheckpointError
-from filterlens.loaders import checkpoint
+from filterlens.loaders import checkpoint, state_dict
 from tests.loaders.conftest import Load
 
 
@@ -24,7 +24,7 @@ def _same(found: dict[str, Tensor], network: nn.Module) -> bool:
     return list(found) == list(expected) and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("key", checkpoint.CONTAINERS)
+@pytest.mark.parametrize("key", state_dict.CONTAINERS)
 @pytest.mark.parametrize("legacy", [False, True])
 def test_weights_are_found_in_every_known_container(
     key: str, legacy: bool, tmp_path: Path, load: Load, network: nn.Module
@@ -56,7 +56,7 @@ def test_two_unknown_containers_are_an_error_that_names_them(tmp_path: Path, loa
 
 def test_prefixes_are_cut_only_at_the_start_and_only_where_every_key_has_them() -> None:
     weight = torch.zeros(1)
-    cut = checkpoint.strip_prefixes
+    cut = state_dict.strip_prefixes
     assert list(cut({"module.model.a": weight, "module.model.b": weight})) == ["a", "b"]
     assert list(cut({"_orig_mod.a.model.b": weight})) == ["a.model.b"]
     assert list(cut({"module.a": weight, "b": weight})) == ["module.a", "b"]
@@ -91,7 +91,7 @@ def _torch_bytes(content: object) -> bytes:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
         (b"not a checkpoint at all", "no checkpoint that can be read"),
         (_torch_bytes({"w": torch.ones(64, 64)})[:3000], "is a damaged zip file"),
-        (_torch_bytes({"epoch": 3, "lr": 0.1}), r"holds no weights \(its keys: epoch, lr\)"),
+        (_torch_bytes({"epoch": 3, "lr": 0.1}), r"holds no weights \(its keys: 'epoch', 'lr'\)"),
         (_torch_bytes([1, 2]), "holds no weights"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_zip_that_torch_did_not_write_is_refused(tmp_path: Path, load: Load) -
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, load: Load) -> None:
     _zip(tmp_path / "m.pt", {"m/data.pkl": b"N.", "m/data/0": bytes(20 << 20)}, compressed=True)
-    with pytest.raises(CheckpointError, match="unpacks to more than its size"):
+    with pytest.raises(CheckpointError, match="is compressed or encrypted"):
         load("m.pt")
 
 
@@ -119,7 +119,9 @@ def test_a_zip_that_says_it_spans_disks_is_damaged(tmp_path: Path, load: Load) -
     end = data.index(b"PK\x05\x06")
     data[end:end] = b"PK\x06\x07" + (7).to_bytes(4, "little") + bytes(8) + (9).to_bytes(4, "little")
     (tmp_path / "m.pt").write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"m\.pt is a damaged zip file \(zipfiles that span multiple disks"):
+    with pytest.raises(
+        CheckpointError, match=r"m\.pt is a damaged zip file, .*zip64 end record is not where it should be"
+    ):
         load("m.pt")
 
 
@@ -182,7 +184,7 @@ def test_a_state_dict_of_a_hundred_thousand_keys_is_read(tmp_path: Path, load: L
 _LEAVES = st.one_of(
     st.none(), st.integers(), st.text(max_size=5), st.builds(lambda n: torch.zeros((2,) * n), st.integers(0, 4))
 )
-_KEYS = st.one_of(st.sampled_from([*checkpoint.CONTAINERS, "optimizer", "a.weight", "module.b"]), st.text(max_size=4))
+_KEYS = st.one_of(st.sampled_from([*state_dict.CONTAINERS, "optimizer", "a.weight", "module.b"]), st.text(max_size=4))
 _CONTENTS = st.recursive(
     _LEAVES,
     lambda inner: st.one_of(
@@ -196,12 +198,12 @@ _CONTENTS = st.recursive(
 @settings(max_examples=150, deadline=None)
 def test_whatever_a_checkpoint_holds_only_our_errors_come_out(content: object) -> None:
     try:
-        weights, _ = checkpoint.find_state_dict(content, Path("m.pt"))
+        weights, _ = state_dict.find_state_dict(content, Path("m.pt"))
     except FilterlensError:
         return
     assert weights
     assert all(isinstance(value, Tensor) for value in weights.values())
-    assert len(checkpoint.strip_prefixes(weights)) == len(weights)
+    assert len(state_dict.strip_prefixes(weights)) == len(weights)
 
 
 _VALID = [
@@ -227,7 +229,7 @@ def test_a_damaged_file_gives_weights_or_our_error_and_nothing_else(
     path = tmp_path / "damaged.pt"
     path.write_bytes(damaged)
     try:
-        weights, _ = checkpoint.find_state_dict(checkpoint.read(path).content, path)
+        weights, _ = state_dict.find_state_dict(checkpoint.read(path).content, path)
     except FilterlensError:
         return
     assert sum(value.numel() for value in weights.values()) <= len(damaged)

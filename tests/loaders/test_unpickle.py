@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from filterlens.loaders import checkpoint
-from filterlens.loaders.unpickle import Inert
+from filterlens.loaders import checkpoint, state_dict
+from filterlens.pickles import Placeholder
 from tests.loaders.conftest import Load
 
 #: Payloads leave this file behind when they run.
@@ -107,7 +107,7 @@ def test_a_payload_beside_the_weights_never_runs(
         PATH_OF_WITNESS.clear()
     assert not witness.exists()
     assert torch.equal(model.weights["conv.weight"], weight)
-    assert "held inert" in model.notes[0]
+    assert "not rebuilt" in model.notes[0]
 
 
 def test_the_payloads_of_these_tests_do_run_when_trusted(tmp_path: Path, witness: Path, load: Load) -> None:
@@ -159,7 +159,7 @@ def test_a_file_cannot_assign_to_what_the_process_uses(body: bytes, tmp_path: Pa
     path = tmp_path / "m.pt"
     _legacy_file(path, body)
     with pytest.raises(CheckpointError):
-        checkpoint.find_state_dict(checkpoint.read(path).content, path)
+        state_dict.find_state_dict(checkpoint.read(path).content, path)
     after = (
         torch._utils._rebuild_tensor_v2.__defaults__,
         torch.nn.Parameter.__dict__.get("data"),
@@ -233,15 +233,15 @@ def test_a_pickle_of_ever_shared_lists_is_searched_once(tmp_path: Path) -> None:
     for _ in range(200):
         nested = [nested, nested]
     with pytest.raises(CheckpointError, match="holds no weights"):
-        checkpoint.find_state_dict({"x": nested}, tmp_path / "m.pt")
+        state_dict.find_state_dict({"x": nested}, tmp_path / "m.pt")
 
 
 def test_modules_that_share_each_other_without_end_are_refused(tmp_path: Path) -> None:
-    root = Inert()
+    root = Placeholder("Net")
     root.state = {"_modules": {}, "_parameters": {}, "_buffers": {}}
     root.state["_modules"].update(a=root, b=root)
     with pytest.raises(CheckpointError, match="nests modules without end"):
-        checkpoint.find_state_dict(root, tmp_path / "m.pt")
+        state_dict.find_state_dict(root, tmp_path / "m.pt")
 
 
 def test_the_size_of_a_legacy_storage_is_not_believed(tmp_path: Path, load: Load) -> None:
