@@ -51,6 +51,19 @@ def load_images(
     DownloadError
         The data set is not here and cannot be fetched.
     """
+    try:
+        return _load(data, n, seed=seed, dataset=dataset, cache=cache, fonts=fonts, split=split)
+    except (OSError, MemoryError) as error:
+        reason = str(error) or "memory ran out: use fewer images (--images)"
+        raise InputError(f"--data {data} cannot be read ({reason})") from error
+
+
+def data_folders() -> tuple[Path, ...]:
+    """Where named data sets are looked for: the cache, then `./data`, as torchvision and RobustBench have it."""
+    return _cache_folder(), Path("data")
+
+
+def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fonts: Path | None, split: str) -> Images:
     if n < 1:
         raise InputError(f"{n} images are none: ask for at least one")
     if data == "fonts":
@@ -67,16 +80,11 @@ def load_images(
             f"--data {data!r} is neither a data set (fonts, cifar10, cifar100, imagenet) nor a .npz file or folder "
             "that exists"
         )
-    if path.is_file():
-        from filterlens.inputs.npz import load_npz
+    if path.is_dir():
+        return _from_folder(path, n, seed, dataset, split)
+    from filterlens.inputs.npz import load_npz
 
-        return load_npz(path, n)
-    return _from_folder(path, n, seed, dataset, split)
-
-
-def data_folders() -> tuple[Path, ...]:
-    """Where named data sets are looked for: the cache, then `./data`, as torchvision and RobustBench have it."""
-    return _cache_folder(), Path("data")
+    return load_npz(path, n)
 
 
 def _exists(path: Path) -> bool:
