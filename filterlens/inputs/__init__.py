@@ -9,6 +9,7 @@ from typing import Literal, cast
 from filterlens.errors import InputError
 from filterlens.inputs.arrays import check_fits
 from filterlens.inputs.images import Images
+from filterlens.inputs.reading import is_there
 
 __all__ = ["Images", "check_fits", "data_folders", "load_images"]
 
@@ -75,7 +76,7 @@ def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fon
     if data == "imagenet":
         return _named_imagenet(n, seed, cache)
     path = Path(data)
-    if not data or "\0" in data or not _exists(path):
+    if not data or not is_there(path):
         raise InputError(
             f"--data {data!r} is neither a data set (fonts, cifar10, cifar100, imagenet) nor a .npz file or folder "
             "that exists"
@@ -85,13 +86,6 @@ def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fon
     from filterlens.inputs.npz import load_npz
 
     return load_npz(path, n)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # the name is longer than the file system allows
-        return False
 
 
 def _cache_folder() -> Path:

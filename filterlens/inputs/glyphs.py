@@ -33,7 +33,7 @@ _MAX_FILE: Final = 1 << 26
 _MAX_LOCATIONS: Final = 1 << 19  # bytes; a font has at most 65536 glyphs
 _MAX_SUBTABLES: Final = 64
 _UNICODE_FORMS: Final = {0, 4, 6, 10, 12, 13, 14}
-_MAX_CHARACTERS: Final = 1 << 18
+_MAX_CHARACTERS: Final = 1_200_000  # Unicode's 1.1 million, once
 _FREE_STEPS: Final = 10_000  # of a font's ten outlines, beside one for every other byte of the file
 _DAMAGE: Final = (  # what fontTools raises on a file that is not what it says
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError),

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 
 from filterlens.errors import InputError
 
-__all__ = ["EXPANSION", "FREE_BYTES", "MAX_BYTES", "check_cost", "open_regular", "read_regular"]
+__all__ = ["EXPANSION", "FREE_BYTES", "MAX_BYTES", "check_cost", "is_there", "open_regular", "read_regular"]
 
 #: Memory that any data may take, however small their file is.
 FREE_BYTES: Final = 1 << 30
@@ -17,6 +17,14 @@ FREE_BYTES: Final = 1 << 30
 EXPANSION: Final = 256
 #: The most that data may take, however large their file is.
 MAX_BYTES: Final = 32 << 30
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path names anything; no file system has a name that is too long or holds a NUL."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def open_regular(path: Path) -> BinaryIO:
