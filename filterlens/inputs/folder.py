@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
@@ -9,7 +10,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -181,20 +182,16 @@ def _names(folder: Path, most: int) -> list[str]:
 
 def _open(path: Path, crop: tuple[int, int] | None, *, colour: bool) -> tuple[Image.Image, tuple[int, int, int]]:
     """Open an image without decoding it; return it with the shape that its pixels will have."""
-    try:
+    with _explained(path):
         content = read_regular(path, _MAX_FILE)
         if content[:2] == b"\xff\xd8" and sum(1 for _ in _SCAN.finditer(content)) > _MAX_SCANS:
             raise ValueError(f"a JPEG of more than {_MAX_SCANS} scans")
         if content[:4] == b"RIFF":  # whose canvas is allocated on opening
             _check_size(_webp_size(content))
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
         _check_size(image.size)
         if isinstance(image, TiffImageFile):
             _check_size(tuple(int(image.tag_v2.get(tag, 1)) for tag in _TILE_SIDES))
-    except _DAMAGE as error:
-        raise InputError(f"{path} cannot be read as an image ({error})") from error
     channels = 1 if image.mode in {"L", "1"} and not colour else 3
     return image, (crop[1], crop[1], channels) if crop else (image.height, image.width, channels)
 
@@ -202,16 +199,26 @@ def _open(path: Path, crop: tuple[int, int] | None, *, colour: bool) -> tuple[Im
 def _decode(
     image: Image.Image, shape: tuple[int, int, int], path: Path, crop: tuple[int, int] | None
 ) -> NDArray[np.uint8]:
-    try:
+    with _explained(path):
         image = image.convert("L" if shape[2] == 1 else "RGB")
         if crop is not None:
             image = _resize_and_crop(image, *crop)
-    except _DAMAGE as error:
-        raise InputError(f"{path} cannot be read as an image ({error})") from error
     pixels: NDArray[np.uint8] = np.asarray(image)
     if pixels.shape[:2] != shape[:2]:
         raise InputError(f"{path} declares {_size(shape)} pixels and holds {_size(pixels.shape)}: it is damaged")
     return pixels.reshape(shape)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say of whatever Pillow stumbles over which file it was; what it only warns of (EXIF, mostly) changes no pixel."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except _DAMAGE as error:
+        raise InputError(f"{path} cannot be read as an image ({error})") from error
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:

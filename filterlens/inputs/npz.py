@@ -31,7 +31,7 @@ _DAMAGE: Final = (  # what zipfile raises on a file that is not what it says
 _MAGIC: Final = re.compile(rb"\x93NUMPY([\x01-\x03])\x00")
 _ENTRY: Final = re.compile(
     r"""\s*(['"])(?P<key>descr|fortran_order|shape)\1\s*:\s*"""
-    r"""(?:(['"])(?P<descr>[^'"]{1,16})\3|(?P<order>True|False)|\((?P<shape>[\dL, ]*)\))\s*(?:,|(?=\}))\s*"""
+    r"""(?:(['"])(?P<descr>[^'"]{1,16})\3|(?P<fortran_order>True|False)|\((?P<shape>[\dL, ]*)\))\s*(?:,|(?=\}))\s*"""
 )
 
 
@@ -130,12 +130,12 @@ def _header(member: IO[bytes], info: zipfile.ZipInfo) -> _Header:
 
 def _parse(text: str, name: str) -> _Header:
     text = text.strip()
-    found: dict[str, str | None] = {}
+    found: dict[str, str] = {}
     place = 1
     while entry := _ENTRY.match(text, place):
-        found[entry["key"]] = entry[{"descr": "descr", "fortran_order": "order", "shape": "shape"}[entry["key"]]]
+        found[entry["key"]] = entry[entry["key"]] or ""
         place = entry.end()
-    if text[:1] != "{" or text[place:] != "}" or len(found) != 3 or None in found.values():
+    if text[:1] != "{" or text[place:] != "}" or len(found) != 3 or not found["fortran_order"]:
         raise ValueError(f"the header of {name!r} is none that numpy writes for numbers")
     if "O" in found["descr"]:
         raise ValueError(f"{name!r} holds pickled objects, which are never loaded (allow_pickle is off)")
