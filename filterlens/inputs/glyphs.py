@@ -156,7 +156,7 @@ def _count_characters(cmap: bytes, offset: int) -> int:
         first, last = groups[:, 0], groups[:, 1]
     else:
         return 0
-    return int((last.astype(np.int64) - first.astype(np.int64) + 1).clip(min=0).sum()) + int(n)
+    return int((last.astype(np.int64) - first.astype(np.int64) + 1).clip(min=0).sum())
 
 
 def rasterise_folder(folder: Path) -> tuple[tuple[str, ...], NDArray[np.uint8]]:

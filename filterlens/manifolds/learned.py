@@ -233,7 +233,7 @@ def _card(content: bytes, path: Path) -> dict[str, Any]:
         return dict(card)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} is no learned manifold ({str(error):.200}): give a file that `filterlens train manifold` wrote"
+            f"{path} is no learned manifold ({error!s:.200}): give a file that `filterlens train manifold` wrote"
         ) from error
 
 

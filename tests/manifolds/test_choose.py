@@ -50,9 +50,10 @@ def test_fonts_for_other_images_is_refused(npz):
         choose_manifold(load_images(npz, 4), "", Settings(data=npz, manifold="fonts"))
 
 
-def test_an_unknown_name_is_refused():
-    with pytest.raises(InputError, match="no manifold is called 'sphere'"):
-        choose_manifold(load_images("fonts", 2), "", Settings(manifold="sphere"))
+@pytest.mark.parametrize("name", ["sphere", "x" * 5000, "a\0b"])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(InputError, match="no manifold is called"):
+        choose_manifold(load_images("fonts", 2), "", Settings(manifold=name))
 
 
 def test_a_missing_file_is_refused(tmp_path):
