@@ -9,6 +9,7 @@ from typing import Literal, cast
 from filterlens.errors import InputError
 from filterlens.inputs.arrays import check_fits
 from filterlens.inputs.images import Images
+from filterlens.inputs.reading import is_there
 
 __all__ = ["Images", "check_fits", "data_folders", "load_images"]
 
@@ -51,6 +52,19 @@ def load_images(
     DownloadError
         The data set is not here and cannot be fetched.
     """
+    try:
+        return _load(data, n, seed=seed, dataset=dataset, cache=cache, fonts=fonts, split=split)
+    except (OSError, MemoryError) as error:
+        reason = str(error) or "memory ran out: use fewer images (--images)"
+        raise InputError(f"--data {data} cannot be read ({reason})") from error
+
+
+def data_folders() -> tuple[Path, ...]:
+    """Where named data sets are looked for: the cache, then `./data`, as torchvision and RobustBench have it."""
+    return _cache_folder(), Path("data")
+
+
+def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fonts: Path | None, split: str) -> Images:
     if n < 1:
         raise InputError(f"{n} images are none: ask for at least one")
     if data == "fonts":
@@ -62,28 +76,16 @@ def load_images(
     if data == "imagenet":
         return _named_imagenet(n, seed, cache)
     path = Path(data)
-    if not data or "\0" in data or not _exists(path):
+    if not data or not is_there(path):
         raise InputError(
             f"--data {data!r} is neither a data set (fonts, cifar10, cifar100, imagenet) nor a .npz file or folder "
             "that exists"
         )
-    if path.is_file():
-        from filterlens.inputs.npz import load_npz
+    if path.is_dir():
+        return _from_folder(path, n, seed, dataset, split)
+    from filterlens.inputs.npz import load_npz
 
-        return load_npz(path, n)
-    return _from_folder(path, n, seed, dataset, split)
-
-
-def data_folders() -> tuple[Path, ...]:
-    """Where named data sets are looked for: the cache, then `./data`, as torchvision and RobustBench have it."""
-    return _cache_folder(), Path("data")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # the name is longer than the file system allows
-        return False
+    return load_npz(path, n)
 
 
 def _cache_folder() -> Path:

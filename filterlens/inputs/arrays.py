@@ -59,7 +59,9 @@ def as_pixels(images: NDArray[Any], *, where: str) -> NDArray[np.float32]:
         raise InputError(f"{where}: images are of type {images.dtype}; expected uint8, or floats in [0, 1]")
     images = _channels_first(images, where)
     if images.dtype == np.uint8:
-        return np.ascontiguousarray(images, dtype=np.float32) / np.float32(255)
+        pixels = np.ascontiguousarray(images, dtype=np.float32)
+        pixels /= np.float32(255)  # in place: images may fill the memory
+        return pixels
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):  # NaN fails too
         raise InputError(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import io
-import pickle
 import tarfile
 import tempfile
 import urllib.request
@@ -21,13 +18,14 @@ from numpy.typing import NDArray
 from filterlens.errors import DownloadError, InputError
 from filterlens.files import publish
 from filterlens.inputs.arrays import as_images
+from filterlens.inputs.cifar_files import read_batch, read_member
 from filterlens.inputs.images import Images
+from filterlens.inputs.reading import read_regular
 
 __all__ = ["DATASETS", "CifarFormat", "fetch_cifar", "holds_cifar", "load_cifar"]
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
-_MAX_MEMBER = 1 << 30
 _TIMEOUT = 30
 
 
@@ -106,7 +104,7 @@ def load_cifar(name: str, folder: Path, n: int, *, split: str = "test") -> Image
         `cifar10` or `cifar100`.
     folder
         Holds the pickled version (torchvision's, RobustBench's), the binary version, or the published archive; or is
-        one of the first two. Pickles are read with an allow-list and run no code.
+        one of the first two. Pickles are read by a machine of ours, which runs nothing.
     n
         How many at most.
     split
@@ -171,13 +169,12 @@ def _batch(form: CifarFormat, folder: Path, stem: str) -> tuple[NDArray[Any], ND
     for root in (folder, folder / form.folder, folder / form.binary):
         pickled, binary = root / stem, root / f"{stem}.bin"
         if pickled.is_file():
-            return _from_pickle(pickled.read_bytes(), form.key, str(pickled))
+            return read_batch(read_regular(pickled), form.key, str(pickled))
         if binary.is_file():
-            return _from_binary(binary.read_bytes(), form.label_bytes, str(binary))
+            return _from_binary(read_regular(binary), form.label_bytes, str(binary))
     archive = folder / Path(form.url).name
     if archive.is_file():
-        where = f"{archive}:{stem}"
-        return _from_pickle(_member(archive, f"{form.folder}/{stem}"), form.key, where)
+        return read_batch(_member(archive, f"{form.folder}/{stem}"), form.key, f"{archive}:{stem}")
     raise InputError(
         f"{folder} holds neither {form.folder}/{stem} nor {form.binary}/{stem}.bin nor {archive.name}: "
         "give the folder that does with --data"
@@ -187,13 +184,8 @@ def _batch(form: CifarFormat, folder: Path, stem: str) -> tuple[NDArray[Any], ND
 def _member(archive: Path, name: str) -> bytes:
     """Read one member of an archive without unpacking it."""
     try:
-        with tarfile.open(archive) as tar:
-            info = tar.getmember(name)
-            file = tar.extractfile(info) if info.isreg() and info.size <= _MAX_MEMBER else None
-            if file is None:
-                raise InputError(f"{archive}: {name} is no plain file of credible size: download it again")
-            return file.read()
-    except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error) as error:
+        return read_member(archive, name)
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
         raise InputError(f"{archive} cannot be read ({error}): delete it, and it is downloaded again") from error
 
 
@@ -203,46 +195,3 @@ def _from_binary(content: bytes, label_bytes: int, where: str) -> tuple[NDArray[
         raise InputError(f"{where} has {len(content)} bytes, no multiple of {size}: it is damaged")
     rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
     return rows[:, label_bytes:].reshape(-1, 3, _SIDE, _SIDE), rows[:, label_bytes - 1].astype(np.int64)
-
-
-def _from_pickle(content: bytes, key: str, where: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    try:
-        batch = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
-        rows, labels = np.asarray(batch["data"]), np.asarray(batch[key])
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    except (  # whatever a damaged pickle makes the machine stumble over
-        pickle.UnpicklingError,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise InputError(f"{where} cannot be read as a CIFAR batch ({type(error).__name__}): it is damaged") from error
-    if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _PIXELS:
-        raise InputError(f"{where}: pixels are {rows.dtype} of shape {rows.shape}; expected uint8 (n, {_PIXELS})")
-    return rows.reshape(-1, 3, _SIDE, _SIDE), labels
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Builds NumPy arrays and plain containers, and refuses everything else."""
-
-    _ALLOWED: Final = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as pickle declares it
-        if (module, name) not in self._ALLOWED:
-            raise InputError(f"the pickle asks for {module}.{name}, which no CIFAR batch holds; it was not run")
-        return getattr(importlib.import_module(module.replace("numpy.core", "numpy._core")), name)

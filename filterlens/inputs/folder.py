@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import math
+import os
+import re
 import struct
+import warnings
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from filterlens.errors import InputError
 from filterlens.inputs.arrays import as_images
 from filterlens.inputs.images import Images
+from filterlens.inputs.reading import check_cost, read_regular
 
-__all__ = ["class_files", "load_folder", "read_image"]
+__all__ = ["MAX_FILES", "MAX_PIXELS", "class_files", "load_folder", "read_image", "read_images"]
 
+#: Of one image; the largest of ImageNet has 61 million.
+MAX_PIXELS: Final = 1 << 26
+#: Entries of a folder and its subfolders; ImageNet has 1.3 million images.
+MAX_FILES: Final = 2_000_000
+_MAX_FILE: Final = 1 << 29
+_MAX_SCANS: Final = 100  # of a JPEG: each passes over all pixels and takes but a few bytes
+_SCAN: Final = re.compile(rb"\xff\xda\0[\x06\x08\x0a\x0c][\x01-\x04]")
+_TILE_SIDES: Final = (322, 323)  # tags of a TIFF
 _DAMAGE = (  # what Pillow raises on a file that is no image, or a bomb
-    *(EOFError, LookupError, MemoryError, OSError, SyntaxError, TypeError, ValueError),
-    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
+# named, so that no other reader of Pillow is asked: that of EPS starts Ghostscript, whatever the file is called
+_FORMATS: Final = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
@@ -44,14 +63,8 @@ def load_folder(folder: Path, n: int, *, seed: int = 0) -> Images:
     """
     files, labels = class_files(folder)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:n])
-    arrays = [read_image(files[i]) for i in chosen]
-    odd = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
-    if odd is not None:
-        raise InputError(
-            f"{files[chosen[odd]]} is {_size(arrays[odd])} but {files[chosen[0]]} is {_size(arrays[0])}: "
-            "bring all images to one size and mode (an ImageNet folder is cropped with `dataset` imagenet)"
-        )
-    return as_images(folder.name, np.stack(arrays), np.asarray(labels)[chosen], where=str(folder))
+    pixels = read_images([files[i] for i in chosen], where=str(folder))
+    return as_images(folder.name, pixels, np.asarray(labels)[chosen], where=str(folder))
 
 
 def class_files(folder: Path, classes: Mapping[str, int] | None = None) -> tuple[list[Path], list[int]]:
@@ -67,11 +80,12 @@ def class_files(folder: Path, classes: Mapping[str, int] | None = None) -> tuple
     Raises
     ------
     InputError
-        There are no subfolders or no images, or a subfolder is no known class.
+        There are no subfolders or no images, more than `MAX_FILES`, or a subfolder is no known class.
     """
     if not folder.is_dir():
         raise InputError(f"--data {folder} is no folder")
-    subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = [name for name in _names(folder, MAX_FILES) if not name.startswith(".")]
+    subfolders = [path for path in map(folder.joinpath, names) if path.is_dir()]
     if not subfolders:
         raise InputError(f"{folder} has no subfolders: an image folder has one subfolder a class")
     files: list[Path] = []
@@ -79,7 +93,8 @@ def class_files(folder: Path, classes: Mapping[str, int] | None = None) -> tuple
     for index, subfolder in enumerate(subfolders):
         if classes is not None and subfolder.name not in classes:
             raise InputError(f"{subfolder} is no class of the data set: its name is not known")
-        found = sorted(path for path in subfolder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        names = _names(subfolder, MAX_FILES - len(files))
+        found = [subfolder / name for name in names if PurePath(name).suffix.lower() in _SUFFIXES]
         files += found
         labels += [index if classes is None else classes[subfolder.name]] * len(found)
     if not files:
@@ -87,7 +102,49 @@ def class_files(folder: Path, classes: Mapping[str, int] | None = None) -> tuple
     return files, labels
 
 
-def read_image(path: Path, *, crop: tuple[int, int] | None = None, colour: bool = False) -> NDArray[Any]:
+def read_images(
+    files: Sequence[Path], *, where: str, crop: tuple[int, int] | None = None, colour: bool = False
+) -> NDArray[np.uint8]:
+    """Read images of one size.
+
+    Parameters
+    ----------
+    files
+        At least one.
+    where
+        Their folder, for messages.
+    crop, colour
+        As `read_image` takes them.
+
+    Returns
+    -------
+        uint8, shape (n, height, width, channels).
+
+    Raises
+    ------
+    InputError
+        A file is no image, images differ in size, or all together would need far more memory than their files have
+        bytes.
+    """
+    stored = sum(path.stat().st_size for path in files)
+    images: NDArray[np.uint8] | None = None
+    for place, path in enumerate(files):
+        image, shape = _open(path, crop, colour=colour)
+        if images is None:
+            check_cost(where, len(files) * math.prod(shape) * 5, stored)  # as uint8, and as float32
+            images = np.empty((len(files), *shape), dtype=np.uint8)
+        if shape != images.shape[1:]:
+            raise InputError(
+                f"{path} is {_size(shape)} but {files[0]} is {_size(images.shape[1:])}: "
+                "bring all images to one size and mode (an ImageNet folder is cropped with `dataset` imagenet)"
+            )
+        images[place] = _decode(image, shape, path, crop)
+    if images is None:
+        raise InputError(f"{where} holds no images")
+    return images
+
+
+def read_image(path: Path, *, crop: tuple[int, int] | None = None, colour: bool = False) -> NDArray[np.uint8]:
     """Read one image.
 
     Parameters
@@ -106,28 +163,93 @@ def read_image(path: Path, *, crop: tuple[int, int] | None = None, colour: bool 
     Raises
     ------
     InputError
-        The file is no image.
+        The file is no image of the formats that are read, or has more than `MAX_PIXELS`.
     """
+    image, shape = _open(path, crop, colour=colour)
+    return _decode(image, shape, path, crop)
+
+
+def _names(folder: Path, most: int) -> list[str]:
+    """Sorted names of a folder's entries."""
+    names: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if len(names) == most:
+                raise InputError(f"{folder} holds more than {MAX_FILES} files: give a folder with fewer")
+            names.append(entry.name)
+    return sorted(names)
+
+
+def _open(path: Path, crop: tuple[int, int] | None, *, colour: bool) -> tuple[Image.Image, tuple[int, int, int]]:
+    """Open an image without decoding it; return it with the shape that its pixels will have."""
+    with _explained(path):
+        content = read_regular(path, _MAX_FILE)
+        if content[:2] == b"\xff\xd8" and sum(1 for _ in _SCAN.finditer(content)) > _MAX_SCANS:
+            raise ValueError(f"a JPEG of more than {_MAX_SCANS} scans")
+        if content[:4] == b"RIFF":  # whose canvas is allocated on opening
+            _check_size(_webp_size(content))
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        _check_size(image.size)
+        if isinstance(image, TiffImageFile):
+            _check_size(tuple(int(image.tag_v2.get(tag, 1)) for tag in _TILE_SIDES))
+    channels = 1 if image.mode in {"L", "1"} and not colour else 3
+    return image, (crop[1], crop[1], channels) if crop else (image.height, image.width, channels)
+
+
+def _decode(
+    image: Image.Image, shape: tuple[int, int, int], path: Path, crop: tuple[int, int] | None
+) -> NDArray[np.uint8]:
+    with _explained(path):
+        image = image.convert("L" if shape[2] == 1 else "RGB")
+        if crop is not None:
+            image = _resize_and_crop(image, *crop)
+    pixels: NDArray[np.uint8] = np.asarray(image)
+    if pixels.shape[:2] != shape[:2]:
+        raise InputError(f"{path} declares {_size(shape)} pixels and holds {_size(pixels.shape)}: it is damaged")
+    return pixels.reshape(shape)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say of whatever Pillow stumbles over which file it was; what it only warns of (EXIF, mostly) changes no pixel."""
     try:
-        with Image.open(path) as opened:
-            grey = opened.mode in {"L", "1"} and not colour
-            image = opened.convert("L" if grey else "RGB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
     except _DAMAGE as error:
         raise InputError(f"{path} cannot be read as an image ({error})") from error
-    if crop is not None:
-        image = _resize_and_crop(image, *crop)
-    array = np.asarray(image)
-    return array[..., None] if array.ndim == 2 else array
+
+
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a WebP image's canvas."""
+    kind = content[12:16]
+    if kind == b"VP8X":
+        return 1 + _little(content[24:27]), 1 + _little(content[27:30])
+    if kind == b"VP8L":
+        bits = _little(content[21:25])
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return _little(content[26:28]) & 0x3FFF, _little(content[28:30]) & 0x3FFF
+
+
+def _little(content: bytes) -> int:
+    return int.from_bytes(content, "little")
+
+
+def _check_size(size: tuple[int, ...]) -> None:
+    if math.prod(size) > MAX_PIXELS:
+        raise ValueError(f"{size[0]}x{size[1]} pixels; at most {MAX_PIXELS} are read")
 
 
 def _resize_and_crop(image: Image.Image, side: int, cut: int) -> Image.Image:
     """Bilinear, antialiased, as torchvision's `Resize(side)` and `CenterCrop(cut)` do it."""
     width, height = image.size
     size = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    _check_size(size)
     image = image.resize(size, Image.Resampling.BILINEAR)
     left, top = round((size[0] - cut) / 2), round((size[1] - cut) / 2)
     return image.crop((left, top, left + cut, top + cut))
 
 
-def _size(array: NDArray[Any]) -> str:
-    return "x".join(str(side) for side in array.shape)
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(str(side) for side in shape)

@@ -5,18 +5,22 @@ No FreeType: its rasteriser changes between releases, the outlines do not.
 
 from __future__ import annotations
 
+import io
 import logging
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from fontTools.misc import sstruct
 from fontTools.pens.basePen import BasePen
 from fontTools.ttLib import TTFont, TTLibError
 from numpy.typing import NDArray
 
 from filterlens.errors import InputError
 from filterlens.inputs.fonts import LETTERS, SIDE
+from filterlens.inputs.reading import read_regular
 
 __all__ = ["rasterise_folder", "rasterise_font"]
 
@@ -24,23 +28,47 @@ _EXTENT: Final = 18.0  # pixels of a letter's longer side: room for the transfor
 _SCANLINES: Final = 16  # a pixel
 _PIECES: Final = 12  # straight pieces of a curve
 
+_TRUETYPE: Final = {b"\0\1\0\0", b"true"}
+_MAX_FILE: Final = 1 << 26
+_MAX_LOCATIONS: Final = 1 << 19  # bytes; a font has at most 65536 glyphs
+_MAX_SUBTABLES: Final = 64
+_UNICODE_FORMS: Final = {0, 4, 6, 10, 12, 13, 14}
+_MAX_CHARACTERS: Final = 1_200_000  # Unicode's 1.1 million, once
+_FREE_STEPS: Final = 10_000  # of a font's ten outlines, beside one for every other byte of the file
+_DAMAGE: Final = (  # what fontTools raises on a file that is not what it says
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError),
+    *(ValueError, struct.error, sstruct.Error, TTLibError),
+)
+
 _Point = tuple[float, float]
 
 
 class _Outline(BasePen):  # type: ignore[misc]  # fontTools ships no types
-    """Collects a glyph's closed contours as polygons."""
+    """Collects a glyph's closed contours as polygons, of as many steps as the budget allows."""
 
-    def __init__(self, glyphs: object) -> None:
+    def __init__(self, glyphs: object, steps: Iterator[int]) -> None:
         super().__init__(glyphs)
         self.contours: list[list[_Point]] = []
+        self._steps = steps
 
-    def _moveTo(self, point: _Point) -> None:  # noqa: N802 - fontTools' name
+    def addComponent(self, name: str, transformation: object) -> None:  # noqa: N802 - fontTools' name
+        self._step()  # a glyph of glyphs of glyphs may draw nothing, and take for ever to do so
+        super().addComponent(name, transformation)
+
+    def _moveTo(self, point: _Point) -> None:  # noqa: N802
+        self._step()
         self.contours.append([point])
 
     def _lineTo(self, point: _Point) -> None:  # noqa: N802
+        self._step()
         self.contours[-1].append(point)
 
+    def _step(self) -> None:
+        if next(self._steps, None) is None:
+            raise ValueError("its letters have more points than a file of its size needs")
+
     def _curveToOne(self, first: _Point, second: _Point, end: _Point) -> None:  # noqa: N802
+        self._step()
         start = self.contours[-1][-1]
         for t in np.linspace(0, 1, _PIECES + 1)[1:]:
             s = 1 - t
@@ -56,7 +84,7 @@ def rasterise_font(path: Path) -> NDArray[np.uint8]:
     Parameters
     ----------
     path
-        A `.ttf` file.
+        A `.ttf` file with TrueType outlines.
 
     Returns
     -------
@@ -68,22 +96,67 @@ def rasterise_font(path: Path) -> NDArray[np.uint8]:
         The file is no font or lacks one of the letters.
     """
     # old fonts carry odd dates, of which fontTools would warn each time
-    logging.getLogger("fontTools").setLevel(logging.ERROR)
-    letters = []
+    logging.getLogger("fontTools").setLevel(logging.CRITICAL)
     try:
-        with path.open("rb") as file, TTFont(file) as font:
-            names, glyphs = font.getBestCmap() or {}, font.getGlyphSet()
-            for letter in LETTERS:
-                pen = _Outline(glyphs)
-                if ord(letter) in names:
-                    glyphs[names[ord(letter)]].draw(pen)
-                contours = [np.asarray([*c, c[0]], dtype=np.float64) for c in pen.contours if len(c) > 2]
-                if not contours:
-                    raise InputError(f"{path} has no letter {letter!r}: FONTS needs {LETTERS} of every font")
-                letters.append(_draw(contours))
-    except (TTLibError, OSError, KeyError, ValueError, struct.error) as error:
+        content = read_regular(path, _MAX_FILE)
+        if content[:4] not in _TRUETYPE:  # compressed and collected fonts have other first bytes
+            raise TTLibError("it does not begin as one")
+        with TTFont(io.BytesIO(content)) as font:
+            _check_tables(font)
+            letters = _outlines(font, path, iter(range(_FREE_STEPS + len(content) // 2)))
+            return np.stack([_draw(letter) for letter in letters])
+    except _DAMAGE as error:
         raise InputError(f"{path} cannot be read as a TrueType font ({error}): remove it from the folder") from error
-    return np.stack(letters)
+
+
+def _outlines(font: TTFont, path: Path, steps: Iterator[int]) -> list[list[NDArray[np.float64]]]:
+    """Collect each letter's closed polygons."""
+    names, glyphs = font.getBestCmap() or {}, font.getGlyphSet()
+    letters = []
+    for letter in LETTERS:
+        pen = _Outline(glyphs, steps)
+        if ord(letter) in names:
+            glyphs[names[ord(letter)]].draw(pen)
+        contours = [np.asarray([*c, c[0]], dtype=np.float64) for c in pen.contours if len(c) > 2]
+        if not contours or not np.ptp(np.concatenate(contours), axis=0).any():
+            raise InputError(f"{path} has no letter {letter!r}: FONTS needs {LETTERS} of every font")
+        letters.append(contours)
+    return letters
+
+
+def _check_tables(font: TTFont) -> None:
+    """Refuse a font that is not drawn from its `glyf` table, or whose `cmap` fontTools would unfold without end."""
+    programs = sorted({"CFF ", "CFF2", "VARC", "GLYF"} & set(font.reader.keys()))
+    if programs:
+        raise TTLibError(f"its letters are in the table {programs[0].strip()}, which is not read")
+    if "loca" in font.reader and font.reader.tables["loca"].length > _MAX_LOCATIONS:
+        raise TTLibError("it has more glyphs than a font can have")
+    cmap = font.reader["cmap"]
+    records = list(struct.iter_unpack(">HHL", cmap[4 : 4 + 8 * struct.unpack_from(">H", cmap, 2)[0]]))
+    if len(records) > _MAX_SUBTABLES:
+        raise TTLibError(f"it has {len(records)} tables of characters")
+    for platform, encoding, offset in records:
+        (form,) = struct.unpack_from(">H", cmap, offset)
+        if (platform == 0 or (platform, encoding) in {(3, 0), (3, 1), (3, 10)}) and form not in _UNICODE_FORMS:
+            raise TTLibError(f"its characters are in a table of form {form}, which is not read")
+    characters = sum(_count_characters(cmap, offset) for offset in {record[2] for record in records})
+    if characters > _MAX_CHARACTERS:
+        raise TTLibError(f"it names {characters} characters")
+
+
+def _count_characters(cmap: bytes, offset: int) -> int:
+    """How many entries a subtable of ranges unfolds to; those of other forms hold at most one a byte."""
+    (form,) = struct.unpack_from(">H", cmap, offset)
+    if form == 4:
+        n = struct.unpack_from(">H", cmap, offset + 6)[0] // 2
+        last, first = (np.frombuffer(cmap, ">u2", n, offset + place) for place in (14, 16 + 2 * n))
+    elif form in {12, 13}:
+        (n,) = struct.unpack_from(">L", cmap, offset + 12)
+        groups = np.frombuffer(cmap, ">u4", 3 * n, offset + 16).reshape(n, 3)
+        first, last = groups[:, 0], groups[:, 1]
+    else:
+        return 0
+    return int((last.astype(np.int64) - first.astype(np.int64) + 1).clip(min=0).sum())
 
 
 def rasterise_folder(folder: Path) -> tuple[tuple[str, ...], NDArray[np.uint8]]:

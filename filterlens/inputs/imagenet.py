@@ -11,7 +11,7 @@ import numpy as np
 
 from filterlens.errors import InputError
 from filterlens.inputs.arrays import as_images
-from filterlens.inputs.folder import class_files, read_image
+from filterlens.inputs.folder import class_files, read_images
 from filterlens.inputs.images import Images
 
 __all__ = ["load_imagenet"]
@@ -50,8 +50,8 @@ def load_imagenet(folder: Path, n: int, *, seed: int = 0) -> Images:
     keep = [i for i, path in enumerate(files) if f"{path.parent.name}/{path.name}" in listed]
     pool = np.asarray(keep if len(keep) >= min(n, len(listed)) else range(len(files)))
     chosen = pool[np.sort(np.random.default_rng(seed).permutation(len(pool))[:n])]
-    arrays = [read_image(files[i], crop=_CROP, colour=True) for i in chosen]
-    return as_images("imagenet", np.stack(arrays), np.asarray(labels)[chosen], where=str(folder))
+    pixels = read_images([files[i] for i in chosen], where=str(folder), crop=_CROP, colour=True)
+    return as_images("imagenet", pixels, np.asarray(labels)[chosen], where=str(folder))
 
 
 def _helper_file(name: str) -> Path:

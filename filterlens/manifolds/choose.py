@@ -11,6 +11,7 @@ import torch
 from filterlens.errors import InputError
 from filterlens.inputs import Images, load_images
 from filterlens.lens import RunSettings
+from filterlens.inputs.reading import is_there
 from filterlens.manifolds.fonts import Fonts
 from filterlens.manifolds.learned import load_learned, load_module_pair
 from filterlens.manifolds.neighbours import Neighbours
@@ -60,7 +61,7 @@ def choose_manifold(
         )
     if name.startswith("module:"):
         return load_module_pair(name, device=settings.device, iterations=iterations)
-    if not Path(name).suffix and not Path(name).exists():
+    if not Path(name).suffix and not is_there(Path(name)):
         raise InputError(
             f"no manifold is called {name!r}: use fonts, neighbours, the file of a learned decoder or "
             "module:package.mod:factory"

@@ -101,7 +101,10 @@ def fit_manifold(
         )
     channels, height, width = train.pixels.shape[1:]
     classes = int(max(train.labels.max(), held_out.labels.max())) + 1
-    shape = Shape(channels, height, width, classes, fit.latent, fit.width)
+    try:
+        shape = Shape(channels, height, width, classes, fit.latent, fit.width)
+    except ValueError as odd:
+        raise InputError(f"no manifold can be learned of {train.name}: {odd}") from odd
     torch.manual_seed(fit.seed)
     encoder, decoder = Encoder(shape).to(fit.device), Decoder(shape).to(fit.device)
     critic = Discriminator(shape).to(fit.device)

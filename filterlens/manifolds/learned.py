@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, InputError
 from filterlens.files import write_whole
+from filterlens.inputs.reading import read_regular
 from filterlens.manifolds.optimise import Decode, nearest_latents, tangent_by_differences
 from filterlens.manifolds.protocol import Capability, Points, distance
 from filterlens.manifolds.vae import Decoder, Encoder, Shape
@@ -19,6 +20,7 @@ from filterlens.manifolds.vae import Decoder, Encoder, Shape
 __all__ = ["Learned", "load_learned", "load_module_pair", "read_card", "save_learned"]
 
 _BOUND = 2.0  # of every latent, as in Stutz2019
+_MAX_HEADER = 1 << 20
 
 
 class Learned:
@@ -180,20 +182,7 @@ def read_card(path: Path) -> dict[str, Any]:
     CheckpointError
         It is missing, no safetensors file, or not one of ours.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist: train it with `filterlens train manifold`")
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("filterlens_manifold", "")
-        card = json.loads(text)
-        Shape(**card["shape"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is no learned manifold ({error}): give a file that `filterlens train manifold` wrote"
-        ) from error
-    return dict(card)
+    return _card(_read(path), path)
 
 
 def load_learned(path: Path, *, device: torch.device | str = "cpu", iterations: int = 80) -> Learned:
@@ -204,18 +193,48 @@ def load_learned(path: Path, *, device: torch.device | str = "cpu", iterations: 
     CheckpointError
         The file is missing, not ours, or its weights do not fit its card.
     """
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
-    shape = Shape(**read_card(path)["shape"])
-    encoder, decoder = Encoder(shape), Decoder(shape)
-    tensors = load_file(path)
+    content = _read(path)
+    shape = Shape(**_card(content, path)["shape"])
+    with torch.device("meta"):  # so that nothing is allocated for a card that its weights do not fit
+        encoder, decoder = Encoder(shape), Decoder(shape)
     try:
+        tensors = load(content)
         for prefix, network in (("encoder.", encoder), ("decoder.", decoder)):
             own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            network.load_state_dict(own)
-    except RuntimeError as error:
+            network.load_state_dict(own, assign=True)
+    except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise CheckpointError(f"{path}: weights and card do not fit ({error}); train it again") from error
+    if any(value.dtype != torch.float32 or not value.isfinite().all() for value in tensors.values()):
+        raise CheckpointError(f"{path}: weights are no finite float32 numbers; train it again")
     return Learned(encoder, decoder, latent=shape.latent, device=device, iterations=iterations)
+
+
+def _read(path: Path) -> bytes:
+    """Read the file whole: a mapped one could change, or end, while its weights are in use."""
+    try:
+        return read_regular(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist: train it with `filterlens train manifold`") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): give the file of a learned manifold") from error
+
+
+def _card(content: bytes, path: Path) -> dict[str, Any]:
+    """Read the card in a safetensors file's header."""
+    try:
+        length = int.from_bytes(content[:8], "little")
+        if not length <= min(_MAX_HEADER, len(content) - 8):
+            raise ValueError(f"it has a header of {length} bytes")
+        card = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["filterlens_manifold"])
+        Shape(**card["shape"])
+        return dict(card)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is no learned manifold ({error!s:.200}): give a file that `filterlens train manifold` wrote"
+        ) from error
 
 
 def load_module_pair(source: str, *, device: torch.device | str = "cpu", iterations: int = 80) -> Learned:

@@ -11,6 +11,14 @@ from torch.nn import functional
 __all__ = ["Decoder", "Discriminator", "Encoder", "Shape"]
 
 _GROUPS = 8
+_MOST = {
+    "channels": 16,
+    "height": 4096,
+    "width": 4096,
+    "classes": 100_000,
+    "latent": 10_000,
+    "width_factor": 4096,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,12 @@ class Shape:
     latent
         Its dimensions (10 in Stutz2019).
     width_factor
-        Feature maps of the finest stage.
+        Feature maps of the finest stage, a multiple of 8.
+
+    Raises
+    ------
+    ValueError
+        One of them is no whole number, or beyond what any data need.
     """
 
     channels: int
@@ -35,6 +48,14 @@ class Shape:
     classes: int
     latent: int = 10
     width_factor: int = 32
+
+    def __post_init__(self) -> None:
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"{name} is {value!r:.40}; expected a whole number from 1 to {most}")
+        if self.width_factor % _GROUPS:
+            raise ValueError(f"width_factor is {self.width_factor}; expected a multiple of {_GROUPS}")
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:

@@ -38,7 +38,7 @@ def inline_image(png: bytes) -> tuple[bytes, int, int]:
     """Reduce a picture to 256 colours, a third of its size; return it with width and height in pixels."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(png)) as image:
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         out = io.BytesIO()
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, format="PNG", optimize=True)
         small = out.getvalue()

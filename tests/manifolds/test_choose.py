@@ -50,9 +50,10 @@ def test_fonts_for_other_images_is_refused(npz):
         choose_manifold("fonts", load_images(npz, 4), "", RunSettings(data=npz))
 
 
-def test_an_unknown_name_is_refused():
-    with pytest.raises(InputError, match="no manifold is called 'sphere'"):
-        choose_manifold("sphere", load_images("fonts", 2), "", RunSettings())
+@pytest.mark.parametrize("name", ["sphere", "x" * 5000, "a\0b"])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(InputError, match="no manifold is called"):
+        choose_manifold(name, load_images("fonts", 2), "", RunSettings())
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 
 import numpy as np
 import pytest
@@ -178,6 +180,94 @@ def test_weights_that_do_not_fit_their_card_are_refused(saved, tmp_path):
         load_learned(broken)
 
 
+def learned_file(path, card, **tensors):
+    """A file of the right kind that says whatever it likes."""
+    text = card if isinstance(card, str) else json.dumps(card)
+    save_file(tensors or {"encoder.w": torch.zeros(3)}, path, metadata={"filterlens_manifold": text})
+    return path
+
+
+GOOD = {"channels": 1, "height": 8, "width": 8, "classes": 2, "latent": 2, "width_factor": 8}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"height": 2**31}, "height is 2147483648; expected a whole number from 1 to 4096"),
+        ({"classes": 10**30}, "classes is 10"),
+        ({"latent": -1}, "latent is -1"),
+        ({"latent": float("nan")}, "latent is nan"),
+        ({"channels": True}, "channels is True"),
+        ({"width": "8"}, "width is '8'"),
+        ({"width_factor": 12}, "expected a multiple of 8"),
+        ({"width_factor": [8]}, r"width_factor is \[8\]"),
+        ({"__class__": 1}, "unexpected keyword argument"),
+    ],
+)
+def test_a_card_of_impossible_sizes_is_refused(tmp_path, change, message):
+    path = learned_file(tmp_path / "a.safetensors", {"shape": GOOD | change})
+    with pytest.raises(CheckpointError, match=f"is no learned manifold .*{message}"):
+        load_learned(path)
+
+
+@pytest.mark.parametrize("card", ["[" * 100_000, "[]", "null", '{"shape": []}', "1" * 5000, "{}", '"\\ud800"'])
+def test_a_card_that_is_no_card_is_refused(tmp_path, card):
+    with pytest.raises(CheckpointError, match="is no learned manifold"):
+        load_learned(learned_file(tmp_path / "a.safetensors", card))
+
+
+def test_a_card_alone_takes_no_memory(tmp_path):
+    """The largest networks that a card can ask for have 10^15 weights."""
+    most = {"channels": 16, "height": 4096, "width": 4096, "classes": 100_000, "latent": 10_000, "width_factor": 4096}
+    path = learned_file(tmp_path / "a.safetensors", {"shape": most})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="weights and card do not fit"):
+        load_learned(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\xff" * 100, (2**40).to_bytes(8, "little") + b"{}"])
+def test_a_header_longer_than_its_file_is_refused(tmp_path, content):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is no learned manifold"):
+        load_learned(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(saved, tmp_path, value):
+    from safetensors.torch import load_file
+
+    path, _, _ = saved
+    weights = load_file(path)
+    weights["decoder.head.weight"][0, 0] = value
+    odd = learned_file(tmp_path / "a.safetensors", read_card(path), **weights)
+    with pytest.raises(CheckpointError, match="weights are no finite float32 numbers"):
+        load_learned(odd)
+    weights["decoder.head.weight"][0, 0] = 0
+    load_learned(learned_file(tmp_path / "a.safetensors", read_card(path), **weights))
+
+
+def test_loaded_weights_are_those_of_the_file(saved):
+    from safetensors.torch import load_file
+
+    path, _, _ = saved
+    manifold = load_learned(path)
+    found = {f"encoder.{name}": value for name, value in manifold._encoder.state_dict().items()}
+    found |= {f"decoder.{name}": value for name, value in manifold._decoder.state_dict().items()}
+    expected = load_file(path)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_manifold_that_is_no_regular_file_is_refused(tmp_path, make):
+    path = tmp_path / "a.safetensors"
+    make(path)
+    with pytest.raises(CheckpointError, match=r"cannot be read .*no regular file"):
+        load_learned(path)
+
+
 def test_a_users_pair_is_called_by_name(linear, monkeypatch):
     import sys
     import types
@@ -200,6 +290,9 @@ def test_too_few_or_too_small_images_are_refused(tmp_path):
     small = Images("dots", np.zeros((4, 1, 4, 4), np.float32), np.zeros(4, np.int64))
     with pytest.raises(InputError, match="at least 8x8 pixels"):
         fit_manifold(small, small, tmp_path / "x.safetensors")
+    far = Images("dots", np.zeros((4, 1, 8, 8), np.float32), np.array([0, 1, 2, 2**40]))
+    with pytest.raises(InputError, match="no manifold can be learned of dots: classes is 1099511627777"):
+        fit_manifold(far, far, tmp_path / "x.safetensors")
 
 
 def test_every_tenth_image_of_a_file_is_held_out(tmp_path):
