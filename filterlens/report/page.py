@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filterlens import __version__
 from filterlens.errors import DumpError
+from filterlens.printable import printable
 from filterlens.report.comparison import main_scores, pair_models, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.formats import Table
@@ -117,7 +118,7 @@ def render_page(
         "settings": _settings(run),
         "versions": _versions(run),
     }
-    return environment.get_template("index.html").render(context)
+    return printable(environment.get_template("index.html").render(context), lines=True)
 
 
 def _images(figures: Sequence[FinishedFigure], *, inline: bool) -> dict[str, InlineImage]:
