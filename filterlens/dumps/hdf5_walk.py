@@ -34,7 +34,7 @@ LZF: Final = 32000
 COMPRESSIONS: Final = {h5z.FILTER_DEFLATE, LZF}
 FILTERS: Final = COMPRESSIONS | {h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
 NUMBERS: Final = {h5t.INTEGER, h5t.FLOAT, h5t.ENUM}
-PLAIN: Final = NUMBERS | {h5t.STRING}
+PLAIN: Final = NUMBERS | {h5t.STRING, h5t.BITFIELD}  # by which PyTables stores booleans
 OPEN: Final = h5f.OBJ_FILE | h5f.OBJ_DATASET | h5f.OBJ_GROUP | h5f.OBJ_ATTR
 
 
@@ -151,7 +151,7 @@ class Walk:
     def _is_cell(self, kind: Any) -> bool:  # noqa: ANN401 - as above
         if kind.get_class() == h5t.VLEN:
             return bool(kind.get_super().get_class() == h5t.INTEGER)
-        return bool(kind.get_class() == h5t.STRING)
+        return kind.get_class() in {h5t.STRING, h5t.BITFIELD}
 
     def _chunks(self, array: Any, made: Any, itemsize: int, name: str) -> int:  # noqa: ANN401 - as above
         """Return the bytes that the array's chunks hold once they are unpacked."""

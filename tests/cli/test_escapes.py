@@ -15,12 +15,15 @@ import warnings
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from small_zoo import weights
 
 from filterlens.cli.console import Display
+from filterlens.filterdb.frames import write_frame
 from filterlens.ledger import LedgerRow
 from filterlens.logs import set_up_logging
 from filterlens.printable import printable
@@ -69,6 +72,15 @@ def on_a_terminal(commands: list[list[str]], folder: Path) -> list[tuple[str, in
     return [(text, int(code)) for text, code in re.findall(r"(.*?)### exit (\d+)\r\n", written.decode(), re.DOTALL)]
 
 
+def write_evil_database(path: Path) -> None:
+    """Write a data set of filters whose model bears the name."""
+    index = pd.MultiIndex.from_tuples([(0, 0, 0.0)], names=["model_id", "conv_depth", "conv_depth_norm"])
+    row = {"in_channels": [1], "out_channels": [1], "filter_ids": ["0:0"], "model": [NAME]}
+    with h5py.File(path, "w") as file:
+        file["filters"] = np.ones((1, 3, 3), dtype=np.float32)
+        write_frame(file, "meta", pd.DataFrame(row, index=index))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two checkpoints whose layers bear the name, one that cannot be read, and a catalog of them."""
@@ -83,6 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.writerow([f"{NAME} 1", "first.pt", NAME, "true", f"{NAME} 2"])
         rows.writerow([f"{NAME} 2", "second.pt", NAME, "false", ""])
         rows.writerow([f"{NAME} 3", f"{FILE}-broken.pt", NAME, "", ""])
+    write_evil_database(folder / "evil.h5")
     return folder
 
 
@@ -99,9 +112,8 @@ def ran(folder: Path) -> dict[str, tuple[str, int]]:
         ["extract", "-l", "zoo.csv", "-o", "run", "--log-file", "extract.log"],
         ["analyze", "run", "--verbose"],
         ["export", "filterdb", "run", "--out", f"{FILE}.h5"],
-        ["import", "filterdb", f"{FILE}.h5", "--out", "imported"],
-        ["analyze", "imported"],
-        ["study", "filters", "imported"],
+        ["import", "filterdb", "evil.h5", "--out", "imported"],
+        ["study", "filters", "run"],
         ["inspect", f"{FILE}-broken.pt"],
         ["inspect", f"missing-{FILE}.pt"],
         ["inspect", "first.pt", f"{FILE}.pt"],
@@ -122,7 +134,7 @@ def test_no_command_lets_a_name_reach_the_terminal_as_it_is(shown: dict[str, str
     for command, text in shown.items():
         rest = OWN.sub("", text)
         assert not HIDDEN.findall(rest), (command, rest)
-        assert "PWNED" in rest or command in {"4 check", "10 analyze", "13 analyze", "14 study"}, (command, rest)
+        assert "PWNED" in rest or command in {"4 check", "10 analyze", "13 study"}, (command, rest)
 
 
 def test_markup_and_emoji_codes_in_names_are_text(shown: dict[str, str]) -> None:
@@ -134,7 +146,7 @@ def test_markup_and_emoji_codes_in_names_are_text(shown: dict[str, str]) -> None
 
 def test_the_commands_did_what_they_were_told(ran: dict[str, tuple[str, int]]) -> None:
     codes = [code for _, code in ran.values()]
-    assert codes == [0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2]
+    assert codes == [0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, 1, 0, 1, 1, 2, 2, 2]
 
 
 def test_json_on_a_terminal_means_the_same(shown: dict[str, str]) -> None:
