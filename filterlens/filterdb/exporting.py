@@ -99,7 +99,8 @@ def export_run(folder: Path, path: Path, progress: Callable[[int, int], None] = 
         found.append((entry, dump, layers))
         exported.n_filters += sum(layer.sparsity["layer_num_filters"] for layer in layers)
     if not found:
-        raise DumpError(f"no model of {folder} has 3x3 filters: extract them with the filters lens first")
+        why = next((f"; {model}: {reason}" for model, reason in exported.left_out.items()), "")
+        raise DumpError(f"no model of {folder} has 3x3 filters: extract them with the filters lens first{why}")
     exported.n_models = len(found)
     with whole_file(path) as temporary:
         try:
