@@ -83,7 +83,7 @@ class FilterDatabase:
         CheckpointError
             It cannot be read.
         """
-        with path_errors(self.path), np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and not scored
+        with path_errors(self.path), np.errstate(over="ignore", invalid="ignore"):  # what is no float32 is not scored
             rows = np.asarray(self._filters[layer.start : layer.stop], dtype=np.float32)
         return rows.reshape(layer.out_channels, layer.in_channels, *KERNEL)
 
