@@ -127,7 +127,7 @@ class RunSettings:
         return {"seed": self.seed, "data": self.data, "fonts": None if self.fonts is None else str(self.fonts)}
 
 
-O = TypeVar("O", bound=Options)
+Own = TypeVar("Own", bound=Options)
 O_co = TypeVar("O_co", bound=Options, covariant=True)
 
 
@@ -284,7 +284,7 @@ def options_of(lens: Lens, given: Mapping[str, Any], *, fast: bool = False) -> O
     return with_options(base, given)
 
 
-def with_options(options: O, given: Mapping[str, Any]) -> O:
+def with_options(options: Own, given: Mapping[str, Any]) -> Own:
     """Return options with those of `given` that the lens has in their place."""
     own = option_names(options)
     return replace(options, **{name: value for name, value in given.items() if name in own})

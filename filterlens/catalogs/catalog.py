@@ -235,7 +235,7 @@ def read_catalog(path: Path) -> Catalog:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise CatalogError(f"{path} is larger than {_MAX_BYTES >> 20} MB: that is no catalog")
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # names keep their line ends, or none would find its dump
     except UnicodeDecodeError as error:
         raise CatalogError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:

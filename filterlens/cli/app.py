@@ -5,21 +5,41 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
+import traceback
 from pathlib import Path
-from typing import Annotated
+from types import TracebackType
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from filterlens.cli import audit, catalogs, filterdb, inspect, study, train
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 from filterlens.files import cannot_write, explain_failure
-from filterlens.runs.logs import log_end
+from filterlens.printable import printable
+from filterlens.runs.logs import log_end, show_escapes
 
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
 
+
+_UsageError: Final[Any] = typer.BadParameter.__mro__[1]
+
+
+class _Commands(TyperGroup):
+    """The commands, whose complaints about usage repeat words of the user as text: they may be names of files."""
+
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401 - a context of click, or of the copy of click within typer
+        try:
+            return super().invoke(ctx)
+        except _UsageError as error:
+            error.message = printable(error.message)
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="filterlens",
     help="What do a vision checkpoint's weights and feature maps give away?\n\n"
     "Start with `filterlens audit`: it audits the bundled zoo in about a minute and writes a report. Then "
@@ -73,14 +93,19 @@ def _hear_again(lost: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(lost)
 
 
+def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    sys.stderr.write(printable("".join(traceback.format_exception(error)), lines=True))
+
+
 def main() -> None:
     """Run the command line: exit code 0 all well, 1 something failed, 2 bad usage, 130 interrupted."""
     sys.unraisablehook = _hear_again
+    show_escapes()
     try:
         app()
     except FilterlensError as error:
         log_end(error)
-        sys.stderr.write(f"filterlens: {error}\n")
+        sys.stderr.write(f"filterlens: {printable(str(error))}\n")
         sys.exit(2 if isinstance(error, CatalogError | InputError | MissingExtraError) else 1)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
@@ -92,12 +117,14 @@ def main() -> None:
     except Exception as error:
         log_end(error)
         if isinstance(error, OSError) and cannot_write(error):
-            sys.stderr.write(f"filterlens: {explain_failure(Path(error.filename or Path.cwd()), error)}\n")
+            said = explain_failure(Path(error.filename or Path.cwd()), error)
+            sys.stderr.write(f"filterlens: {printable(said)}\n")
             sys.exit(1)
         if "--verbose" in sys.argv or "-v" in sys.argv:
+            sys.excepthook = _show_traceback  # typer has put its own there
             raise
         sys.stderr.write(
-            f"filterlens: {type(error).__name__}: {error}\n"
+            f"filterlens: {type(error).__name__}: {printable(str(error))}\n"
             "This was not foreseen and is a bug: run the command again with --verbose and report what it prints.\n"
         )
         sys.exit(1)

@@ -9,13 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 
 from filterlens.catalogs import Catalog, Entry, catalog_names, load_catalog
 from filterlens.cli.terminal import make_console, make_table
+from filterlens.printable import printable, printable_json
 
 __all__ = ["CATALOGS_HELP", "Format", "catalogs", "licence_totals", "licences_of", "listing", "rows_of"]
 
@@ -138,9 +139,11 @@ def _show(rows: Sequence[Row], form: Format, *, title: str) -> None:
     if form is Format.table:
         _draw(rows, title)
     elif form is Format.json:
-        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(printable_json(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n")
     else:
-        sys.stdout.write(_as_csv(rows) if form is Format.csv else _as_markdown(rows))
+        text = _as_csv(rows) if form is Format.csv else _as_markdown(rows)
+        exact = form is Format.csv and not sys.stdout.isatty()
+        sys.stdout.write(text if exact else printable(text, lines=True))
 
 
 def _draw(rows: Sequence[Row], title: str) -> None:
@@ -158,7 +161,9 @@ def _draw(rows: Sequence[Row], title: str) -> None:
 
 def _as_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    returns = any("\r" in cell for row in rows for cell in row.values())  # which the writer leaves bare, to end a row
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n", quoting=quoting)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -168,4 +173,6 @@ def _as_markdown(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+    return "".join(
+        f"| {' | '.join(printable(cell).replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
+    )

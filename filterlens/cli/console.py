@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from filterlens.cli.terminal import make_console, make_table
+from filterlens.cli.terminal import describe_task, make_console, make_table
+from filterlens.printable import printable
 from filterlens.runs.logs import set_up_logging
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Display:
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.description}"),
+                describe_task(),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -65,7 +66,7 @@ class Display:
         """Say how many models there are."""
         self._total = models
         if self._progress is not None:
-            self._all = self._progress.add_task("[bold]models", total=models, rate="")
+            self._all = self._progress.add_task("models", total=models, rate="")
 
     def hear(self, event: Event) -> None:
         """Show one event of `filterlens.runs`."""
@@ -76,9 +77,7 @@ class Display:
             task = self._tasks.get(event.model_id)
             if task is None:
                 task = self._tasks[event.model_id] = self._progress.add_task("", rate="", total=None)
-            self._progress.update(
-                task, description=escape(f"{name:.48}"), completed=event.done, total=event.total or None
-            )
+            self._progress.update(task, description=f"{name:.48}", completed=event.done, total=event.total or None)
         elif self._progress is not None:
             self._drop(event.model_id)
 
@@ -168,7 +167,7 @@ def _log(row: LedgerRow) -> None:
     """Write what became of a job to the log, if there is one."""
     level = logging.ERROR if row.status == "failed" else logging.INFO
     why = f" ({row.error_class or 'reason'}: {row.reason})" if row.reason else ""
-    text = f"{row.model_id}, {row.lens}: {row.status} after {row.seconds:.1f} s{why}"
+    text = printable(f"{row.model_id}, {row.lens}: {row.status} after {row.seconds:.1f} s{why}")
     logging.getLogger("filterlens").log(level, "%s", f"{text}\n{row.traceback}".rstrip())
 
 

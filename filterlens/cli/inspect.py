@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,15 @@ import typer
 
 from filterlens.cli import options as o
 from filterlens.cli.lens_options import given_options, with_lens_options
-from filterlens.cli.printing import print_comparison, print_layers, print_places, print_score, say, write_table
+from filterlens.cli.printing import (
+    print_comparison,
+    print_layers,
+    print_places,
+    print_score,
+    say,
+    say_json,
+    write_table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +82,7 @@ def inspect(
             "places": [asdict(found) for found in places],
             "outstanding": outstanding.to_dict("records"),
         }
-        sys.stdout.write(checkup.as_json(content) + "\n")
+        say_json(content)
         return
     print_layers(scores)
     print_places(places, "the bundled zoo" if reference is None else str(reference))
@@ -123,7 +130,7 @@ def compare(
     if out is not None:
         write_table(table, out)
     if json:
-        sys.stdout.write(checkup.as_json({"first": first, "second": second, "rows": table.to_dict("records")}) + "\n")
+        say_json({"first": first, "second": second, "rows": table.to_dict("records")})
         return
     print_comparison(table)
 
@@ -185,7 +192,7 @@ def check(
         rows = [
             {"metric": r.metric, "side": r.side, "bound": r.bound, "value": r.value, "holds": r.holds} for r in results
         ]
-        sys.stdout.write(checkup.as_json({"model": model, "bounds": rows}) + "\n")
+        say_json({"model": model, "bounds": rows})
     else:
         for result in results:
             say(f"{'holds ' if result.holds else 'BROKEN'} {result.text}")
@@ -213,7 +220,8 @@ def explain(
             continue
         if found.lens != lens:
             lens = found.lens
-            say(f"\n{lens}")
+            say("")
+            say(lens)
         say(f"  {found.name:34} {found.summary}")
 
 

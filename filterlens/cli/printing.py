@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filterlens.printable import printable, printable_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from filterlens.commands.inspection import Place
     from filterlens.score import Score
 
-__all__ = ["print_comparison", "print_layers", "print_places", "print_score", "say", "write_table"]
+__all__ = ["print_comparison", "print_layers", "print_places", "print_score", "say", "say_json", "write_table"]
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _WIDTH = 8
@@ -73,6 +76,8 @@ def _cells(row: pd.Series, shown: list[str], scores: pd.DataFrame) -> list[str]:
 
 def print_places(places: list[Place], zoo: str) -> None:
     """Print where each score stands among a zoo's models."""
+    from rich.markup import escape
+
     from filterlens.cli.terminal import make_console, make_table
 
     drawn = make_table(f"place in {zoo}")
@@ -81,7 +86,7 @@ def print_places(places: list[Place], zoo: str) -> None:
         drawn.add_column(column, justify="left" if column in {"score", "nearer"} else "right")
     for p in places:
         values = [f"{number:.3f}" for number in (p.value, p.robust_median, p.normal_median)]
-        drawn.add_row(p.metric, *values, f"{p.robust:.0f}", f"{p.normal:.0f}", p.looks)
+        drawn.add_row(escape(p.metric), *values, f"{p.robust:.0f}", f"{p.normal:.0f}", p.looks)
     if places:
         make_console().print(drawn)
 
@@ -98,7 +103,7 @@ def print_comparison(table: pd.DataFrame) -> None:
         drawn.add_column(column, justify="left" if column in {"model", "layer", "score"} else "right")
     for row in table.to_dict("records"):
         names = [escape(str(row["model"]))] if several else []
-        names += [escape(str(row["layer"])) or "[bold]model", str(row["metric"])]
+        names += [escape(str(row["layer"])) or "[bold]model", escape(str(row["metric"]))]
         drawn.add_row(*names, _number(row["first"]), _number(row["second"]), _number(row["difference"], "+"))
     make_console().print(drawn)
 
@@ -151,4 +156,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 def say(text: str) -> None:
     """Print one line."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
+
+
+def say_json(content: Mapping[str, object]) -> None:
+    """Print JSON for machines."""
+    from filterlens.commands.inspection import as_json
+
+    sys.stdout.write(printable_json(as_json(content)) + "\n")

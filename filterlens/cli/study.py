@@ -35,18 +35,17 @@ def manifold(
 
         filterlens study manifold --preset small --out reports/study
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from filterlens.cli.printing import say
+    from filterlens.cli.terminal import describe_task, make_console
     from filterlens.studies.manifold import PRESETS, run_study
 
     if preset not in PRESETS:
         raise InputError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}")
     folder = out or Path("reports") / f"study-manifold-{preset}"
-    console = Console(highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    columns = (describe_task(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=make_console()) as bar:
         tasks = {"trained": bar.add_task("training", total=None), "attacked": bar.add_task("attacking", total=None)}
 
         def show(what: str, done: int, total: int) -> None:
@@ -54,7 +53,8 @@ def manifold(
             bar.update(tasks.get(verb, tasks["trained"]), completed=done, total=total)
 
         page = run_study(PRESETS[preset], folder, jobs=jobs, device=device, listener=show)
-    say((folder / "claims.md").read_text(encoding="utf-8"))
+    for line in (folder / "claims.md").read_text(encoding="utf-8").split("\n"):
+        say(line)
     say(f"report: {page}; claims: {folder / 'claims.csv'}")
 
 
@@ -70,6 +70,8 @@ def filters(folder: Annotated[Path, typer.Argument(help="An analysed run's folde
     """
     import math
 
+    from rich.markup import escape
+
     from filterlens.cli.printing import say
     from filterlens.cli.terminal import make_console, make_table
     from filterlens.studies.filters import write_filter_numbers
@@ -80,7 +82,8 @@ def filters(folder: Annotated[Path, typer.Argument(help="An analysed run's folde
         drawn.add_column(heading, justify="right" if heading in {"here", "n", "published"} else "left")
     for row in numbers.to_dict("records"):
         here, published = ("–" if math.isnan(row[name]) else f"{row[name]:.4f}" for name in ("value", "published"))
-        drawn.add_row(row["quantity"], row["dataset"] or "all", row["models"], here, str(row["n"]), published)
+        names = (escape(str(row[name])) for name in ("quantity", "dataset", "models"))
+        drawn.add_row(*names, here, str(row["n"]), published)
     make_console().print(drawn)
     say(f"table: {path}")
 
@@ -92,14 +95,13 @@ def train_manifold(
 
     Every tenth image is held out where the data set has no test split of its own.
     """
-    from rich.console import Console
-
     from filterlens.cli.printing import say
+    from filterlens.cli.terminal import make_console
     from filterlens.manifolds.fit import Fit, fit_manifold, load_split
 
     path = (out or Path("trained") / f"manifold-{Path(data).stem}") / "manifold.safetensors"
     train, held_out = load_split(data, images, seed=seed)
-    console = Console(highlight=False)
+    console = make_console()
 
     def show(done: int, total: int, losses: dict[str, float]) -> None:
         console.print(f"epoch {done}/{total}: " + ", ".join(f"{name} {value:.2f}" for name, value in losses.items()))

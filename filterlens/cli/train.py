@@ -122,6 +122,8 @@ def _line(row: dict[str, float]) -> str:
 
 
 def _bar() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    from filterlens.cli.terminal import describe_task, make_console
+
+    return Progress(describe_task(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=make_console())

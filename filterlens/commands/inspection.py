@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from filterlens.catalogs import Catalog, Entry, load_catalog, shipped_folder
 from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings, all_scores, get_score
+from filterlens.printable import printable
 from filterlens.runs import analyze, extract
 from filterlens.score import model_scores, read_scores
 
@@ -264,11 +265,13 @@ def check(scores: pd.DataFrame, bounds: Sequence[tuple[str, str, float]]) -> lis
 def as_junit(source: str, results: Sequence[Breach]) -> str:
     """Write results as a JUnit file, one test case a bound."""
     failures = sum(not result.holds for result in results)
-    suite = ET.Element("testsuite", name=f"filterlens check {source}", tests=str(len(results)), failures=str(failures))
+    suite = ET.Element(
+        "testsuite", name=f"filterlens check {printable(source)}", tests=str(len(results)), failures=str(failures)
+    )
     for result in results:
         case = ET.SubElement(suite, "testcase", classname="filterlens", name=f"{result.side}-{result.metric}")
         if not result.holds:
-            ET.SubElement(case, "failure", message=result.text)
+            ET.SubElement(case, "failure", message=printable(result.text))
     return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
 

@@ -1,88 +1,87 @@
 """Cells of a table that pandas has pickled, read without running anything.
 
-pandas stores columns of Python objects as the pickle of an array of objects. Unpickling may call whatever a file
-names, so here only the names that such an array needs are answered, and by stand-ins of ours at that: no object of
-numpy is ever handed to the file.
+pandas stores columns of Python objects as the pickle of an array of objects. `filterlens.pickles` reads it; what it
+names for such an array is answered by stand-ins of ours, and no object of NumPy is ever made by the file. A cell is
+text, a number, a boolean or None; whatever else a file holds is neither printed nor compared.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
+from filterlens.pickles import Budget, PickleError, read_pickle
 
-__all__ = ["pickle_cells", "unpickle_cells"]
+__all__ = ["Cell", "pickle_cells", "shown", "unpickle_cells"]
 
+Cell = str | int | float | bool | None
+
+_PLAIN: Final = {str, int, float, bool, type(None)}
 _MODULES: Final = ("numpy.core.multiarray", "numpy._core.multiarray")
-_PLAIN: Final = (str, bytes, bool, int, float, type(None), list, tuple)
+_CALLS: Final = 1000  # objects that an array of cells needs beside those of its rows
+
+
+class _Kind:
+    """Stands for `numpy.ndarray`, and for the type of objects."""
 
 
 class _Array:
     """What an array of objects leaves in its pickle."""
 
-    shape: tuple[int, ...] = ()
-    cells: list[object]  # in C order, whatever order the array was in
+    __slots__ = ("cells", "shape")
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, self.shape, _, _, self.cells = state
-
-
-class _Type:
-    """What stands for a numpy type; nothing is made of it."""
-
-    def __setstate__(self, state: object) -> None:
-        pass
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = ()
+        self.cells: list[object] = []  # in C order, whatever order the array was in
 
 
-class _Range:
-    """A range of filter ids."""
-
-    def __init__(self, *bounds: int) -> None:
-        self.bounds = bounds
+_NDARRAY: Final = _Kind()
+_OBJECTS: Final = _Kind()
 
 
 def _array(*_: object) -> _Array:
     return _Array()
 
 
-def _type(*_: object) -> _Type:
-    return _Type()
+def _dtype(code: object, *_: object) -> _Kind:
+    if code not in ("O8", "O4", "O", "|O"):
+        raise PickleError("its array is none of Python objects")
+    return _OBJECTS
 
 
-def _nothing(*_: object) -> None:
-    return None
+def _range(*bounds: object) -> str:
+    """Write a range of filter ids as the text that other files have."""
+    if not (all(type(bound) is int for bound in bounds) and len(bounds) in {2, 3} and bounds[2:] in {(), (1,)}):
+        raise PickleError("a range of filter ids has no first and last")
+    first, stop = bounds[:2]
+    return f"{first}:{stop - 1}"  # type: ignore[operator]
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text is stored as {encoding!r:.40}")
-    return text.encode("latin1")
+def _set_state(target: object, state: object) -> None:
+    """Take the shape and the cells of an array; the state of its type says nothing."""
+    if not isinstance(target, _Array):
+        return
+    if not (isinstance(state, tuple) and len(state) == 5):
+        raise PickleError("its array has no shape and cells")
+    _, shape, kind, _, cells = state
+    if kind is not _OBJECTS or not isinstance(cells, list) or not isinstance(shape, tuple):
+        raise PickleError("its array has no shape and cells")
+    if len(shape) > 2 or not all(type(size) is int and size >= 0 for size in shape):
+        raise PickleError("its array is no table")
+    target.shape, target.cells = shape, cells
 
 
-_ANSWERS: Final[dict[str, Any]] = {
+_CONSTRUCTORS: Final[dict[str, object]] = {
     **{f"{module}._reconstruct": _array for module in _MODULES},
-    "numpy.ndarray": _nothing,  # the kind that `_reconstruct` is to make
-    "numpy.dtype": _type,
-    "builtins.range": _Range,
-    "_codecs.encode": _encode,
+    "numpy.ndarray": _NDARRAY,
+    "numpy.dtype": _dtype,
+    "builtins.range": _range,
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str, /) -> Any:  # noqa: ANN401 - pickle's own signature
-        answer = _ANSWERS.get(f"{module}.{name}")
-        if answer is None:
-            raise UnsafeCheckpointError(f"it names {module}.{name}, which no table of cells needs")
-        return answer
-
-    def persistent_load(self, pid: object) -> Any:  # noqa: ANN401 - pickle's own signature
-        raise pickle.UnpicklingError("it refers to something outside")
 
 
 def unpickle_cells(data: bytes, shape: tuple[int, int], where: str) -> NDArray[np.object_]:
@@ -99,7 +98,8 @@ def unpickle_cells(data: bytes, shape: tuple[int, int], where: str) -> NDArray[n
 
     Returns
     -------
-        Shape `shape`: text, numbers, booleans, None, lists, tuples and ranges only.
+        Shape `shape`: text, numbers, booleans and None only. A range or a list of successive filter ids becomes the
+        text `first:last`.
 
     Raises
     ------
@@ -108,28 +108,51 @@ def unpickle_cells(data: bytes, shape: tuple[int, int], where: str) -> NDArray[n
     CheckpointError
         It is damaged, or holds other cells.
     """
+    budget = Budget(opcodes=len(data), containers=8 * shape[0] + _CALLS, costly_keys=0)
     try:
-        found = _Unpickler(io.BytesIO(data)).load()
-        shaped = isinstance(found, _Array) and math.prod(found.shape) == len(found.cells)
-    except UnsafeCheckpointError as error:
-        raise UnsafeCheckpointError(
-            f"{where} holds a pickle that is more than a table: {error}; it was not run, and the file is not read"
-        ) from None
-    except Exception as error:
+        read = read_pickle(data, constructors=_CONSTRUCTORS, build=_set_state, budget=budget)
+    except PickleError as error:
         raise CheckpointError(f"{where} is damaged: its pickled columns cannot be read ({error})") from error
-    if not shaped or tuple(found.shape) != shape:
+    if read.unknown:
+        raise UnsafeCheckpointError(
+            f"{where} holds a pickle that is more than a table: it names {read.unknown[0]:.200}, which no table of "
+            "cells needs; it was not run, and the file is not read"
+        )
+    found = read.content
+    if not isinstance(found, _Array) or found.shape != shape or math.prod(shape) != len(found.cells):
         raise CheckpointError(f"{where} is damaged: its pickled columns are no table of {shape[0]} x {shape[1]} cells")
-    cells = [range(*cell.bounds) if isinstance(cell, _Range) else cell for cell in found.cells]
-    strange = next((cell for cell in cells if not isinstance(cell, (*_PLAIN, range))), None)
-    if strange is not None:
-        raise CheckpointError(f"{where}: a cell is {type(strange).__name__}, which no table of models holds")
-    table = np.empty(len(cells), dtype=object)
-    for place, cell in enumerate(cells):  # one by one: numpy would unfold lists
-        table[place] = cell
+    table = np.empty(len(found.cells), dtype=object)
+    left = len(data)  # filter ids in lists: a list that many cells share is not read again without end
+    for place, cell in enumerate(found.cells):
+        if type(cell) in _PLAIN:
+            table[place] = cell
+            continue
+        left -= len(cell) if isinstance(cell, list | tuple) else 0
+        ids = _first_and_last(cell) if left >= 0 else None
+        if ids is None:
+            row, column = divmod(place, shape[1])
+            raise CheckpointError(
+                f"{where}: row {row}, column {column} holds a {type(cell).__name__}; a cell is text, a number, a "
+                "boolean or None"
+            )
+        table[place] = ids
     return table.reshape(shape)
+
+
+def _first_and_last(cell: object) -> str | None:
+    """Successive filter ids as `first:last`; None where it is anything else."""
+    if not isinstance(cell, list | tuple) or not cell or not all(type(i) is int for i in cell):
+        return None
+    first, last = cell[0], cell[-1]
+    return f"{first}:{last}" if last - first == len(cell) - 1 and list(cell) == list(range(first, last + 1)) else None
 
 
 def pickle_cells(cells: NDArray[np.object_]) -> bytes:
     """Pickle cells so that pandas with any numpy reads them: numpy 2 would name a module that numpy 1 lacks."""
     data = pickle.dumps(np.ascontiguousarray(cells), protocol=3)
     return data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1)
+
+
+def shown(cell: object) -> str:
+    """Write a cell for a message, however long it is."""
+    return repr(cell[:40] + "…" if isinstance(cell, str) and len(cell) > 40 else cell)[:80]

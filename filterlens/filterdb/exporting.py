@@ -21,12 +21,14 @@ from filterlens.errors import CatalogError, DumpError, WriteError
 from filterlens.files import explain_failure, whole_file
 from filterlens.filterdb.database import KERNEL
 from filterlens.filterdb.frames import write_frame
-from filterlens.score import read_scores
+from filterlens.filterdb.models import name_fault
+from filterlens.scores.table import read_scores
 
 __all__ = ["Exported", "export_run"]
 
 _LENS: Final = "filters"
 _LEVELS: Final = ["model_id", "conv_depth", "conv_depth_norm", "layer_id"]
+_MAX_DEPTH: Final = 1 << 20
 _THRESHOLD: Final = 100  # of a layer's maximum: the authors' own, at or below which a filter is sparse
 _UNKNOWN: Final = ("Tracer Warning", "Hide", "Pretraining-Dataset", "Visual Category", "Precision", "Task")
 
@@ -82,6 +84,9 @@ def export_run(folder: Path, path: Path, progress: Callable[[int, int], None] = 
     found: list[tuple[Entry, Path, list[_Layer]]] = []
     for done, entry in enumerate(entries):
         progress(done, 2 * len(entries))
+        if fault := name_fault(entry.model_id):
+            exported.left_out[entry.model_id] = f"its name {fault}"
+            continue
         dump = folder / "dumps" / f"{entry.file_stem}.h5"
         try:
             layers = _layers(entry, dump, len(found), exported.n_filters)
@@ -94,7 +99,8 @@ def export_run(folder: Path, path: Path, progress: Callable[[int, int], None] = 
         found.append((entry, dump, layers))
         exported.n_filters += sum(layer.sparsity["layer_num_filters"] for layer in layers)
     if not found:
-        raise DumpError(f"no model of {folder} has 3x3 filters: extract them with the filters lens first")
+        why = next((f"; {model}: {reason}" for model, reason in exported.left_out.items()), "")
+        raise DumpError(f"no model of {folder} has 3x3 filters: extract them with the filters lens first{why}")
     exported.n_models = len(found)
     with whole_file(path) as temporary:
         try:
@@ -158,8 +164,8 @@ def _layers(entry: Entry, dump: Path, number: int, start: int) -> list[_Layer]:
             sparse = np.flatnonzero(maxima <= top / _THRESHOLD)
             row = {
                 "model_id": number,
-                "conv_depth": int(told.get("conv_depth", -1)),
-                "conv_depth_norm": float(told.get("conv_depth_norm", math.nan)),
+                "conv_depth": _depth(told.get("conv_depth")),
+                "conv_depth_norm": _norm(told.get("conv_depth_norm")),
                 "layer_id": own[name],
                 "layer_depth": -1,  # the graph's depth is not kept
                 "in_channels": shape[1],
@@ -193,11 +199,23 @@ def _levels(layers: list[_Layer]) -> int:
     return round(depth / norm) + 1 if norm > 0 else depth + 1
 
 
+def _depth(told: object) -> int:
+    """Depth of a convolution as its dump says; -1 where it says nothing that is one."""
+    return int(told) if isinstance(told, int | np.integer) and 0 <= told < _MAX_DEPTH else -1
+
+
+def _norm(told: object) -> float:
+    """Relative depth in [0, 1], as `_depth`; depths are whole, so that no other is below 1 / `_MAX_DEPTH`."""
+    norm = float(told) if isinstance(told, int | float | np.integer | np.floating) else math.nan
+    return norm if norm == 0 or 1 / _MAX_DEPTH <= norm <= 1 else math.nan
+
+
 def _layer_ids(names: list[str]) -> dict[str, int]:
     """Return the numbers that an imported run's layers bear, else their places."""
     found = [re.fullmatch(r"layer(\d{1,18})", name) for name in names]
-    if all(found):
-        return {name: int(match[1]) for name, match in zip(names, found, strict=True) if match}
+    numbers = [int(match[1]) for match in found if match]
+    if len(set(numbers)) == len(names):
+        return dict(zip(names, numbers, strict=True))
     return {name: place for place, name in enumerate(names)}
 
 

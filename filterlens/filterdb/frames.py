@@ -7,6 +7,7 @@ Python objects is one cell of bytes: a pickle (see `cells`).
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import h5py
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from filterlens.errors import CheckpointError
 from filterlens.filterdb.cells import pickle_cells, unpickle_cells
 
-__all__ = ["read_frame", "write_frame"]
+__all__ = ["check_written", "read_frame", "write_frame"]
 
-_MAX_ROWS: Final = 10_000_000
+_MAX_ROWS: Final = 1_000_000
 _MAX_COLUMNS: Final = 10_000
 _MAX_PICKLE: Final = 4 << 30
 _ABSENT: Final = b"N."  # None as PyTables stores it
@@ -99,7 +100,28 @@ def _array(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
         raise CheckpointError(f"{where} is damaged: {name} is no plain array")
     if found.shape[0] > _MAX_ROWS or (found.ndim > 1 and found.shape[1] > _MAX_COLUMNS):
         raise CheckpointError(f"{where}: {name} declares {found.shape}, which is no table of convolutions")
+    check_written(found, where)
     return found
+
+
+def check_written(array: h5py.Dataset, where: str) -> None:
+    """Refuse an array that was declared but not written: HDF5 would make its numbers up, and take memory for them.
+
+    Raises
+    ------
+    CheckpointError
+        Some of it was never written.
+    """
+    if array.chunks is None:
+        expected, found = int(array.size > 0), int(array.id.get_storage_size() > 0)
+    else:
+        expected = math.prod(-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
+        found = array.id.get_num_chunks()
+    if found < expected:
+        raise CheckpointError(
+            f"{where}: {array.name} declares {array.shape} but only {found} of its {expected} parts were ever written: "
+            "the file is not whole"
+        )
 
 
 def _names(items: h5py.Dataset, where: str) -> list[str]:

@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from filterlens.catalogs import Catalog, Entry
-from filterlens.errors import CatalogError
+from filterlens.errors import CatalogError, CheckpointError
 from filterlens.filterdb.database import FilterDatabase, Model
 
 __all__ = ["SCHEME", "database_catalog", "read_pairs"]
@@ -47,27 +49,39 @@ def database_catalog(path: Path, pairs: dict[str, str] | None = None) -> Catalog
         raise CatalogError(f"--pairs names {strange!r}, which {path} does not hold; it holds {_some(known)}")
     place = path.resolve()
     entries = tuple(_entry(model, place, pairs.get(model.name, "")) for model in models)
+    stems: dict[str, str] = {}
+    for entry in entries:
+        other = stems.setdefault(entry.file_stem.casefold(), entry.model_id)
+        if other != entry.model_id:
+            raise CheckpointError(f"{path}:/meta: the models {other!r} and {entry.model_id!r} would share a file name")
     return Catalog(path.stem, entries, place.parent)
 
 
 def _entry(model: Model, path: Path, match: str) -> Entry:
     facts = model.facts
     robust = _boolean(facts.get("Robust"))
-    return Entry.model_validate(
-        {
-            "model_id": model.name,
-            "source": f"{SCHEME}:{path}#{model.number}",
-            "dataset": str(facts.get("Training-Dataset", "")),
-            "threat_model": "Linf" if robust and "_linf_" in f"{model.name}_" else "",
-            "architecture": str(facts.get("Network", facts.get("Backbone", ""))),
-            "robust": True if match else robust,
-            "match": match,
-            "match_rule": "exact" if match else "",
-            "clean_acc": _percent(facts.get("Clean Accuracy")),
-            "robust_acc": _percent(facts.get("Robust Accuracy")),
-            "paper": str(facts.get("Paper", "")),
-        }
-    )
+    try:
+        return Entry.model_validate(
+            {
+                "model_id": model.name,
+                "source": f"{SCHEME}:{path}#{model.number}",
+                "dataset": str(facts.get("Training-Dataset", "")),
+                "threat_model": "Linf" if robust and "_linf_" in f"{model.name}_" else "",
+                "architecture": str(facts.get("Network", facts.get("Backbone", ""))),
+                "robust": True if match else robust,
+                "match": match,
+                "match_rule": "exact" if match else "",
+                "clean_acc": _percent(facts.get("Clean Accuracy")),
+                "robust_acc": _percent(facts.get("Robust Accuracy")),
+                "paper": str(facts.get("Paper", "")),
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CheckpointError(
+            f"{path}:/meta: model {model.number} ({model.name}) cannot be a row of a catalog: {first['loc'][0]}: "
+            f"{first['msg'].removeprefix('Value error, ')}"
+        ) from error
 
 
 def _boolean(value: object) -> bool | None:

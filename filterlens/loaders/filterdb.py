@@ -26,7 +26,7 @@ def load(request: Request) -> LoadedModel:
         Its table is a pickle that is more than a table; it was not run.
     """
     place, _, number = request.rest.rpartition("#")
-    if not place or not number.isdecimal():
+    if not place or not (number.isdecimal() and len(number) <= 18):
         raise CheckpointError(
             f"{request.entry.source!r} names no model: write filterdb:PATH#NUMBER, or run `filterlens import filterdb`"
         )

@@ -10,8 +10,8 @@ import torch
 
 from filterlens.errors import InputError
 from filterlens.inputs import Images, load_images
-from filterlens.lens import RunSettings
 from filterlens.inputs.reading import is_there
+from filterlens.lens import RunSettings
 from filterlens.manifolds.fonts import Fonts
 from filterlens.manifolds.learned import load_learned, load_module_pair
 from filterlens.manifolds.neighbours import Neighbours

@@ -11,6 +11,8 @@ from typing import Literal
 
 import pandas as pd
 
+from filterlens.printable import printable
+
 __all__ = ["Column", "Table", "cell", "escape_latex", "to_csv", "to_latex", "to_markdown"]
 
 Kind = Literal["text", "name", "number", "value", "count", "p", "flag"]
@@ -138,17 +140,19 @@ def _digits(values: list[object]) -> int:
 
 
 def one_line(text: str) -> str:
-    """Text on one line without control characters."""
-    return " ".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in text).split())
+    """Text on one line, with control characters made visible."""
+    return " ".join(printable(text).split())
 
 
 def to_csv(table: Table) -> str:
     """Every value in full precision under its stable key; text that a spreadsheet would run is quoted with `'`."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     keys = [key for column in table.columns for key in column.keys]
+    rows = list(zip(*(map(_csv_cell, table.frame[key].tolist()) for key in keys), strict=True))
+    returns = any("\r" in text for row in rows for text in row)  # which the writer leaves bare, to end a row
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
     writer.writerow(keys)
-    writer.writerows(zip(*(map(_csv_cell, table.frame[key].tolist()) for key in keys), strict=True))
+    writer.writerows(rows)
     return out.getvalue()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from filterlens import __version__
 from filterlens.errors import DumpError
 from filterlens.lens import all_lenses
+from filterlens.printable import printable
 from filterlens.report.comparison import main_scores, pair_models, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.figure import FinishedFigure
@@ -104,7 +105,7 @@ def render_page(
         "settings": _settings(run),
         "versions": _versions(run),
     }
-    return environment.get_template("index.html").render(context)
+    return printable(environment.get_template("index.html").render(context), lines=True)
 
 
 def _images(figures: Sequence[FinishedFigure], *, inline: bool) -> dict[str, InlineImage]:

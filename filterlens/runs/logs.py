@@ -12,12 +12,15 @@ import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from filterlens.errors import InputError
+from filterlens.printable import printable
 
-__all__ = ["follow_logging", "log_end", "set_up_logging"]
+__all__ = ["follow_logging", "log_end", "set_up_logging", "show_escapes"]
 
 _OWN = "filterlens"
+_format_warning = warnings.formatwarning
 _VARIABLE = "FILTERLENS_LOGGING"  # worker processes inherit it, on a cluster too
 
 
@@ -60,13 +63,33 @@ def log_end(error: BaseException) -> None:
         logging.getLogger(_OWN).critical("%s", error, exc_info=error)
 
 
+class _Formatter(logging.Formatter):
+    """One record, one line; what follows (a traceback) is set in, so that no name can look like another record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), lines=True).replace("\n", "\n    ")
+
+
+def _formatted_warning(*told: Any, **more: Any) -> str:  # noqa: ANN401 - Python's own signature
+    return printable(_format_warning(*told, **more), lines=True)
+
+
+def show_escapes() -> None:
+    """Make visible what names of others in warnings and log records would do to a terminal."""
+    warnings.formatwarning = _formatted_warning
+    if logging.lastResort is not None:  # prints what no handler takes
+        logging.lastResort.setFormatter(_Formatter("%(message)s"))
+
+
 def _apply(*, verbose: bool, path: Path | None) -> None:
+    show_escapes()
     logging.raiseExceptions = False  # a disk that is full under the log file stops no audit
     root = logging.getLogger()
     if path is not None:
         file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+        file.setFormatter(_Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
         shown = logging.StreamHandler()
+        shown.setFormatter(_Formatter("%(levelname)s:%(name)s:%(message)s"))
         shown.setLevel(logging.WARNING)
         shown.addFilter(lambda record: record.name != _OWN)  # the terminal has it in another form
         logging.basicConfig(level=logging.INFO, handlers=[file, shown] if verbose else [file], force=True)

@@ -86,12 +86,7 @@ def test_filter_ids_may_be_ranges_or_lists(published: Path, meta: pd.DataFrame, 
 def test_columns_of_operations_may_be_absent(published: Path, meta: pd.DataFrame) -> None:
     rewrite(published, meta[["in_channels", "out_channels", "filter_ids", "model"]])
     with FilterDatabase(published) as database:
-        assert database.models[0].facts == {
-            "in_channels": 3,
-            "out_channels": 4,
-            "filter_ids": "0:11",
-            "model": "Wang2020_cifar10_linf_13",
-        }
+        assert database.models[0].facts == {}
 
 
 def test_two_models_of_one_name_are_told_apart(published: Path, meta: pd.DataFrame) -> None:
@@ -129,7 +124,7 @@ def restarted(meta: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (restarted, r"rows 0 and 4 of /meta claim the same filters \(from 0\): the file was put together from"),
+        (restarted, r"rows 0 and 4 claim the same filters \(from 0\): the file was put together from"),
         (other_ids("0:12"), "has 3 x 4 channels, but 13 filters"),
         (other_ids("0:10"), "has 3 x 4 channels, but 11 filters"),
         (other_ids("149:160"), "ends at filter 160, but the file holds 159"),
@@ -138,7 +133,7 @@ def restarted(meta: pd.DataFrame) -> pd.DataFrame:
         (other_ids("one:two"), "filter_ids 'one:two'"),
         (lambda meta: meta.assign(in_channels=0), "channels, but"),
         (lambda meta: meta.assign(in_channels=1.5), "in_channels 1.5, which is no whole number"),
-        (lambda meta: meta.drop(columns="model"), "table /meta has no 'model'"),
+        (lambda meta: meta.drop(columns="model"), ":/meta has no 'model'"),
         (lambda meta: meta.rename_axis(["model", "conv_depth", "conv_depth_norm", "layer_id"]), "has no 'model_id'"),
         (lambda meta: meta.iloc[:0], "lists no convolution|is damaged"),
     ],
@@ -156,13 +151,13 @@ def test_files_that_are_no_data_set_are_refused(tmp_path: Path, published: Path)
     with pytest.raises(CheckpointError, match=r"there is no file .*none\.h5"):
         FilterDatabase(tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(CheckpointError, match="no HDF5 file, or damaged"):
+    with pytest.raises(CheckpointError, match="cannot be read as HDF5"):
         FilterDatabase(tmp_path / "text.h5")
     (tmp_path / "dataset.h5.xz").write_bytes(b"\xfd7zXZ\x00")
     with pytest.raises(CheckpointError, match="is compressed: unpack it first"):
         FilterDatabase(tmp_path / "dataset.h5.xz")
     published.write_bytes(published.read_bytes()[:50_000])
-    with pytest.raises(CheckpointError, match="no HDF5 file, or damaged"):
+    with pytest.raises(CheckpointError, match="cannot be read as HDF5"):
         FilterDatabase(published)
 
 
@@ -171,7 +166,9 @@ def test_files_that_are_no_data_set_are_refused(tmp_path: Path, published: Path)
 )
 def test_arrays_that_are_no_filters_are_refused(published: Path, meta: pd.DataFrame, stored: np.ndarray) -> None:
     rewrite(published, meta, stored)
-    with pytest.raises(CheckpointError, match="filters are floating-point numbers, one 3x3 filter a row"):
+    with pytest.raises(
+        CheckpointError, match=r"filters are floating-point numbers, one 3x3 filter a row|dumps hold plain numbers only"
+    ):
         FilterDatabase(published)
 
 
@@ -179,5 +176,5 @@ def test_filters_in_another_file_are_not_followed(published: Path, tmp_path: Pat
     with h5py.File(published, "a") as file:
         del file["filters"]
         file["filters"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/filters")
-    with pytest.raises(CheckpointError, match="has no array /filters"):
+    with pytest.raises(CheckpointError, match="/filters is a link, which dumps never hold; it is not followed"):
         FilterDatabase(published)

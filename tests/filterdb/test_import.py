@@ -133,7 +133,7 @@ def test_a_pair_of_strangers_is_refused(published: Path) -> None:
         database_catalog(published, {ROBUST: "stranger"})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1), noise=st.binary(min_size=1, max_size=64))
 def test_damaged_files_meet_errors_of_ours_only(published: Path, tmp_path: Path, place: float, noise: bytes) -> None:
     data = bytearray(published.read_bytes())

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 from filterlens.catalogs import Entry
 from filterlens.cli.app import app
 from filterlens.errors import CheckpointError
-from filterlens.extractors.depth import trace
 from filterlens.loaders import load_model
 from filterlens.loaders.onnx_names import layer_names, with_generated_names
+from filterlens.tracing.depth import trace
 
 
 def _strings(message: object) -> list[str]:

@@ -14,9 +14,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from filterlens.catalogs import Entry
 from filterlens.errors import CheckpointError
-from filterlens.extractors.depth import trace
 from filterlens.loaders import load_model
 from filterlens.loaders.model import LoadedModel
+from filterlens.tracing.depth import trace
 
 NARROW = {
     "BFLOAT16": (ml_dtypes.bfloat16, torch.bfloat16),
