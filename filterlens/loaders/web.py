@@ -15,9 +15,12 @@ from filterlens.loaders.hub import hub_file
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.timm import WEIGHT_FILES, create, loaded
+from filterlens.loaders.transfer import shown_url
 from filterlens.loaders.weights import file_digest, fit, ready
 
 __all__ = ["load_hub", "load_torchvision", "load_url"]
+
+_LONGEST = 200  # bytes of a name; file systems take 255
 
 
 def load_url(request: Request) -> LoadedModel:
@@ -30,15 +33,22 @@ def load_url(request: Request) -> LoadedModel:
     CheckpointError
         It is no checkpoint.
     """
-    parts = urlsplit(request.rest)
+    try:
+        parts = urlsplit(request.rest)
+    except ValueError:
+        raise DownloadError(f"{shown_url(request.rest)} is no address: give an https: address") from None
     query = parse_qsl(parts.query, keep_blank_values=True)
     sha256 = next((value for key, value in query if key == "sha256"), "")
     if sha256 and (len(sha256) != 64 or set(sha256.lower()) - set("0123456789abcdef")):
-        raise DownloadError(f"{request.entry.source}: sha256= takes the 64 hexadecimal digits of the file's SHA-256")
+        raise DownloadError(f"{shown_url(request.rest)}: sha256= takes the 64 hexadecimal digits of the file's SHA-256")
     address = urlunsplit(parts._replace(query=urlencode([pair for pair in query if pair[0] != "sha256"])))
     name = PurePosixPath(parts.path).name
     if PurePosixPath(name).suffix.lower() not in SUFFIXES:
-        raise CheckpointError(f"{address} is no checkpoint by its name: one of {', '.join(SUFFIXES)} was expected")
+        raise CheckpointError(
+            f"{shown_url(address)} is no checkpoint by its name: one of {', '.join(SUFFIXES)} was expected"
+        )
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST:
+        raise DownloadError(f"{shown_url(address)}: the file's name is longer than a file's name may be")
     # two addresses may end in the same name
     folder = cache_folder() / "url" / hashlib.sha256(f"{address} {sha256}".encode()).hexdigest()[:16]
     origin = web(address, checksum=f"sha256:{sha256}" if sha256 else "")
