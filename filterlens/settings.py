@@ -45,6 +45,8 @@ class Settings:
         Folder of `.ttf` files instead of matplotlib's fonts.
     trust_pickle
         Let a checkpoint run code when it is loaded.
+    allow_code
+        Let `module:` sources of a catalog run code.
     """
 
     seed: int = 0
@@ -62,6 +64,7 @@ class Settings:
     manifold: str = ""
     fonts: Path | None = None
     trust_pickle: bool = False
+    allow_code: bool = False
 
     def part(self, names: tuple[str, ...]) -> dict[str, object]:
         """Return the named settings as plain JSON values: what decides a lens's numbers."""

@@ -80,6 +80,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         gpus_per_model: o.GpusPerModel = None,
         cpus_per_model: o.CpusPerModel = 1.0,
         trust_pickle: o.TrustPickle = False,
+        allow_code: o.AllowCode = False,
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
     ) -> None:
@@ -107,6 +108,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
             manifold=manifold,
             fonts=fonts,
             trust_pickle=trust_pickle,
+            allow_code=allow_code or arch.startswith("module:"),  # typed, not read
         )
         with Display() as display:
             outcome = extract_catalog(

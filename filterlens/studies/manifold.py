@@ -161,7 +161,9 @@ def run_study(
     table["test_error"] = table["model_id"].map(errors)
     write_whole(folder / _TABLE, table.to_csv(index=False))
     catalog = Catalog("manifold-study", tuple(t.entry for t in trainings), folder.resolve())
-    settings = Settings(device=device, data="fonts", images=study.images, fast=study.fast, manifold="fonts")
+    settings = Settings(
+        device=device, data="fonts", images=study.images, fast=study.fast, manifold="fonts", allow_code=True
+    )
     finished: list[str] = []
 
     def hear(model_id: str, *, ended: bool) -> None:
