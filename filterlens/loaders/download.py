@@ -109,8 +109,8 @@ def fetch(target: Path, origin: Origin, *, offline: bool = False) -> Path:
         return target
     if offline:
         raise DownloadError(
-            f"{target} is {wrong or 'not in the cache'}, and the network is not to be used: run once without "
-            f"--offline, or put the file from {origin.name} there"
+            f"{target} is not in the cache{f' (there is {wrong})' if wrong else ''}, and the network is not to be used: "
+            f"run once without --offline, or put the file from {origin.name} there"
         )
     with place(target) as work:
         if wrong := _damage(target):
