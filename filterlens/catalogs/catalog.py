@@ -10,6 +10,7 @@ import csv
 import io
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,15 +18,28 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from filterlens.errors import CatalogError
+from filterlens.validation import explain_invalid
 
 __all__ = ["Catalog", "Entry", "Pair", "catalog_names", "load_catalog"]
 
 _MAX_ROWS = 100_000
 _MAX_BYTES = 64 << 20
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.IGNORECASE
+)  # by Windows
 
 
 def _optional(value: object) -> object:
@@ -43,7 +57,7 @@ def _fraction(value: object) -> object:
         over, _, under = text.partition("/")
         return float(over) / float(under or 1)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"expected a number such as 8/255 or 0.5, got {value!r}") from None
+        raise ValueError("a number such as 8/255 or 0.5 was expected") from None
 
 
 def _channels(value: object) -> object:
@@ -56,10 +70,11 @@ def _channels(value: object) -> object:
     try:
         return tuple(float(part) for part in text)
     except ValueError:
-        raise ValueError(f"expected one number a channel, separated by blanks, got {value!r}") from None
+        raise ValueError("one number a channel, separated by blanks, was expected") from None
 
 
 Optional_ = BeforeValidator(_optional)
+Text = Annotated[str, Field(max_length=4096)]
 
 
 class Entry(BaseModel):
@@ -95,39 +110,63 @@ class Entry(BaseModel):
 
     model_id: Annotated[str, Field(min_length=1, max_length=300)]
     source: Annotated[str, Field(min_length=1, max_length=4096)]
-    dataset: str = ""
-    threat_model: str = ""
+    dataset: Text = ""
+    threat_model: Text = ""
     eps: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_fraction)] = None
-    architecture: str = ""
+    architecture: Text = ""
     robust: Annotated[bool | None, Optional_] = None
-    match: str = ""
-    match_rule: str = ""
+    match: Text = ""
+    match_rule: Text = ""
     mean: Annotated[tuple[float, ...] | None, BeforeValidator(_channels)] = None
     std: Annotated[tuple[float, ...] | None, BeforeValidator(_channels)] = None
-    clean_acc: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Optional_] = None
-    robust_acc: Annotated[Annotated[float, Field(ge=0, le=100)] | None, Optional_] = None
-    paper: str = ""
-    epoch: Annotated[Annotated[int, Field(ge=0)] | None, Optional_] = None
+    clean_acc: Annotated[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None, Optional_] = None
+    robust_acc: Annotated[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None, Optional_] = None
+    paper: Text = ""
+    epoch: Annotated[Annotated[int, Field(ge=0, le=1 << 53)] | None, Optional_] = None
 
     @field_validator("model_id")
     @classmethod
-    def _no_nul(cls, value: str) -> str:
-        if "\0" in value:
-            raise ValueError("holds a NUL character")
+    def _is_name(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("printable characters were expected")
         if value in {".", ".."} or ".." in re.split(r"[/\\]", value):
-            raise ValueError("must not point out of its folder")
+            raise ValueError("it must not point out of its folder")
         return value
+
+    @model_validator(mode="after")
+    def _is_normalisation(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise CatalogError("columns mean and std go together; give both or neither")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != len(self.std) or len(self.mean) not in {1, 3}:
+                raise CatalogError("column std: one value a channel in both mean and std")
+            if not all(map(math.isfinite, self.mean + self.std)):
+                raise CatalogError("columns mean and std are finite numbers")
+            if min(self.std) <= 0:
+                raise CatalogError("column std: a standard deviation is positive")
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_our_words(cls, values: object, check: ModelWrapValidatorHandler[Self]) -> Self:
+        """Let wrong values be a `CatalogError`, wherever an entry is made."""
+        try:
+            return check(values)
+        except ValidationError as error:
+            column, said = explain_invalid(error)
+            raise CatalogError(f"column {column}: {said}") from error
 
     @property
     def file_stem(self) -> str:
         """The id as a safe file name; a digest keeps ids apart that would collide or be too long."""
         safe = _UNSAFE.sub("_", self.model_id).lstrip(".-")
-        if safe == self.model_id and len(safe.encode()) <= 120:
+        if safe == self.model_id and len(safe.encode()) <= 120 and not _RESERVED.fullmatch(safe) and safe[-1] != ".":
             return safe
         from hashlib import sha256
 
         digest = sha256(self.model_id.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-        return f"{safe.encode()[:100].decode('utf-8', 'ignore') or 'model'}-{digest}"
+        start = safe.encode()[:100].decode("utf-8", "ignore") or "model"
+        return f"{'_' if _RESERVED.fullmatch(start) else ''}{start}-{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +279,9 @@ def read_catalog(path: Path) -> Catalog:
         raise CatalogError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise CatalogError(f"{path} cannot be read ({error.strerror})") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise CatalogError(f"{path}, line {line}: it holds a NUL character: save it as UTF-8 text")
     rows = _rows(path, text)
     entries: list[Entry] = []
     line_of: dict[str, int] = {}
@@ -250,7 +292,9 @@ def read_catalog(path: Path) -> Catalog:
             raise CatalogError(
                 f"{path}, line {line}, column model_id: {entry.model_id!r} is already on line {line_of[entry.model_id]}"
             )
-        clash = stems.setdefault(entry.file_stem.casefold(), entry.model_id)
+        # file systems tell neither case nor the composition of letters apart
+        stem = unicodedata.normalize("NFC", unicodedata.normalize("NFC", entry.file_stem).casefold())
+        clash = stems.setdefault(stem, entry.model_id)
         if clash != entry.model_id:
             raise CatalogError(
                 f"{path}, line {line}, column model_id: {entry.model_id!r} and {clash!r} would share a file name"
@@ -269,13 +313,13 @@ def read_catalog(path: Path) -> Catalog:
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    if text.count("\n") > _MAX_ROWS + 1:
-        raise CatalogError(f"{path} has more than {_MAX_ROWS} rows: split it")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [column.strip() for column in next(reader, [])]
         _check_header(path, header)
         for row in reader:
+            if reader.line_num > _MAX_ROWS + 1:
+                raise CatalogError(f"{path} has more than {_MAX_ROWS} rows: split it")
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(header):
@@ -301,19 +345,6 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _entry(path: Path, line: int, row: dict[str, str]) -> Entry:
     try:
-        entry = Entry.model_validate(row)
-    except ValidationError as error:
-        first = error.errors()[0]
-        column = first["loc"][0] if first["loc"] else "?"
-        said = first["msg"].removeprefix("Value error, ")
-        raise CatalogError(f"{path}, line {line}, column {column}: {said} (found {first['input']!r:.80})") from error
-    if (entry.mean is None) != (entry.std is None):
-        raise CatalogError(f"{path}, line {line}: mean and std go together; give both or neither")
-    if entry.mean is not None and entry.std is not None:
-        if len(entry.mean) != len(entry.std) or len(entry.mean) not in {1, 3}:
-            raise CatalogError(f"{path}, line {line}, column std: one value a channel in both mean and std")
-        if not all(map(math.isfinite, entry.mean + entry.std)):
-            raise CatalogError(f"{path}, line {line}: mean and std are finite numbers")
-        if min(entry.std) <= 0:
-            raise CatalogError(f"{path}, line {line}, column std: a standard deviation is positive")
-    return entry
+        return Entry.model_validate(row)
+    except CatalogError as error:
+        raise CatalogError(f"{path}, line {line}, {error}") from error

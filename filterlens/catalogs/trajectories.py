@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from pydantic import ValidationError
-
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import CatalogError
 
@@ -94,10 +92,8 @@ def _entry(path: Path, epoch: int, architecture: str, facts: dict[str, str]) -> 
     }
     try:
         return Entry.model_validate(own | facts)
-    except ValidationError as error:
-        first = error.errors()[0]
-        said = first["msg"].removeprefix("Value error, ")
-        raise CatalogError(f"--{first['loc'][0]}: {said} (found {first['input']!r:.80})") from error
+    except CatalogError as error:
+        raise CatalogError(str(error).replace("column ", "--", 1)) from error
 
 
 def epoch_of(stem: str) -> int | None:

@@ -70,6 +70,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         gpus_per_model: o.GpusPerModel = None,
         cpus_per_model: o.CpusPerModel = 1.0,
         trust_pickle: o.TrustPickle = None,
+        allow_code: o.AllowCode = False,
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
         **lens_options: object,
@@ -81,6 +82,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         given = {
             "data": data, "fonts": fonts, "seed": seed, "device": device, "batch_size": batch_size,
             "trust_pickle": trust_pickle,
+            "allow_code": allow_code or arch.startswith("module:") or None,  # typed, not read
         }  # fmt: skip
         what = {"leaderboard": leaderboard, "arch": arch, "eps": eps, "mean": mean, "std": std}
         plan = commands.plan(

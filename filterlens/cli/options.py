@@ -91,5 +91,9 @@ TrustPickle = Annotated[
     bool | None,
     typer.Option("--trust-pickle", help="Let checkpoints run code when loaded. Only for files that you made."),
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option("--allow-code", help="Let `module:` rows of the catalog run code. Only for catalogs that you trust."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]
 LogFile = Annotated[Path | None, typer.Option("--log-file", help="Write warnings and events to this file.")]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["load_model"]
 
 
-def load_model(source: str | Path | Entry, *, trust_pickle: bool = False) -> LoadedModel:
+def load_model(source: str | Path | Entry, *, trust_pickle: bool = False, allow_code: bool = False) -> LoadedModel:
     """Load one model by its source URI, path or catalog entry.
 
     Parameters
@@ -22,6 +22,8 @@ def load_model(source: str | Path | Entry, *, trust_pickle: bool = False) -> Loa
         Such as `robustbench:cifar10/Linf/Wong2020Fast`, `timm:resnet50`, a path, or an `Entry`.
     trust_pickle
         Let the checkpoint run code; only for files that you made.
+    allow_code
+        Let an `Entry` whose source is `module:…` run code; a source given as text is your own word and needs none.
 
     Raises
     ------
@@ -31,4 +33,5 @@ def load_model(source: str | Path | Entry, *, trust_pickle: bool = False) -> Loa
     from filterlens import loaders
 
     entry = source if isinstance(source, Entry) else Entry(model_id=Path(str(source)).name[:300], source=str(source))
-    return loaders.load_model(entry, Path.cwd(), trust_pickle=trust_pickle)
+    own = not isinstance(source, Entry)
+    return loaders.load_model(entry, Path.cwd(), trust_pickle=trust_pickle, allow_code=allow_code or own)

@@ -7,13 +7,13 @@ import errno
 import hashlib
 import http.client
 import json
-import os
+import logging
+import re
 import shutil
 import tempfile
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,14 +23,16 @@ from filelock import FileLock
 from filterlens.errors import DownloadError
 from filterlens.files import publish
 from filterlens.loaders.cache import cache_folder
-from filterlens.loaders.kinds import impostor, is_whole_zip, is_zip
+from filterlens.loaders.quick_check import quick_check
+from filterlens.loaders.transfer import MAX_BYTES, printable, save_url, shown_url
 
-__all__ = ["Origin", "drive", "fetch", "fetch_json", "place", "web"]
+__all__ = ["Origin", "drive", "fetch", "fetch_json", "place", "read_json", "web"]
 
 _BLOCK: Final = 1 << 20
-_SECONDS: Final = 60
+_ANSWER: Final = 16 << 20
 _PARTIAL: Final = ".partial-"
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CHECKSUM: Final = re.compile(r"sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,21 @@ def web(url: str, *, checksum: str = "", size: int | None = None) -> Origin:
     Raises
     ------
     DownloadError
-        The address is neither `https:` nor, with a checksum, `http:`.
+        The address is neither `https:` nor, with a checksum, `http:`; it holds a password; or the checksum is none.
     """
-    scheme = urlsplit(url).scheme
-    if scheme != "https" and not (scheme == "http" and checksum):
-        raise DownloadError(f"{url} is not fetched: give an https: address, or http: with a sha256 checksum")
-    return Origin(url, lambda path: _save_web(url, path), checksum, size)
+    name = shown_url(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise DownloadError(f"{name} is no address: give an https: address") from None
+    if parts.scheme != "https" and not (parts.scheme == "http" and checksum):
+        raise DownloadError(f"{name} is not fetched: give an https: address, or http: with a sha256 checksum")
+    if "@" in parts.netloc:
+        raise DownloadError(f"{name} is not fetched: its address holds a user's name or password, which is not sent")
+    if checksum and not _CHECKSUM.fullmatch(checksum):
+        raise DownloadError(f"{name} has the checksum {printable(checksum):.80}: sha256:… or md5:… was expected")
+    limit = MAX_BYTES if size is None else size
+    return Origin(name, lambda path: save_url(url, path, limit=limit), checksum, size)
 
 
 def drive(identifier: str) -> Origin:
@@ -93,20 +104,31 @@ def fetch(target: Path, origin: Origin, *, offline: bool = False) -> Path:
     DownloadError
         It is not there and cannot be fetched whole; nothing half-written is left.
     """
-    if target.is_file():
+    wrong = _damage(target)
+    if wrong == "":
         return target
     if offline:
         raise DownloadError(
-            f"{target} is not in the cache, and the network is not to be used: run once without --offline, "
-            f"or put the file from {origin.name} there"
+            f"{target} is not in the cache{f' (there is {wrong})' if wrong else ''}, and the network is not to be "
+            f"used: put the file from {origin.name} there"
         )
     with place(target) as work:
-        if not target.is_file():
+        if wrong := _damage(target):
+            logging.getLogger(__name__).warning("%s in the cache is %s: it is fetched anew", target, wrong)
+        if wrong != "":
             fresh = work / target.name
             _save(origin, fresh)
             _check(origin, fresh)
             publish(fresh, target)
     return target
+
+
+def _damage(target: Path) -> str | None:
+    """Say what is wrong with a file of the cache; empty where nothing is, None where it is not there."""
+    try:
+        return quick_check(target) if target.is_file() else None
+    except OSError as error:
+        raise DownloadError(f"{target} in the cache cannot be read ({error.strerror}): make it readable") from error
 
 
 @contextlib.contextmanager
@@ -147,30 +169,24 @@ def _save(origin: Origin, path: Path) -> None:
     try:
         origin.save(path)
     except urllib.error.HTTPError as error:
+        error.close()
         raise DownloadError(
-            f"{origin.name} answers {error.code} {error.reason}: check the address, or try again later"
+            f"{origin.name} answers {error.code} {printable(error.reason)}: check the address, or try again later"
         ) from error
     except (http.client.HTTPException, EOFError) as error:
-        raise DownloadError(f"{origin.name} broke off ({error}): try again") from error
+        raise DownloadError(f"{origin.name} broke off ({printable(error)}): try again") from error
+    except UnicodeError as error:
+        raise DownloadError(
+            f"{origin.name} is no address ({printable(error)}): give it as a browser shows it"
+        ) from error
     except OSError as error:
         if error.errno in _FULL or isinstance(error, PermissionError):
             raise
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
-            f"{origin.name} cannot be reached ({reason}): check the network, or put the file into the cache yourself "
-            f"and run with --offline"
+            f"{origin.name} cannot be reached ({printable(reason)}): check the network, or put the file into the cache "
+            f"yourself and run with --offline"
         ) from error
-
-
-def _save_web(url: str, path: Path) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "filterlens"})  # noqa: S310 - web() checked the scheme
-    with urllib.request.urlopen(request, timeout=_SECONDS) as answer, path.open("wb") as file:  # noqa: S310 - likewise
-        declared = int(answer.headers.get("Content-Length") or 0)
-        if declared > shutil.disk_usage(path.parent).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        shutil.copyfileobj(answer, file, _BLOCK)
-    if declared and path.stat().st_size != declared:
-        raise EOFError(f"{path.stat().st_size} of {declared} bytes came")
 
 
 def _save_drive(identifier: str, path: Path) -> None:
@@ -194,8 +210,8 @@ def _refused(identifier: str) -> DownloadError:
 
 def _check(origin: Origin, path: Path) -> None:
     """Refuse what is not the file that was asked for."""
-    if what := impostor(path):
-        raise DownloadError(f"{origin.name} sent {what}: try again later, or fetch it with a browser")
+    if wrong := quick_check(path):
+        raise DownloadError(f"{origin.name} sent {wrong}: try again later, or fetch it with a browser")
     size = path.stat().st_size
     if origin.size is not None and size != origin.size:
         raise DownloadError(f"{origin.name} sent {size} bytes where {origin.size} were expected: try again")
@@ -206,8 +222,6 @@ def _check(origin: Origin, path: Path) -> None:
             raise DownloadError(
                 f"{origin.name} has the {kind} {found} where {expected} was expected: it changed, or came damaged"
             )
-    if is_zip(path) and not is_whole_zip(path):
-        raise DownloadError(f"{origin.name} came truncated ({size} bytes, the zip's end is missing): try again")
 
 
 def _digest(path: Path, kind: str) -> str:
@@ -228,8 +242,22 @@ def fetch_json(url: str) -> object:
     """
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "answer.json"
-        _save(web(url), path)
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DownloadError(f"{url} answers with something that is no JSON: try again later") from error
+        origin = web(url)
+        _save(replace(origin, save=lambda path: save_url(url, path, limit=_ANSWER)), path)
+        return read_json(path, origin.name)
+
+
+def read_json(path: Path, name: str) -> object:
+    """Read a small JSON file from elsewhere.
+
+    Raises
+    ------
+    DownloadError
+        It is larger than an answer or a description is, or no JSON; `name` says whose it is.
+    """
+    if path.stat().st_size > _ANSWER:
+        raise DownloadError(f"{name} sends {path.stat().st_size} bytes where at most {_ANSWER} of JSON were expected")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DownloadError(f"{name} answers with something that is no JSON: try again later") from error

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final, Literal, overload
 
 from filterlens.errors import DownloadError
 from filterlens.loaders.cache import cache_folder
+from filterlens.loaders.download import read_json
+from filterlens.loaders.quick_check import quick_check
+from filterlens.loaders.transfer import printable
 
 __all__ = ["hub_file"]
 
+#: its client keeps a revision as a file of that name
+_REVISION: Final = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)
 
-def hub_file(repository: str, names: Sequence[str], *, offline: bool = False) -> Path:
-    """Return the first of the files that a repository has, fetched where it is not cached.
+
+@overload
+def hub_file(repository: str, names: Sequence[str], *, offline: bool = ..., optional: Literal[False] = ...) -> Path: ...
+@overload
+def hub_file(repository: str, names: Sequence[str], *, offline: bool = ..., optional: bool) -> Path | None: ...
+def hub_file(repository: str, names: Sequence[str], *, offline: bool = False, optional: bool = False) -> Path | None:
+    """Return the first of the files that a repository has, fetched where no whole one is cached.
 
     Parameters
     ----------
@@ -22,43 +35,91 @@ def hub_file(repository: str, names: Sequence[str], *, offline: bool = False) ->
         Files in the order of preference.
     offline
         Fetch nothing.
+    optional
+        Return None where the repository has none of the files, or where none is cached and nothing is to be fetched.
 
     Raises
     ------
     DownloadError
-        None is cached or can be fetched.
+        None is cached or can be fetched, or what came is no whole checkpoint.
     """
-    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    name, _, revision = repository.partition("@")
-    own = str(cache_folder() / "huggingface")
+    name, named, revision = repository.partition("@")
+    if named and not _REVISION.fullmatch(revision):
+        raise DownloadError(f"{printable(repr(revision))} is no revision: a branch, tag or commit was expected after @")
+    own = cache_folder() / "huggingface"
     try:
-        for folder in (own, None):
-            for file in names:
-                try:
-                    return Path(
-                        hf_hub_download(name, file, revision=revision or None, cache_dir=folder, local_files_only=True)
-                    )
-                except LocalEntryNotFoundError:
-                    continue
-        if offline:
-            raise DownloadError(
-                f"{repository} is not in the cache ({own}), and the network is not to be used: "
-                "run once without --offline"
-            )
-        for file in names:
+        if found := _cached(name, names, revision or None, (own, None)):
+            return found
+        for file in () if offline else names:
             try:
-                return Path(hf_hub_download(name, file, revision=revision or None, cache_dir=own))
+                return _fetched(name, file, revision or None, own)
             except LocalEntryNotFoundError:
                 raise
             except EntryNotFoundError:
                 continue
     except HFValidationError as error:
-        raise DownloadError(f"{repository!r} is no repository's name: ORG/NAME or ORG/NAME@REVISION") from error
-    except (HfHubHTTPError, OSError, LocalEntryNotFoundError) as error:
+        raise DownloadError(
+            f"{printable(repository)!r} is no repository's name: ORG/NAME or ORG/NAME@REVISION"
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DownloadError(
-            f"{repository} cannot be fetched from the Hugging Face Hub ({said}): check its name and the network"
+            f"{repository} cannot be fetched from the Hugging Face Hub ({printable(said)}): check its name and the "
+            "network"
         ) from error
+    if optional:
+        return None
+    if offline:
+        raise DownloadError(
+            f"{repository} is not in the cache ({own}), and the network is not to be used: run once without --offline"
+        )
     raise DownloadError(f"{repository} has none of {', '.join(names)}: give a file's address with url:")
+
+
+def _cached(name: str, files: Sequence[str], revision: str | None, folders: Sequence[Path | None]) -> Path | None:
+    """Find a whole file in our cache, then in the client's own (None)."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    for folder in folders:
+        for file in files:
+            try:
+                path = Path(hf_hub_download(name, file, revision=revision, cache_dir=folder, local_files_only=True))
+            except LocalEntryNotFoundError:
+                continue
+            if not (wrong := _wrong(path)):
+                return path
+            logging.getLogger(__name__).warning("%s in the cache is %s: it is fetched anew", path, wrong)
+            if folder is not None:
+                _remove(path)
+    return None
+
+
+def _fetched(name: str, file: str, revision: str | None, folder: Path) -> Path:
+    """Fetch a file; what is no whole one is not kept."""
+    from huggingface_hub import hf_hub_download
+
+    path = Path(hf_hub_download(name, file, revision=revision, cache_dir=folder))
+    if wrong := _wrong(path):
+        _remove(path)
+        raise DownloadError(f"{name} on the Hugging Face Hub sent {wrong} as {file}: try again later")
+    return path
+
+
+def _wrong(path: Path) -> str:
+    """Say what is wrong with a file."""
+    if path.suffix != ".json":
+        return quick_check(path)
+    try:
+        read_json(path, path.name)
+    except DownloadError:
+        return "no JSON"
+    return ""
+
+
+def _remove(path: Path) -> None:
+    """Remove a file of the client's cache: the name and the bytes that it links to."""
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)

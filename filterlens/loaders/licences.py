@@ -68,6 +68,9 @@ def _timm(name: str) -> str:
         warnings.simplefilter("ignore")  # what old names and torch's own modules say while timm is imported
         from timm.models import get_pretrained_cfg
 
-    stated = getattr(get_pretrained_cfg(name, allow_unregistered=True), "license", None)
+    try:
+        stated = getattr(get_pretrained_cfg(name, allow_unregistered=True), "license", None)
+    except RuntimeError:  # timm has no such weights, which is said where they are loaded
+        stated = None
     spdx = {"mit": "MIT", "apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause"}
     return spdx.get(stated, stated) if stated else f"see timm's card of {name}"

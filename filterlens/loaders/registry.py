@@ -68,9 +68,11 @@ class Request:
     rest
         The source without its scheme.
     folder
-        The catalog's folder: paths and modules are looked up there first.
+        The catalog's folder: paths are looked up there first, modules there and among the installed ones.
     trust_pickle
         The user lets this checkpoint run code.
+    allow_code
+        The user lets this source be code: `module:`.
     weights_only
         Only the weights are wanted; a loader need not build the network.
     offline
@@ -81,6 +83,7 @@ class Request:
     rest: str
     folder: Path
     trust_pickle: bool = False
+    allow_code: bool = False
     weights_only: bool = False
     offline: bool = False
 
@@ -153,7 +156,13 @@ def _loader(scheme: str) -> Loader:
 
 
 def load_model(
-    entry: Entry, folder: Path, *, trust_pickle: bool = False, weights_only: bool = False, offline: bool = False
+    entry: Entry,
+    folder: Path,
+    *,
+    trust_pickle: bool = False,
+    allow_code: bool = False,
+    weights_only: bool = False,
+    offline: bool = False,
 ) -> LoadedModel:
     """Load the model that a catalog entry points at.
 
@@ -162,9 +171,11 @@ def load_model(
     entry
         The catalog's row.
     folder
-        The catalog's folder, where relative paths and modules are looked up first.
+        The catalog's folder, where relative paths are looked up first, and modules beside the installed ones.
     trust_pickle
         Let a pickled checkpoint run code: only for files that you made.
+    allow_code
+        Let a `module:` source run code: only for catalogs that you trust.
     weights_only
         Spare building the network where the weights are enough.
     offline
@@ -190,6 +201,7 @@ def load_model(
             rest=source.rest,
             folder=folder,
             trust_pickle=trust_pickle,
+            allow_code=allow_code,
             weights_only=weights_only,
             offline=offline,
         )

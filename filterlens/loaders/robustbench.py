@@ -6,7 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import nn
 
@@ -21,7 +21,9 @@ from filterlens.loaders.robustbench_compat import reading_inertly, robustbench
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
 
-__all__ = ["load", "zoo"]
+__all__ = ["load", "untrained", "zoo"]
+
+_CLASSES: Final = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
 
 
 def zoo() -> dict[tuple[str, str], Mapping[str, Mapping[str, Any]]]:
@@ -127,8 +129,22 @@ def _through_timm(name: str, dataset: str, target: Path, *, offline: bool) -> tu
     path = fetch(target, web(cfg["url"]), offline=offline)
     found = checkpoint.read(path)
     weights, _ = find_state_dict(found.content, path)
-    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[dataset]
-    return [path], list(found.notes), create(name, strip_prefixes(weights), path, num_classes=classes)
+    made = create(name, strip_prefixes(weights), path, num_classes=_CLASSES[dataset])
+    return [path], list(found.notes), made
+
+
+def untrained(dataset: str, threat: str, name: str) -> nn.Module | None:
+    """Make a model's network without weights; None where only its constructor makes it, which would fetch some."""
+    import timm
+
+    constructor = zoo()[dataset, threat][name]["model"]  # robustbench's import adds its own to timm
+    if timm_name := _timm_name(dataset, threat, name):
+        network: nn.Module = timm.create_model(timm_name, pretrained=False, num_classes=_CLASSES[dataset])
+        return network
+    if dataset == "imagenet" and "Standard" in name:
+        return None
+    made: nn.Module = constructor()
+    return made
 
 
 def _timm_cfg(name: str) -> Mapping[str, Any]:

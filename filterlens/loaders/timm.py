@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from filterlens.errors import CheckpointError
 from filterlens.loaders.cache import cache_folder
@@ -21,9 +22,10 @@ from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
 
-__all__ = ["create", "load", "loaded"]
+__all__ = ["check_size", "create", "load", "loaded"]
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_SPARE: Final = 1 << 24  # values: what a network keeps beside its weights
 
 
 class _Single(Tensor):
@@ -54,10 +56,7 @@ def load(request: Request) -> LoadedModel:
         raise CheckpointError(f"timm has no model {architecture!r}; near it are {', '.join(near) or 'none'}")
     if own is not None:
         return _own(request, architecture, own)
-    cfg = timm.models.get_pretrained_cfg(name)
-    if cfg is None or not (cfg.url or cfg.hf_hub_id):
-        tags = timm.list_pretrained(f"{architecture}*")[:5]
-        raise CheckpointError(f"timm has no weights {name!r}; it has {', '.join(tags) or 'none of that architecture'}")
+    cfg = _weights_of(name, architecture)
     if cfg.hf_hub_id:
         files = (cfg.hf_hub_filename,) if cfg.hf_hub_filename else WEIGHT_FILES
         path = hub_file(cfg.hf_hub_id, files, offline=request.offline)
@@ -66,6 +65,20 @@ def load(request: Request) -> LoadedModel:
         path = fetch(cache_folder() / "timm" / file_name, web(cfg.url), offline=request.offline)
     weights, _, notes = read_weights(path)
     return loaded(request, create(name, weights, path), cfg.to_dict(), file_digest(path), notes)
+
+
+def _weights_of(name: str, architecture: str) -> Any:  # noqa: ANN401 - timm's own record
+    """Return timm's record of pretrained weights."""
+    import timm
+
+    try:
+        cfg = timm.models.get_pretrained_cfg(name)
+    except RuntimeError:  # the tag is none
+        cfg = None
+    if cfg is None or not (cfg.url or cfg.hf_hub_id):
+        tags = timm.list_pretrained(f"{architecture}*")[:5]
+        raise CheckpointError(f"timm has no weights {name!r}; it has {', '.join(tags) or 'none of that architecture'}")
+    return cfg
 
 
 def _own(request: Request, architecture: str, path: Path) -> LoadedModel:
@@ -98,7 +111,48 @@ def loaded(
     )
 
 
-def create(name: str, weights: Mapping[str, Tensor], path: Path, **options: object) -> nn.Module:
+class _Unfilled(TorchFunctionMode):
+    """Gives new parameters a shape and no memory; what a constructor computes from ranges is computed."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        made = func in {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
+        return func(*args, **{**(kwargs or {}), **({"device": "meta"} if made else {})})
+
+
+def check_size(name: str, weights: Mapping[str, Tensor], path: Path, **options: object) -> None:
+    """Refuse a network that timm does not know, or much larger than the file that is to fill it, before it is built.
+
+    Raises
+    ------
+    CheckpointError
+        A repository's description names a network that its weights cannot be of.
+    """
+    import timm
+
+    known = timm.is_model(name) and timm.models.model_entrypoint(name).__module__.startswith("timm.")
+    if not known:
+        raise CheckpointError(f"{path} is described as {name!r}, which is no architecture of timm's")
+    with warnings.catch_warnings(), _Unfilled():
+        warnings.simplefilter("ignore")
+        try:
+            outline = timm.create_model(name, pretrained=False, **options)
+        except READ_FAULTS as error:
+            raise CheckpointError(f"{path}: timm's {name} takes no {options} ({str(error).strip()[:200]})") from error
+    needed = sum(value.numel() for value in (*outline.parameters(), *outline.buffers()))
+    there = sum(value.numel() for value in weights.values())
+    if needed > 2 * there + _SPARE:
+        raise CheckpointError(f"{path} holds {there} values and is described as timm's {name}, which has {needed}")
+
+
+def create(
+    name: str, weights: Mapping[str, Tensor], path: Path, described: Mapping[str, object] = {}, **options: object
+) -> nn.Module:
     """Build a timm network around weights, in whatever published form timm understands.
 
     Parameters
@@ -109,6 +163,8 @@ def create(name: str, weights: Mapping[str, Tensor], path: Path, **options: obje
         As the file has them.
     path
         Named in errors.
+    described
+        Fields of timm's record of pretrained weights that these weights have otherwise.
     options
         Of `timm.create_model`.
 
@@ -120,15 +176,20 @@ def create(name: str, weights: Mapping[str, Tensor], path: Path, **options: obje
     import timm
 
     state = {key: value.detach().as_subclass(_Single) for key, value in weights.items()}
+    # what timm would else take from its own record of pretrained weights: another source where the state dict is
+    # empty, a first layer or a classifier made anew where the sizes of that record differ from these
+    overlay: dict[str, object] = {
+        "state_dict": state, "source": "", "url": None, "file": None, "hf_hub_id": None, "custom_load": False,
+        "first_conv": None, **described,
+    }  # fmt: skip
+    if "num_classes" in options:
+        overlay["num_classes"] = options["num_classes"]
+    if not state:
+        raise CheckpointError(f"{path} holds no weights")
     with warnings.catch_warnings(), taking_over():
         warnings.simplefilter("ignore")
         try:
-            network: nn.Module = timm.create_model(
-                name,
-                pretrained=True,
-                pretrained_cfg_overlay={"state_dict": state, "source": ""},
-                **options,
-            )
+            network: nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
         except READ_FAULTS as error:
             raise CheckpointError(
                 f"{path} does not fit timm's {name} ({str(error).strip()[:300]}): delete it to have it fetched again"

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders.cache import cache_folder
-from filterlens.loaders.download import fetch, web
+from filterlens.loaders.download import fetch, read_json, web
 from filterlens.loaders.file import SUFFIXES, classes_of, filled, load_path, named_weights, read_weights
 from filterlens.loaders.hub import hub_file
+from filterlens.loaders.hub_config import read_config
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.timm import WEIGHT_FILES, create, loaded
+from filterlens.loaders.timm import WEIGHT_FILES, check_size, create, loaded
+from filterlens.loaders.transfer import shown_url
 from filterlens.loaders.weights import file_digest, fit, ready
 
 __all__ = ["load_hub", "load_torchvision", "load_url"]
+
+_LONGEST = 200  # bytes of a name; file systems take 255
 
 
 def load_url(request: Request) -> LoadedModel:
@@ -30,15 +33,22 @@ def load_url(request: Request) -> LoadedModel:
     CheckpointError
         It is no checkpoint.
     """
-    parts = urlsplit(request.rest)
+    try:
+        parts = urlsplit(request.rest)
+    except ValueError:
+        raise DownloadError(f"{shown_url(request.rest)} is no address: give an https: address") from None
     query = parse_qsl(parts.query, keep_blank_values=True)
     sha256 = next((value for key, value in query if key == "sha256"), "")
     if sha256 and (len(sha256) != 64 or set(sha256.lower()) - set("0123456789abcdef")):
-        raise DownloadError(f"{request.entry.source}: sha256= takes the 64 hexadecimal digits of the file's SHA-256")
+        raise DownloadError(f"{shown_url(request.rest)}: sha256= takes the 64 hexadecimal digits of the file's SHA-256")
     address = urlunsplit(parts._replace(query=urlencode([pair for pair in query if pair[0] != "sha256"])))
     name = PurePosixPath(parts.path).name
     if PurePosixPath(name).suffix.lower() not in SUFFIXES:
-        raise CheckpointError(f"{address} is no checkpoint by its name: one of {', '.join(SUFFIXES)} was expected")
+        raise CheckpointError(
+            f"{shown_url(address)} is no checkpoint by its name: one of {', '.join(SUFFIXES)} was expected"
+        )
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST:
+        raise DownloadError(f"{shown_url(address)}: the file's name is longer than a file's name may be")
     # two addresses may end in the same name
     folder = cache_folder() / "url" / hashlib.sha256(f"{address} {sha256}".encode()).hexdigest()[:16]
     origin = web(address, checksum=f"sha256:{sha256}" if sha256 else "")
@@ -57,19 +67,19 @@ def load_hub(request: Request) -> LoadedModel:
     """
     repository = request.rest
     path = hub_file(repository, WEIGHT_FILES, offline=request.offline)
-    try:
-        text = hub_file(repository, ("config.json",), offline=request.offline).read_text(encoding="utf-8")
-        config = json.loads(text)
-    except (DownloadError, ValueError):
-        # a repository need not have one
-        config = {}
-    cfg = config.get("pretrained_cfg") if isinstance(config, dict) else None
-    if request.weights_only or not isinstance(cfg, dict) or "architecture" not in config:
+    described = hub_file(repository, ("config.json",), offline=request.offline, optional=True)
+    content = read_json(described, f"config.json of {repository}") if described is not None else None
+    if (
+        request.weights_only
+        or not isinstance(content, dict)
+        or not {"architecture", "pretrained_cfg"} <= content.keys()
+    ):
         return load_path(path, request)
+    config = read_config(content, repository)
     weights, _, notes = read_weights(path)
-    options = config.get("model_args") or {}
-    network = create(str(config["architecture"]), weights, path, num_classes=config.get("num_classes"), **options)
-    return loaded(request, network, {"mean": (0, 0, 0), "std": (1, 1, 1), **cfg}, file_digest(path), notes)
+    check_size(config.architecture, weights, path, **config.options())
+    network = create(config.architecture, weights, path, config.overlay(), **config.options())
+    return loaded(request, network, config.pretrained_cfg.model_dump(), file_digest(path), notes)
 
 
 def load_torchvision(request: Request) -> LoadedModel:
@@ -86,8 +96,10 @@ def load_torchvision(request: Request) -> LoadedModel:
 
     named, own = named_weights(request)
     name, _, tag = named.partition(".")
-    if name not in models.list_models():
-        raise CheckpointError(f"torchvision has no model {name!r}: see torchvision.models.list_models()")
+    if name not in models.list_models(module=models):  # those of detection and segmentation fetch a part of theirs
+        raise CheckpointError(
+            f"torchvision has no classifier {name!r}: see torchvision.models.list_models(module=torchvision.models)"
+        )
     if own is not None:
         weights, _, notes = read_weights(own, trust_pickle=request.trust_pickle)
         network = models.get_model(name, weights=None, num_classes=classes_of(weights, own))

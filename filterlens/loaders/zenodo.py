@@ -14,12 +14,13 @@ from filterlens.loaders.download import Origin, fetch, fetch_json, web
 from filterlens.loaders.file import read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.robustbench import zoo
+from filterlens.loaders.robustbench import untrained, zoo
+from filterlens.loaders.transfer import MAX_BYTES
 from filterlens.loaders.weights import file_digest, fit, ready
 
 __all__ = ["load"]
 
-_REST = re.compile(r"(\d+)/([A-Za-z0-9]+)/([A-Za-z0-9_.-]+)")
+_REST = re.compile(r"([0-9]+)/([A-Za-z0-9]+)/([A-Za-z0-9_.-]+)")
 
 
 def load(request: Request) -> LoadedModel:
@@ -59,15 +60,14 @@ def _fetch(record: str, file: str, *, offline: bool) -> Path:
     if target.is_file() or offline:
         return fetch(target, Origin(f"https://zenodo.org/records/{record}", lambda _: None), offline=offline)
     answer = fetch_json(f"https://zenodo.org/api/records/{record}")
-    listed = answer.get("files", []) if isinstance(answer, dict) else []
-    for found in listed:
+    listed = answer.get("files") if isinstance(answer, dict) else None
+    for found in listed if isinstance(listed, list) else ():
         if isinstance(found, dict) and found.get("key") == file:
-            origin = web(
-                f"https://zenodo.org/records/{record}/files/{file}?download=1",
-                checksum=str(found.get("checksum", "")),
-                size=int(found["size"]) if "size" in found else None,
-            )
-            return fetch(target, origin)
+            size, checksum = found.get("size"), found.get("checksum")
+            if not (isinstance(size, int) and 0 < size <= MAX_BYTES and isinstance(checksum, str) and checksum):
+                raise DownloadError(f"https://zenodo.org/records/{record} gives {file} no size and checksum: try again")
+            url = f"https://zenodo.org/records/{record}/files/{file}?download=1"
+            return fetch(target, web(url, checksum=checksum, size=size))
     raise DownloadError(f"https://zenodo.org/records/{record} has no file {file}: check the record and the name")
 
 
@@ -76,10 +76,12 @@ def _network(
 ) -> tuple[nn.Module | None, tuple[str, ...]]:
     """Build RobustBench's architecture of that name that the weights belong to, or say why there is none."""
     refusals: list[str] = []
-    for (its_dataset, _), models in zoo().items():
+    for (its_dataset, threat), models in zoo().items():
         if its_dataset != dataset or name not in models:
             continue
-        made = models[name]["model"]()
+        made = untrained(dataset, threat, name)
+        if made is None:
+            continue
         # an ensemble's normal partner is one of its members
         members = getattr(made, "models", None)
         for network in (made, *(members[:1] if isinstance(members, nn.ModuleList) else ())):

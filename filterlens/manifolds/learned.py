@@ -245,16 +245,13 @@ def load_module_pair(source: str, *, device: torch.device | str = "cpu", iterati
     InputError
         The module or factory is not there, or returns something else.
     """
-    from importlib import import_module
+    from filterlens.loaders.module import call_factory
 
     module, _, name = source.removeprefix("module:").partition(":")
     try:
-        factory = getattr(import_module(module), name or "manifold")
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"--manifold {source}: {error}; give module:package.mod:factory, importable from here"
-        ) from error
-    made = factory()
+        made = call_factory(f"{module}:{name or 'manifold'}", Path.cwd())
+    except CheckpointError as error:
+        raise InputError(f"--manifold {source}: {error}; give module:package.mod:factory") from error
     match made:
         case (nn.Module() as encoder, nn.Module() as decoder, int(latent)):
             return Learned(encoder, decoder, latent=latent, name=source, device=device, iterations=iterations)

@@ -85,7 +85,9 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     give_back()  # what the model before has left
     progress("loading", 0, 1)
     try:
-        model = load_model(job.entry, job.folder, trust_pickle=job.settings.trust_pickle)
+        model = load_model(
+            job.entry, job.folder, trust_pickle=job.settings.trust_pickle, allow_code=job.settings.allow_code
+        )
     except Exception as error:  # noqa: BLE001 - the one broad catch: a job of a batch is isolated
         return [failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
     rows: list[LedgerRow] = []

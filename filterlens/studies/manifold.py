@@ -162,7 +162,7 @@ def run_study(
     table["test_error"] = table["model_id"].map(errors)
     write_whole(folder / _TABLE, table.to_csv(index=False))
     catalog = Catalog("manifold-study", tuple(t.entry for t in trainings), folder.resolve())
-    settings = RunSettings(device=device, data="fonts")
+    settings = RunSettings(device=device, data="fonts", allow_code=True)
     lenses = choose_lenses(["manifold"], {"images": study.images, "manifold": "fonts"}, fast=study.fast)
     finished: list[str] = []
 

@@ -90,9 +90,9 @@ def test_without_an_architecture_sources_are_plain_files(folder: Path) -> None:
     ("options", "said"),
     [
         ({"architecture": "resnet18"}, "--arch 'resnet18': write bundled:"),
-        ({"eps": "much"}, r"--eps: expected a number such as 8/255 or 0\.5, got 'much'"),
+        ({"eps": "much"}, r"--eps: a number such as 8/255 or 0\.5 was expected, got 'much'"),
         ({"mean": "0.5"}, "--mean and --std go together"),
-        ({"mean": "a", "std": "b"}, "--mean: expected one number a channel"),
+        ({"mean": "a", "std": "b"}, "--mean: one number a channel, separated by blanks, was expected"),
     ],
 )
 def test_wrong_options_are_named(folder: Path, options: dict[str, str], said: str) -> None:

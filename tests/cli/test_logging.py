@@ -53,7 +53,9 @@ def zoo(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_warnings_go_to_the_log_file_and_not_to_the_terminal(zoo: Path, tmp_path: Path, jobs: int) -> None:
     log = tmp_path / "audit.log"
-    printed = run("extract", "-l", zoo, "-o", tmp_path / "run", "--jobs", str(jobs), "--log-file", log, code=1)
+    printed = run(
+        "extract", "-l", zoo, "-o", tmp_path / "run", "--allow-code", "--jobs", str(jobs), "--log-file", log, code=1
+    )
     assert "a library" not in printed
     assert "Traceback" not in printed
     written = log.read_text(encoding="utf-8")
@@ -66,7 +68,7 @@ def test_warnings_go_to_the_log_file_and_not_to_the_terminal(zoo: Path, tmp_path
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_without_options_the_terminal_shows_only_ours(zoo: Path, tmp_path: Path, jobs: int) -> None:
-    printed = run("extract", "-l", zoo, "-o", tmp_path / "run", "--jobs", str(jobs), code=1)
+    printed = run("extract", "-l", zoo, "-o", tmp_path / "run", "--allow-code", "--jobs", str(jobs), code=1)
     assert "a library" not in printed
     assert "failed broken · filters: module:nets_that_are_loud:broken could not be built" in printed
     rows = [json.loads(line) for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()]
@@ -78,7 +80,9 @@ def test_without_options_the_terminal_shows_only_ours(zoo: Path, tmp_path: Path,
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_verbose_shows_warnings_and_keeps_tracebacks_in_the_ledger(zoo: Path, tmp_path: Path, jobs: int) -> None:
-    printed = run("extract", "-l", zoo, "-o", tmp_path / "run", "--jobs", str(jobs), "--verbose", code=1)
+    printed = run(
+        "extract", "-l", zoo, "-o", tmp_path / "run", "--allow-code", "--jobs", str(jobs), "--verbose", code=1
+    )
     assert printed.count("FutureWarning: a library warns") == 2
     assert printed.count("a library logs") == 2
     rows = [json.loads(line) for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()]
@@ -91,7 +95,7 @@ def test_verbose_shows_warnings_and_keeps_tracebacks_in_the_ledger(zoo: Path, tm
 @pytest.mark.slow
 def test_verbose_with_a_log_file_does_both(zoo: Path, tmp_path: Path) -> None:
     log = tmp_path / "audit.log"
-    printed = run("extract", "-l", zoo, "-o", tmp_path / "run", "--verbose", "--log-file", log, code=1)
+    printed = run("extract", "-l", zoo, "-o", tmp_path / "run", "--allow-code", "--verbose", "--log-file", log, code=1)
     written = log.read_text(encoding="utf-8")
     assert printed.count("a library warns") == written.count("a library warns") > 0
     assert "Traceback" not in printed
@@ -120,7 +124,7 @@ def test_what_ends_the_program_is_in_the_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["", "nowhere/audit.log"])
 def test_a_log_file_that_cannot_be_written_is_said_before_anything_runs(zoo: Path, tmp_path: Path, place: str) -> None:
-    printed = run("extract", "-l", zoo, "-o", tmp_path / "run", "--log-file", tmp_path / place, code=2)
+    printed = run("extract", "-l", zoo, "-o", tmp_path / "run", "--allow-code", "--log-file", tmp_path / place, code=2)
     assert printed.startswith(f"filterlens: --log-file {tmp_path / place} cannot be written (")
     assert printed.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -48,10 +48,12 @@ import torch
 print(peak())
 from filterlens.catalogs import Catalog, Entry
 from filterlens.runs import extract
+from filterlens.runs import extract
+from filterlens.lens import RunSettings
 
 folder = Path(sys.argv[1])
 entry = Entry(model_id="m", source=sys.argv[2])
-outcome = extract(Catalog("m", (entry,), folder), folder / "run")
+outcome = extract(Catalog("m", (entry,), folder), folder / "run", settings=Settings(allow_code=True))
 assert outcome.count("ok") == 1, outcome.rows[0].reason
 print(peak())
 """

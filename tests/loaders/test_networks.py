@@ -46,14 +46,14 @@ def test_your_own_factory_gets_its_weights_and_normalisation(tmp_path: Path) -> 
     torch.save({"0.weight": torch.ones(4, 3, 3, 3), "0.bias": torch.zeros(4)}, tmp_path / "w.pt")
     source = "module:tiny_nets_for_test:net?weights=w.pt"
     with pytest.raises(CheckpointError, match=r"w\.pt"):  # the linear layer's weights are missing
-        load_model(Entry(model_id="x", source=source), tmp_path)
+        load_model(Entry(model_id="x", source=source), tmp_path, allow_code=True)
     (tmp_path / "tiny_nets_for_test2.py").write_text(
         "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())\n"
     )
     entry = Entry(
         model_id="x", source="module:tiny_nets_for_test2:net?weights=w.pt", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
     )
-    logits = load_model(entry, tmp_path).require_classifier("any")(torch.ones(1, 3, 3, 3))
+    logits = load_model(entry, tmp_path, allow_code=True).require_classifier("any")(torch.ones(1, 3, 3, 3))
     torch.testing.assert_close(logits, torch.full((1, 4), 27 * 0.5 / 0.25))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,22 +269,27 @@ def test_a_manifold_that_is_no_regular_file_is_refused(tmp_path, make):
         load_learned(path)
 
 
-def test_a_users_pair_is_called_by_name(linear, monkeypatch):
-    import sys
-    import types
-
-    module = types.ModuleType("my_manifold")
-    module.pair = pair
-    module.wrong = lambda: 3
-    monkeypatch.setitem(sys.modules, "my_manifold", module)
+def test_a_users_pair_is_called_by_name(linear, monkeypatch, tmp_path):
+    """It is found where the user is; what it only imports is not called."""
+    test_file = str(Path(__file__))
+    (tmp_path / "my_manifold.py").write_text(
+        "import runpy\n"
+        "from os import getcwd\n"
+        f"made = runpy.run_path({test_file!r})\n"
+        "def pair():\n    return made['pair']()\n"
+        "def wrong():\n    return 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
     _, points, latents = linear
     manifold = load_module_pair("module:my_manifold:pair")
     torch.testing.assert_close(manifold.encode(points), latents)
     assert manifold.name == "module:my_manifold:pair"
     with pytest.raises(InputError, match="the factory returned int"):
         load_module_pair("module:my_manifold:wrong")
-    with pytest.raises(InputError, match=r"give module:package\.mod:factory"):
+    with pytest.raises(InputError, match=r"there is no module 'no_such_module_here'.*give module:package\.mod:factory"):
         load_module_pair("module:no_such_module_here:pair")
+    with pytest.raises(InputError, match="a function or class that my_manifold defines was expected"):
+        load_module_pair("module:my_manifold:getcwd")
 
 
 def test_too_few_or_too_small_images_are_refused(tmp_path):
