@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -13,13 +12,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from filterlens.dumps.layout import NUMBERS, SCHEMA, decode_name, encode_name
+from filterlens.dumps.hdf5_check import check_hdf5
+from filterlens.dumps.layout import SCHEMA, decode_name, encode_name
 from filterlens.errors import DumpError
 
 __all__ = ["DumpGroup", "DumpReader"]
-
-_MAX_BYTES = 1 << 40  # a dataset that declares more than a terabyte is damage or malice
-_MAX_RATIO = 2000  # HDF5's compressions reach about 1000 on zeros: more means that chunks are missing
 
 
 class DumpReader:
@@ -35,6 +32,7 @@ class DumpReader:
         self.path = path
         if not path.is_file():
             raise DumpError(f"{path} does not exist: run `filterlens extract` first")
+        check_hdf5(path)
         try:
             self._file = h5py.File(path, "r")
             self.attributes: dict[str, Any] = {key: _plain(value) for key, value in self._file.attrs.items()}
@@ -66,7 +64,7 @@ class DumpReader:
     def lenses(self) -> list[str]:
         """Names of the lenses that the dump holds."""
         with _guarded(self.path):
-            return [str(name) for name in self._file if isinstance(_hard_get(self._file, name, self.path), h5py.Group)]
+            return [str(name) for name in self._file if isinstance(self._file[name], h5py.Group)]
 
     def lens(self, name: str) -> DumpGroup:
         """Return one lens's part.
@@ -77,7 +75,7 @@ class DumpReader:
             The dump does not hold it.
         """
         with _guarded(self.path):
-            group = _hard_get(self._file, name, self.path) if name in self._file else None
+            group = self._file.get(name)
         if not isinstance(group, h5py.Group):
             raise DumpError(f"{self.path} holds no lens {name!r}, only {', '.join(self.lenses) or 'none'}")
         return DumpGroup(group, self.path)
@@ -155,33 +153,10 @@ class DumpGroup:
 
     def _dataset(self, link: str) -> h5py.Dataset:
         with _guarded(self.path):
-            dataset = _hard_get(self._group, link, self.path) if link in self._group else None
+            dataset = self._group.get(link)
         if not isinstance(dataset, h5py.Dataset):
             raise DumpError(f"{self.path}: {self._group.name} holds no array {decode_name(link)!r}")
-        try:
-            dtype, external, virtual = dataset.dtype, dataset.external, dataset.is_virtual
-        except (TypeError, OSError, RuntimeError, ValueError) as error:
-            raise DumpError(f"{self.path}: {dataset.name} has no readable type ({error})") from error
-        if external or virtual:
-            raise DumpError(f"{self.path}: {dataset.name} keeps its data in another file, which dumps never do")
-        if dtype.kind not in NUMBERS or dtype.itemsize > 8:
-            raise DumpError(f"{self.path}: {dataset.name} is of type {dtype}, but dumps hold plain numbers only")
-        with _guarded(self.path):
-            declared = math.prod(dataset.shape) * dtype.itemsize
-            stored = dataset.id.get_storage_size()
-        if declared > min(_MAX_BYTES, _MAX_RATIO * stored):
-            raise DumpError(f"{self.path}: {dataset.name} declares {declared} bytes but holds {stored}; extract again")
         return dataset
-
-
-def _hard_get(group: h5py.Group, link: str, path: Path) -> h5py.HLObject:
-    """Follow hard links only: a dump never points into another file."""
-    if not isinstance(group.get(link, getlink=True), h5py.HardLink):
-        raise DumpError(f"{path}: {group.name}/{link} is a link, which dumps never hold; it is not followed")
-    try:
-        return group[link]
-    except (KeyError, OSError, RuntimeError) as error:
-        raise DumpError(f"{path}: {group.name}/{link} cannot be opened ({error}); extract again") from error
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from filterlens.dumps.hdf5_check import check_hdf5, trust_hdf5
 from filterlens.dumps.layout import NUMBERS, SCHEMA, encode_name
 from filterlens.dumps.patient import PatientFile, careful, hold_off_interrupts
 from filterlens.errors import DumpError
@@ -30,8 +31,8 @@ Attribute = str | int | float | bool | NDArray[Any]
 class DumpWriter:
     """Write one model's dump; use as a context manager.
 
-    Lenses that an existing dump already holds are kept unless they are written again. Nothing is seen at `path`
-    before the `with` block ends without an exception.
+    Lenses that an existing dump already holds are kept unless they are written again; a damaged dump is replaced.
+    Nothing is seen at `path` before the `with` block ends without an exception.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ class DumpWriter:
         Where the dump is to appear.
     attributes
         Root attributes: `model_id`, `source`, `sha256`, `catalog_row` (JSON), `torch_version`, …
+    keep
+        Keep what an existing dump holds.
 
     Raises
     ------
@@ -46,8 +49,9 @@ class DumpWriter:
         The folder cannot be written, or the disk is full.
     """
 
-    def __init__(self, path: Path, attributes: Mapping[str, Attribute]) -> None:
+    def __init__(self, path: Path, attributes: Mapping[str, Attribute], *, keep: bool = True) -> None:
         self.path = path
+        self._keep = keep
         self._temporary = beside(path)
         self._attributes = dict(attributes)
         self._file: h5py.File | None = None
@@ -60,9 +64,12 @@ class DumpWriter:
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                shutil.copyfile(self.path, self._temporary)
-            mode = "r+" if self._temporary.exists() else "w"
+            mode = "w"
+            if self._keep and self.path.exists():
+                with contextlib.suppress(DumpError):  # a damaged one holds nothing to keep
+                    check_hdf5(self.path)
+                    shutil.copyfile(self.path, self._temporary)
+                    mode = "r+"
             self._resume_interrupts = hold_off_interrupts()
             file = self._open(mode)
             own = {
@@ -123,6 +130,7 @@ class DumpWriter:
             if self._raw is not None:
                 self._raw.close()
             publish(self._temporary, self.path)
+            trust_hdf5(self.path)
             self._resume_interrupts()
         except BaseException as failure:
             self._abandon()
