@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from filterlens.catalogs import Catalog, Entry, load_catalog, shipped_folder
 from filterlens.errors import CheckpointError, InputError
 from filterlens.pipeline import analyze, extract
+from filterlens.run_folder import check_folder
 from filterlens.scores import all_scores, get_score, model_scores, read_scores
 from filterlens.settings import Settings
 
@@ -58,6 +59,7 @@ def score_model(
         The model cannot be loaded or scored.
     """
     if (Path(source) / "scores.parquet").is_file():
+        check_folder(Path(source))
         return read_scores(Path(source) / "scores.parquet")
     catalog = _one_model(str(source))
     with TemporaryDirectory(prefix="filterlens-") as folder:
@@ -111,6 +113,7 @@ def reference_scores(folder: Path | None = None) -> pd.DataFrame:
         return pd.read_csv(shipped_folder() / BUNDLED / "scores.csv", index_col="model_id")
     if not (folder / "catalog.csv").is_file():
         raise InputError(f"--reference {folder} is not an audit's folder: it has no catalog.csv")
+    check_folder(folder)
     catalog = load_catalog(folder / "catalog.csv")
     robust = pd.Series({entry.model_id: entry.robust for entry in catalog}, name="robust", dtype=object)
     table = model_scores(read_scores(folder / "scores.parquet")).join(robust)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from filterlens.catalogs import Catalog
     from filterlens.cli.console import Display
     from filterlens.executors import Executor
-    from filterlens.pipeline import Outcome
+    from filterlens.ledger import LedgerRow
+    from filterlens.pipeline import Event, Outcome
     from filterlens.settings import Settings
 
 __all__ = ["analyze", "audit", "extract", "report"]
@@ -109,7 +111,8 @@ def _command(*, whole: bool) -> Callable[..., None]:
             trust_pickle=trust_pickle,
         )
         with Display() as display:
-            outcome = extract_catalog(
+            again = partial(
+                extract_catalog,
                 catalog,
                 folder,
                 lenses=_lenses(lens or ("all" if bundled else "filters")),
@@ -118,17 +121,23 @@ def _command(*, whole: bool) -> Callable[..., None]:
                 display=display,
                 keep_tracebacks=verbose,
             )
-            page = None
+            outcome = again()
+            page, failed = None, outcome.count("failed") > 0
             if whole and outcome.count("ok"):
                 changed = outcome.reused < len(outcome.rows)
-                page = _analyze_and_report(folder, display, changed=changed, keep_tracebacks=verbose)
+                missed = _analyze(folder, display, reuse=True, keep_tracebacks=verbose)
+                if any(row.error_class == "DumpError" for row in missed):  # damage that only reading all data shows
+                    outcome = again()
+                    missed = _analyze(folder, display, reuse=True, keep_tracebacks=verbose)
+                page = _report(folder, display, changed=changed or bool(missed))
+                failed = outcome.count("failed") > 0 or bool(missed)
         if page:
             display.comparison(folder)
         display.summary(outcome)
         display.times(outcome)
         if page:
             display.say(f"report: {page}")
-        raise typer.Exit(1 if outcome.count("failed") else 0)
+        raise typer.Exit(1 if failed else 0)
 
     return run
 
@@ -145,12 +154,14 @@ def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile =
         filterlens analyze reports/fonts-linf
     """
     from filterlens.cli.console import Display, set_up_logging
-    from filterlens.pipeline import analyze as run
+    from filterlens.scores import read_scores
 
     set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
-        scores = run(folder, listener=display.hear, keep_tracebacks=verbose)
+        missed = _analyze(folder, display, reuse=False, keep_tracebacks=verbose)
+    scores = read_scores(folder / "scores.parquet")
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
+    raise typer.Exit(1 if missed else 0)
 
 
 def report(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
@@ -237,12 +248,24 @@ def extract_catalog(
     )
 
 
-def _analyze_and_report(folder: Path, display: Display, *, changed: bool, keep_tracebacks: bool) -> Path:
-    """Score what has changed, and write the report unless the one that is there is of these very scores."""
-    from filterlens.api import write_report
+def _analyze(folder: Path, display: Display, *, reuse: bool, keep_tracebacks: bool) -> list[LedgerRow]:
+    """Score a run's dumps; return what failed, after it has been said."""
     from filterlens.pipeline import analyze as run_analysis
 
-    run_analysis(folder, reuse=True, listener=display.hear, keep_tracebacks=keep_tracebacks)
+    missed: list[LedgerRow] = []
+
+    def hear(event: Event) -> None:
+        missed.extend(event.rows)
+        display.hear(event)
+
+    run_analysis(folder, reuse=reuse, listener=hear, keep_tracebacks=keep_tracebacks)
+    return missed
+
+
+def _report(folder: Path, display: Display, *, changed: bool) -> Path:
+    """Write the report unless the one that is there is of these very scores."""
+    from filterlens.api import write_report
+
     page = folder / "index.html"
     if not changed and page.is_file() and page.stat().st_mtime >= (folder / "scores.parquet").stat().st_mtime:
         return page

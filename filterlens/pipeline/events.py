@@ -18,7 +18,7 @@ __all__ = ["Event", "Outcome", "failed", "versions"]
 class Event:
     """Something that a progress display wants to know.
 
-    `what` is empty when the job has ended; `rows` then say how.
+    `what` is empty when the job has ended; `rows` then say how. `note` is a line for people.
     """
 
     model_id: str
@@ -26,6 +26,7 @@ class Event:
     done: int
     total: int
     rows: tuple[LedgerRow, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
