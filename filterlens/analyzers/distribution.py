@@ -151,7 +151,8 @@ def _common_kernel(paths: Sequence[Path]) -> tuple[int, int] | None:
                 shape = group.shape(name) if group is not None else ()
                 if len(shape) == 4 and 0 < shape[2] * shape[3] <= LARGEST_KERNEL:
                     filters[shape[2], shape[3]] += shape[0] * shape[1]
-    if not sum(filters.values()):
+    filters = +filters  # without layers that hold no filter
+    if not filters:
         return None
     return (3, 3) if (3, 3) in filters else filters.most_common(1)[0][0]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from filterlens.errors import FilterlensError
 from filterlens.report.comparison import compare, correlate, incomplete_pairs, main_scores, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.depth import DEPTH_GROUPS, by_depth
@@ -245,8 +246,16 @@ def ledger_table(run: RunData) -> Table:
     return Table("failures", "Failures and skips", note, frame, columns)
 
 
-def report_tables(run: RunData) -> list[Table]:
-    """Every table that the run has rows for, and the ledger's."""
+def report_tables(run: RunData, failed: dict[str, str] | None = None) -> list[Table]:
+    """Every table that the run has rows for, and the ledger's.
+
+    Parameters
+    ----------
+    run
+        The run.
+    failed
+        Filled with what a table shows and why it could not be made, as of a damaged `pooled.h5`; raised where None.
+    """
     models = run.models
     made = [models_table(run, models), *comparison_tables(run, models)]
     rest = (
@@ -259,5 +268,12 @@ def report_tables(run: RunData) -> list[Table]:
         flatness_table,
         pairs_table,
     )
-    made += [make(run, models) for make in rest]
+    for make in rest:
+        try:
+            made.append(make(run, models))
+        except Exception as error:  # noqa: BLE001 - one table never stops the report
+            if failed is None:
+                raise
+            said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
+            failed[str(make.__doc__).removesuffix(".")] = said
     return [made[0], *(table for table in made[1:] if len(table.frame)), ledger_table(run)]

@@ -86,14 +86,16 @@ def _write_all(run: RunData, figures: Sequence[Figure], *, inline: bool, step: P
 
     total = len(figures) + 2
     writer = _Writer(run.folder)
-    tables = report_tables(run)
+    failed: dict[str, str] = {}
+    tables = report_tables(run, failed)
+    for name, said in failed.items():
+        warnings.warn(f"table {name!r} could not be made: {said}", ReportWarning, stacklevel=2)
     for table in [*tables, code_book(tables)]:
         writer.write(f"tables/{table.name}.csv", to_csv(table).encode("utf-8", "replace"))
         writer.write(f"tables/{table.name}.tex", to_latex(table).encode("utf-8", "replace"))
         writer.write(f"tables/{table.name}.md", to_markdown(table).encode("utf-8", "replace"))
     step(1, total)
     finished: list[FinishedFigure] = []
-    failed: dict[str, str] = {}
     for done, figure in enumerate(figures, start=2):
         drawn, without, said = _draw_what_can_be(figure, run)
         if drawn is not None:
