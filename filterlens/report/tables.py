@@ -271,7 +271,7 @@ def report_tables(run: RunData, failed: dict[str, str] | None = None) -> list[Ta
     for make in rest:
         try:
             made.append(make(run, models))
-        except Exception as error:  # noqa: BLE001 - one table never stops the report
+        except Exception as error:
             if failed is None:
                 raise
             said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
