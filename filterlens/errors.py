@@ -19,6 +19,7 @@ __all__ = [
     "NonFiniteWeightError",
     "ReportError",
     "UnsafeCheckpointError",
+    "UnsafeFolderError",
     "WriteError",
 ]
 
@@ -61,6 +62,10 @@ class WriteError(FilterlensError):
 
 class ReportError(FilterlensError):
     """A report cannot be made from what the folder holds."""
+
+
+class UnsafeFolderError(WriteError):
+    """A run's folder holds a link, a pipe or a device where its own files should be."""
 
 
 class AuditLockedError(FilterlensError):

@@ -107,7 +107,7 @@ def sweep(folder: Path) -> None:
         torn.unlink(missing_ok=True)
 
 
-def cannot_write(error: Exception) -> bool:
+def cannot_write(error: BaseException) -> bool:
     """Whether an error says that the disk is full or a folder is not to be written."""
     return getattr(error, "errno", None) in _FULL | _CLOSED
 

@@ -181,6 +181,10 @@ COLUMNS: dict[str, str] = {
     "weight": "float64",
     "note": "str",
 }
+_MANY_ROWS = 1_000_000
+_SNAPPY = 21
+_SMALL = 1 << 20
+_THRIFT = 16 << 20
 _DEFAULTS = {
     "layer": "",
     "kind": "",
@@ -246,22 +250,61 @@ def read_scores(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ReportError(f"{path} is missing: run `filterlens analyze {path.parent}` first")
-    import pandas as pd
 
     try:
-        df = pd.read_parquet(path)
+        df = _read_parquet(path)
     except Exception as error:
         raise ReportError(
-            f"{path} cannot be read as a score table ({error}); run `filterlens analyze` again"
+            f"{path} cannot be read as a score table ({' '.join(str(error).split()):.200}); run `filterlens analyze` "
+            "again"
         ) from error
     missing = [column for column in COLUMNS if column not in df.columns]
     if missing:
         raise ReportError(f"{path} lacks the columns {', '.join(missing)}; run `filterlens analyze` again")
-    return _typed(df[list(COLUMNS)])
+    try:
+        return _typed(df[list(COLUMNS)])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ReportError(f"{path} has a column of another type ({error}); run `filterlens analyze` again") from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Read the columns of a score table, in memory in proportion to the file.
+
+    Snappy unpacks to at most 21 times its input. Texts stay dictionaries until pandas shares one object a text, and
+    rows beyond a million take a byte of the file each: a table of ours takes four.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    texts = [name for name, dtype in COLUMNS.items() if dtype == "str"]
+    with parquet.ParquetFile(
+        path, read_dictionary=texts, thrift_string_size_limit=_THRIFT, thrift_container_size_limit=_THRIFT
+    ) as file:
+        size, found = path.stat().st_size, file.metadata
+        if found.num_rows > max(_MANY_ROWS, size) or found.num_columns > 10 * len(COLUMNS):
+            raise ValueError(f"it declares {found.num_rows} rows and {found.num_columns} columns in {size} bytes")
+        chunks = [found.row_group(i).column(j) for i in range(found.num_row_groups) for j in range(found.num_columns)]
+        packed = {chunk.compression for chunk in chunks} - {"SNAPPY", "UNCOMPRESSED"}
+        if packed:
+            raise ValueError(f"it is packed by {', '.join(sorted(packed))}, score tables by Snappy")
+        if sum(max(0, chunk.total_uncompressed_size) for chunk in chunks) > _SNAPPY * size + _SMALL:
+            raise ValueError(f"it declares more than {_SNAPPY} times its {size} bytes")
+        table = file.read(columns=[name for name in COLUMNS if name in file.schema_arrow.names], use_threads=False)
+    for name in texts:
+        if name in table.column_names and not _is_text(table.schema.field(name).type, pa):
+            raise ValueError(f"column {name} holds no text")
+    return table.to_pandas(ignore_metadata=True)
+
+
+def _is_text(kind: Any, pa: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_null(inner))
 
 
 def _typed(df: pd.DataFrame) -> pd.DataFrame:
-    return df.astype({name: ("object" if dtype == "str" else dtype) for name, dtype in COLUMNS.items()})
+    df = df.astype({name: ("object" if dtype == "str" else dtype) for name, dtype in COLUMNS.items()})
+    texts = [name for name, dtype in COLUMNS.items() if dtype == "str"]
+    return df.assign(**{name: df[name].where(df[name].notna(), "") for name in texts})
 
 
 DEPTH_GROUPS: tuple[str, ...] = ("0", *(f"({i / 10:.1f}, {(i + 1) / 10:.1f}]" for i in range(10)))

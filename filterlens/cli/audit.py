@@ -13,7 +13,9 @@ from filterlens.cli.lens_options import given_options, with_lens_options
 from filterlens.cli.printing import say
 
 if TYPE_CHECKING:
+    from filterlens.runs import Event
     from filterlens.runs.executors import Executor
+    from filterlens.runs.ledger import LedgerRow
 
 __all__ = ["analyze", "audit", "extract", "report"]
 
@@ -111,7 +113,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         display.times(outcome)
         if outcome.page:
             display.say(f"report: {outcome.page}")
-        raise typer.Exit(1 if outcome.count("failed") else 0)
+        raise typer.Exit(1 if outcome.count("failed") or outcome.missed else 0)
 
     return run
 
@@ -131,9 +133,16 @@ def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile =
     from filterlens.commands import analyze as run
 
     set_up_logging(verbose=verbose, log_file=log_file)
+    missed: list[LedgerRow] = []
     with Display() as display:
-        scores = run(folder, listener=display.hear, keep_tracebacks=verbose)
+
+        def hear(event: Event) -> None:
+            missed.extend(event.rows)
+            display.hear(event)
+
+        scores = run(folder, listener=hear, keep_tracebacks=verbose)
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
+    raise typer.Exit(1 if missed else 0)
 
 
 def report(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:

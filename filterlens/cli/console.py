@@ -70,7 +70,9 @@ class Display:
 
     def hear(self, event: Event) -> None:
         """Show one event of `filterlens.runs`."""
-        if event.rows:
+        if event.note:
+            self.say(event.note)
+        elif event.rows:
             self._end(event)
         elif self._progress is not None and event.what:
             name = " ".join(part for part in (event.model_id, event.what) if part)

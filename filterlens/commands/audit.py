@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from filterlens.report.tables import TableMaker
     from filterlens.runs import Event, Outcome
     from filterlens.runs.executors import Executor
+    from filterlens.runs.ledger import LedgerRow
 
 __all__ = ["all_figures", "all_tables", "analyze", "audit", "choose_lenses", "extract", "report", "robust_vs_normal"]
 
@@ -175,7 +176,8 @@ def audit(
 
     Returns
     -------
-        What became of every job; `page` is the report's path, None where no model could be done.
+        What became of every job; `missed` are failures of the analysis; `page` is the report's path, None where no
+        model could be done.
 
     Examples
     --------
@@ -184,15 +186,30 @@ def audit(
     """
     from filterlens import runs
 
-    outcome = extract(leaderboard, folder, listener=listener, keep_tracebacks=keep_tracebacks, **how)
+    missed: list[LedgerRow] = []
+
+    def hear(event: Event) -> None:
+        missed.extend(event.rows)
+        listener(event)
+
+    def again() -> Outcome:
+        return extract(leaderboard, folder, listener=listener, keep_tracebacks=keep_tracebacks, **how)
+
+    outcome = again()
     if not outcome.count("ok"):
         return outcome
-    runs.analyze(outcome.folder, reuse=True, listener=listener, keep_tracebacks=keep_tracebacks)
+    changed = outcome.reused < len(outcome.rows)
+    runs.analyze(outcome.folder, reuse=True, listener=hear, keep_tracebacks=keep_tracebacks)
+    if any(row.error_class == "DumpError" for row in missed):  # damage that only reading all data shows
+        missed.clear()
+        outcome = again()
+        runs.analyze(outcome.folder, reuse=True, listener=hear, keep_tracebacks=keep_tracebacks)
+        changed = True
     page = outcome.folder / "index.html"
     fresh = page.is_file() and page.stat().st_mtime >= (outcome.folder / "scores.parquet").stat().st_mtime
-    if outcome.reused < len(outcome.rows) or not fresh:
+    if changed or missed or not fresh:
         page = report(outcome.folder, progress=progress)
-    return replace(outcome, page=page)
+    return replace(outcome, page=page, missed=tuple(missed))
 
 
 def all_figures() -> list[Figure]:

@@ -19,6 +19,7 @@ from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings, all_scores, get_score
 from filterlens.printable import printable
 from filterlens.runs import analyze, extract
+from filterlens.runs.folder import check_folder
 from filterlens.score import model_scores, read_scores
 
 __all__ = [
@@ -62,6 +63,7 @@ def score_model(
         The model cannot be loaded or scored.
     """
     if (Path(source) / "scores.parquet").is_file():
+        check_folder(Path(source))
         return read_scores(Path(source) / "scores.parquet")
     catalog = _one_model(str(source))
     if str(source).startswith("module:"):  # the caller's own word, not a catalog's
@@ -117,6 +119,7 @@ def reference_scores(folder: Path | None = None) -> pd.DataFrame:
         return pd.read_csv(shipped_folder() / BUNDLED / "scores.csv", index_col="model_id")
     if not (folder / "catalog.csv").is_file():
         raise InputError(f"--reference {folder} is not an audit's folder: it has no catalog.csv")
+    check_folder(folder)
     catalog = load_catalog(folder / "catalog.csv")
     robust = pd.Series({entry.model_id: entry.robust for entry in catalog}, name="robust", dtype=object)
     table = model_scores(read_scores(folder / "scores.parquet")).join(robust)

@@ -27,7 +27,7 @@ __all__ = ["check_hdf5", "trust_hdf5"]
 _SECONDS: Final = 2.0  # of processor time, and one more for each `_BYTES`: a dump of 6 MB takes 0.01
 _BYTES: Final = 32 << 20
 _PATIENCE: Final = 60.0  # seconds by the clock beyond that, for a slow disk or a busy machine
-_ADVICE: Final = "it is damaged or not a dump; delete it and extract again"
+_ADVICE: Final = "it is damaged or not a dump; extract again, by the same `filterlens audit` or `extract`"
 
 Stamp = tuple[int, int, int, int, int]
 

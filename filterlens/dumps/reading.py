@@ -87,6 +87,7 @@ class DumpGroup:
     def __init__(self, group: h5py.Group, path: Path) -> None:
         self._group = group
         self.path = path
+        self.current = ""  # name of the array that was asked for last: an error is most often its
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -152,6 +153,7 @@ class DumpGroup:
                 raise DumpError(f"{self.path}: {dataset.name} cannot be read ({error}); extract again") from error
 
     def _dataset(self, link: str) -> h5py.Dataset:
+        self.current = decode_name(link)
         with _guarded(self.path):
             dataset = self._group.get(link)
         if not isinstance(dataset, h5py.Dataset):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,8 @@ import pandas as pd
 from filterlens.catalogs import Catalog, read_catalog
 from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.errors import ReportError
+from filterlens.runs.folder import check_folder
+from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.score import model_scores, read_scores
 
 __all__ = ["RunData", "read_run"]
@@ -32,12 +33,25 @@ class RunData:
         The tidy score table (see `filterlens.score`).
     ledger
         One row a job (model x lens), the latest only: `model_id`, `lens`, `status`, `reason`, `seconds`, …
+    opened
+        Models whose dumps were opened, in order.
     """
 
     folder: Path
     catalog: Catalog
     scores: pd.DataFrame
     ledger: pd.DataFrame
+    opened: list[str] = field(default_factory=list)
+
+    def without(self, model_id: str) -> RunData:
+        """Return the run without one model."""
+        entries = tuple(entry for entry in self.catalog if entry.model_id != model_id)
+        return replace(
+            self,
+            catalog=Catalog(self.catalog.name, entries, self.catalog.folder),
+            scores=self.scores[self.scores["model_id"] != model_id],
+            opened=[],
+        )
 
     @property
     def models(self) -> pd.DataFrame:
@@ -52,6 +66,7 @@ class RunData:
     @contextmanager
     def dump(self, model_id: str) -> Iterator[DumpReader]:
         """Open one model's dump."""
+        self.opened.append(model_id)
         with DumpReader(self.folder / "dumps" / f"{self.catalog[model_id].file_stem}.h5") as reader:
             yield reader
 
@@ -74,26 +89,22 @@ def read_run(folder: Path) -> RunData:
     ReportError
         It is not an audit's folder, or the analysis has not been run.
     """
+    check_folder(folder)
     if not (folder / "catalog.csv").is_file():
         raise ReportError(f"{folder} is not an audit's folder: it has no catalog.csv")
+    catalog = read_catalog(folder / "catalog.csv")
+    known = {entry.model_id for entry in catalog}
+    scores = read_scores(folder / "scores.parquet")
+    ledger = read_ledger(folder / "ledger.jsonl")
     return RunData(
         folder=folder,
-        catalog=read_catalog(folder / "catalog.csv"),
-        scores=read_scores(folder / "scores.parquet"),
-        ledger=read_ledger(folder / "ledger.jsonl"),
+        catalog=catalog,
+        scores=scores[scores["model_id"].isin(known)],
+        ledger=ledger[ledger["model_id"].isin(known)],
     )
 
 
 def read_ledger(path: Path) -> pd.DataFrame:
-    """Read the latest line of every job; a torn last line is passed over."""
-    latest: dict[tuple[str, str], dict[str, object]] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for line in lines:
-        try:
-            row = json.loads(line)
-            latest[row["model_id"], row["lens"]] = row
-        except (ValueError, KeyError, TypeError):
-            continue
-    columns = ["model_id", "lens", "status", "reason", "seconds"]
-    df = pd.DataFrame(list(latest.values()))
-    return df.reindex(columns=[*columns, *[c for c in df.columns if c not in columns]])
+    """Read the latest line of every job; torn and foreign lines are passed over."""
+    rows = [asdict(row) for row in Ledger(path).latest().values()]
+    return pd.DataFrame(rows, columns=[field.name for field in fields(LedgerRow)])

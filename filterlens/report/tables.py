@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
+from filterlens.errors import FilterlensError
 from filterlens.report.comparison import compare, correlate, incomplete_pairs, main_scores, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.depth import by_depth
@@ -180,10 +181,29 @@ def ledger_table(run: RunData) -> Table:
     return Table("failures", "Failures and skips", note, frame, columns)
 
 
-def report_tables(run: RunData, lens_tables: Sequence[TableMaker] = ()) -> list[Table]:
-    """Every table that the run has rows for, those of lenses among them, and the ledger's."""
+def report_tables(
+    run: RunData, lens_tables: Sequence[TableMaker] = (), failed: dict[str, str] | None = None
+) -> list[Table]:
+    """Every table that the run has rows for, those of lenses among them, and the ledger's.
+
+    Parameters
+    ----------
+    run
+        The run.
+    lens_tables
+        Tables of lenses.
+    failed
+        Filled with what a table shows and why it could not be made, as of a damaged `pooled.h5`; raised where None.
+    """
     models = run.models
     first = models_table(run, models)
-    makers = (trajectory_table, *lens_tables, depth_table, correlation_table, prediction_table, pairs_table)
-    made = [*comparison_tables(run, models), *(make(run, models) for make in makers)]
+    made = list(comparison_tables(run, models))
+    for make in (trajectory_table, *lens_tables, depth_table, correlation_table, prediction_table, pairs_table):
+        try:
+            made.append(make(run, models))
+        except Exception as error:
+            if failed is None:
+                raise
+            said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
+            failed[str(make.__doc__).removesuffix(".")] = said
     return [first, *(table for table in made if len(table.frame)), ledger_table(run)]

@@ -23,6 +23,7 @@ __all__ = ["ReportWarning", "write_report"]
 
 Progress = Callable[[int, int], None]
 _OWN = re.compile(r"(tables|figures)/[\w.-]+")
+_MOST_LEFT_OUT = 20  # models: a figure that fails on more of them is itself at fault
 _MANIFEST = "report.json"
 
 
@@ -83,25 +84,25 @@ def _write_all(
 ) -> Path:
     total = len(figures) + 2
     writer = _Writer(run.folder)
-    tables = report_tables(run, lens_tables)
+    failed: dict[str, str] = {}
+    tables = report_tables(run, lens_tables, failed)
+    for name, said in failed.items():
+        warnings.warn(f"table {name!r} could not be made: {said}", ReportWarning, stacklevel=2)
     for table in [*tables, code_book(tables)]:
         writer.write(f"tables/{table.name}.csv", to_csv(table).encode("utf-8", "replace"))
         writer.write(f"tables/{table.name}.tex", to_latex(table).encode("utf-8", "replace"))
         writer.write(f"tables/{table.name}.md", to_markdown(table).encode("utf-8", "replace"))
     step(1, total)
     finished: list[FinishedFigure] = []
-    failed: dict[str, str] = {}
     for done, figure in enumerate(figures, start=2):
-        try:
-            drawn = draw(figure, run)
-            if drawn is not None:
-                finished.append(_write_figure(writer, figure, *drawn))
-        except WriteError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one figure, perhaps a third party's, never stops the report
-            said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
-            failed[figure.title] = said
-            warnings.warn(f"figure {figure.name!r} could not be drawn: {said}", ReportWarning, stacklevel=2)
+        drawn, without, said = _draw_what_can_be(figure, run)
+        if drawn is not None:
+            finished.append(_write_figure(writer, figure, *drawn))
+        if without or said:
+            left_out = "".join(f"without {model}: {why}; " for model, why in without.items())
+            failed[figure.title] = f"{left_out}{said}".removesuffix("; ")
+            verb = "was drawn" if drawn is not None else "could not be drawn:"
+            warnings.warn(f"figure {figure.name!r} {verb} {failed[figure.title]}", ReportWarning, stacklevel=2)
         step(done, total)
     page = render_page(run, tables, finished, failed, inline=inline)
     index = writer.write("index.html", page.encode("utf-8", "replace"))
@@ -138,6 +139,23 @@ def draw(figure: Figure, run: RunData) -> tuple[Drawing, bytes, bytes] | None:
     return drawing, pdf.getvalue(), png.getvalue()
 
 
+def _draw_what_can_be(figure: Figure, run: RunData) -> tuple[tuple[Drawing, bytes, bytes] | None, dict[str, str], str]:
+    """Draw a figure without the models whose dumps it fails on; return it, those models, and why there is none."""
+    without: dict[str, str] = {}
+    while True:
+        run.opened.clear()
+        try:
+            return draw(figure, run), without, ""
+        except WriteError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one figure, perhaps a third party's, never stops the report
+            said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
+            if not run.opened or len(run.catalog) == 1 or len(without) == _MOST_LEFT_OUT:
+                return None, without, said
+            without[run.opened[-1]] = said
+            run = run.without(run.opened[-1])
+
+
 def _write_figure(writer: _Writer, figure: Figure, drawing: Drawing, pdf: bytes, png: bytes) -> FinishedFigure:
     writer.write(f"figures/{figure.name}.pdf", pdf)
     writer.write(f"figures/{figure.name}.png", png)
@@ -164,9 +182,9 @@ class _Writer:
         manifest = self.folder / _MANIFEST
         try:
             before = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             before = []
-        for name in before:
+        for name in before if isinstance(before, list) else ():
             if isinstance(name, str) and _OWN.fullmatch(name) and name not in self.written:
                 (self.folder / name).unlink(missing_ok=True)
         self.write(_MANIFEST, json.dumps({"files": sorted(self.written)}, indent=1).encode())

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from filterlens import __version__
 from filterlens.catalogs import Catalog, Entry, read_catalog
-from filterlens.dumps import DumpReader, DumpWriter
+from filterlens.dumps import DumpReader
 from filterlens.dumps.memory import give_back
-from filterlens.errors import CatalogError, DumpError, LensSkipped
+from filterlens.errors import CatalogError, DumpError, ReportError
 from filterlens.lens import all_lenses, get_lens
-from filterlens.runs.events import Event, failed, versions
-from filterlens.runs.folder import lock_folder, read_json, stamp, write_json
+from filterlens.runs.events import Event
+from filterlens.runs.failures import Failures
+from filterlens.runs.folder import check_folder, lock_folder, read_json, stamp, write_json
 from filterlens.runs.ledger import Ledger, LedgerRow
-from filterlens.score import as_table, read_scores, write_scores
+from filterlens.runs.pooling import pool
+from filterlens.scores.table import as_table, read_scores, write_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +57,7 @@ def analyze(
     WriteError
         The disk is full or the folder cannot be written.
     """
+    check_folder(folder)
     if not (folder / "catalog.csv").is_file():
         raise CatalogError(f"{folder} is not a run's folder: it has no catalog.csv; run `filterlens extract` first")
     catalog = read_catalog(folder / "catalog.csv")
@@ -67,17 +68,19 @@ def analyze(
 def _analyze(
     catalog: Catalog, folder: Path, *, reuse: bool, listener: Callable[[Event], None], keep_tracebacks: bool
 ) -> pd.DataFrame:
+    import pandas as pd
+
     ledger = Ledger(folder / "ledger.jsonl")
-    dumps = [(entry, folder / "dumps" / f"{entry.file_stem}.h5") for entry in catalog]
-    dumps = [(entry, path) for entry, path in dumps if path.is_file()]
-    if not dumps:
+    failures = Failures(ledger, listener, keep_tracebacks=keep_tracebacks)
+    dumps = _expected(catalog, folder, failures.known)
+    if not any(path.is_file() for _, path in dumps):
         raise DumpError(f"{folder} holds no dumps: nothing was extracted (see {folder / 'ledger.jsonl'} for why)")
     seen_path, table_path = folder / "analysis.json", folder / "scores.parquet"
-    seen = read_json(seen_path) if reuse and table_path.is_file() else {}
     stamps = {entry.model_id: f"{__version__} {stamp(path)}" for entry, path in dumps}
-    if seen == stamps:
-        return read_scores(table_path)
-    old = read_scores(table_path) if seen else None
+    old = _old_scores(table_path, listener) if reuse else None
+    seen = read_json(seen_path) if old is not None else {}
+    if old is not None and seen == stamps and _is_sound(folder / "pooled.h5", listener):
+        return old
     parts: list[pd.DataFrame] = []
     good: list[tuple[Entry, Path]] = []
     for count, (entry, path) in enumerate(dumps):
@@ -86,57 +89,73 @@ def _analyze(
             parts.append(old[old["model_id"] == entry.model_id])
             good.append((entry, path))
             continue
-        try:
-            parts.append(_score_dump(entry, path))
-            give_back()
-            good.append((entry, path))
-        except DumpError as error:
-            blank = LedgerRow(entry.model_id, "", "failed", host=socket.gethostname(), versions=versions())
-            row = failed(blank, error, keep_traceback=keep_tracebacks)
-            try:
-                with DumpReader(path) as reader:
-                    lenses = reader.lenses
-            except DumpError:
-                lenses = list({lens for model, lens in ledger.latest() if model == entry.model_id})
-            ledger.append([replace(row, lens=lens) for lens in lenses])
+        found = _score_dump(entry, path, failures)
+        give_back()
+        if failures.has(entry.model_id):
             del stamps[entry.model_id]
+        if found is not None:
+            parts.append(found)
+            good.append((entry, path))
     if not parts:
-        raise DumpError(f"no dump under {folder / 'dumps'} can be read: extract again")
-    import pandas as pd
-
+        raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
     scores = pd.concat(parts, ignore_index=True)
-    _pool(good, folder, listener)
+    pool(good, folder, failures)
+    for model_id in set(stamps):
+        if failures.has(model_id):
+            del stamps[model_id]
     write_scores(scores, table_path)
     write_json(seen_path, stamps)
     listener(Event("", "", len(dumps), len(dumps)))
     return scores
 
 
-def _score_dump(entry: Entry, path: Path) -> pd.DataFrame:
-    """Score everything that one dump holds."""
-    rows: list[dict[str, object]] = []
-    with DumpReader(path) as reader:
-        for name in reader.lenses:
-            if name in all_lenses():
-                found = resolve_name(get_lens(name).analyze)(reader.lens(name))
-                rows += [{"model_id": entry.model_id, "lens": name, **row} for row in found]
-    return as_table(rows)
+def _expected(catalog: Catalog, folder: Path, known: Mapping[tuple[str, str], LedgerRow]) -> list[tuple[Entry, Path]]:
+    """List the dumps that are there, and those that the ledger says were written."""
+    written = {model_id for (model_id, _), row in known.items() if row.status == "ok"}
+    dumps = [(entry, folder / "dumps" / f"{entry.file_stem}.h5") for entry in catalog]
+    return [(entry, path) for entry, path in dumps if path.is_file() or entry.model_id in written]
 
 
-def _pool(dumps: list[tuple[Entry, Path]], folder: Path, listener: Callable[[Event], None]) -> None:
-    """Let every lens that has one compute what it says over all models together."""
-    with DumpWriter(folder / "pooled.h5", {"model_id": folder.name, "source": "pooled"}) as out:
-        for lens in all_lenses().values():
-            if not lens.pool:
-                continue
-            holding = []
-            for entry, path in dumps:
-                with DumpReader(path) as reader:
-                    if lens.name in reader.lenses:
-                        holding.append((entry, path))
-            if holding:
-                listener(Event("", f"{lens.name}: all models together", 0, 1))
+def _old_scores(path: Path, listener: Callable[[Event], None]) -> pd.DataFrame | None:
+    """Scores of the last analysis, or None where there are none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        return read_scores(path)
+    except ReportError:
+        listener(Event("", "", 0, 0, note=f"{path} is damaged: made anew from the dumps"))
+        return None
+
+
+def _is_sound(path: Path, listener: Callable[[Event], None]) -> bool:
+    try:
+        with DumpReader(path) as reader:
+            return bool(reader.attributes)
+    except DumpError:
+        listener(Event("", "", 0, 0, note=f"{path} is missing or damaged: made anew from the dumps"))
+        return False
+
+
+def _score_dump(entry: Entry, path: Path, failures: Failures) -> pd.DataFrame | None:
+    """Score everything that one dump holds; None where nothing of it has a score."""
+    import pandas as pd
+
+    parts = []
+    try:
+        with DumpReader(path) as reader:
+            for name in reader.lenses:
+                if name not in all_lenses():
+                    continue
+                group = reader.lens(name)
                 try:
-                    resolve_name(lens.pool)(holding, out.lens(lens.name, {"models": len(holding)}))
-                except LensSkipped:
-                    out.discard(lens.name)
+                    found = resolve_name(get_lens(name).analyze)(group)
+                    parts.append(as_table([{"model_id": entry.model_id, "lens": name, **row} for row in found]))
+                    failures.heal(entry.model_id, name)
+                except Exception as error:  # noqa: BLE001 - one lens of one model never stops the others
+                    failures.add(entry.model_id, [name], error, layer=group.current)
+            lost = [name for name in failures.lenses(entry.model_id, "ok") if name not in reader.lenses]
+            if lost:
+                failures.add(entry.model_id, lost, DumpError(f"{path} does not hold it any more; extract again"))
+    except DumpError as error:
+        failures.add(entry.model_id, failures.lenses(entry.model_id), error)
+    return pd.concat(parts, ignore_index=True) if parts else None

@@ -18,7 +18,7 @@ __all__ = ["Event", "Outcome", "failed", "versions"]
 class Event:
     """Something that a progress display wants to know.
 
-    `what` is empty when the job has ended; `rows` then say how.
+    `what` is empty when the job has ended; `rows` then say how. `note` is a line for people.
     """
 
     model_id: str
@@ -26,17 +26,20 @@ class Event:
     done: int
     total: int
     rows: tuple[LedgerRow, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an extraction ended: the latest ledger row of every job asked for; `page` once there is a report."""
+    """How an extraction ended: the latest ledger row of every job asked for; `page` once
+    there is a report, `missed` what the analysis could not score."""
 
     folder: Path
     rows: tuple[LedgerRow, ...]
     reused: int
     seconds: float
     page: Path | None = None
+    missed: tuple[LedgerRow, ...] = ()
 
     def count(self, status: str) -> int:
         """How many jobs ended so."""

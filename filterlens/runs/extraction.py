@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from filterlens.catalogs import Catalog
-from filterlens.errors import InputError
+from filterlens.dumps import DumpReader
+from filterlens.errors import DumpError, InputError
 from filterlens.files import sweep
 from filterlens.lens import Lens, Options, RunSettings, get_lens
 from filterlens.runs.events import Event, Outcome
@@ -81,8 +82,8 @@ def extract(
         for entry in catalog:
             dump = folder / "dumps" / f"{entry.file_stem}.h5"
             job = Job(entry, catalog.folder, dump, options, settings, keep_tracebacks)
-            there = dump.is_file()
-            done = [row for lens in chosen if (row := _done(known, job, lens, there=there))]
+            held = _held(dump, listener)
+            done = [row for lens in chosen if (row := _done(known, job, lens, there=lens.name in held))]
             kept += done
             missing = {name: own for name, own in options.items() if name not in {row.lens for row in done}}
             if missing:
@@ -102,6 +103,18 @@ def extract(
         finally:
             _sweep(folder)
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun)
+
+
+def _held(dump: Path, listener: Callable[[Event], None]) -> frozenset[str]:
+    """Lenses of a dump; none of one that is damaged, which is extracted again."""
+    if not dump.is_file():
+        return frozenset()
+    try:
+        with DumpReader(dump) as reader:
+            return frozenset(reader.lenses)
+    except DumpError:
+        listener(Event("", "", 0, 0, note=f"{dump} is damaged: extracted again"))
+        return frozenset()
 
 
 def _sweep(folder: Path) -> None:

@@ -7,15 +7,20 @@ import io
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
-from filterlens.errors import AuditLockedError, CatalogError, WriteError
+from filterlens.errors import AuditLockedError, CatalogError, UnsafeFolderError, WriteError
 from filterlens.files import explain_failure, write_whole
 
-__all__ = ["freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
+__all__ = ["check_folder", "freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
+
+_FOLDERS = ("dumps", "tables", "figures")
+_MAX_JSON = 64 << 20
+_IN_PLACE = {"ledger.jsonl", ".lock"}
 
 
 @contextmanager
@@ -31,20 +36,21 @@ def lock_folder(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    check_folder(folder)
     holder = folder / ".holder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
         lock.acquire()
     except Timeout:
-        who = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
+        who = _holder(holder)
         raise AuditLockedError(
             f"{folder} is in use by {who}: wait for it, or choose another folder with --out"
         ) from None
     except OSError as error:
         raise WriteError(explain_failure(folder / ".lock", error)) from error
     try:
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        write_whole(holder, f"process {os.getpid()} on {socket.gethostname()}")
         yield
     except OSError as error:
         raise WriteError(explain_failure(Path(error.filename or folder), error)) from error
@@ -52,6 +58,51 @@ def lock_folder(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # a folder that has become read-only
             holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            who = "".join(letter if letter.isprintable() else "?" for letter in file.read(200))
+            return who or "another process"
+    except OSError:
+        return "another process"
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a run's folder in which something is a link, a pipe or a device: it would be written or read elsewhere.
+
+    The folder itself may be a link, as its user named it. Hard links are refused for the files that are written in
+    place; all others are replaced by renaming.
+
+    Raises
+    ------
+    UnsafeFolderError
+        The message names it.
+    """
+    for place in (folder, *(folder / name for name in _FOLDERS)):
+        try:
+            found = list(os.scandir(place)) if place.is_dir() else []
+        except OSError as error:
+            raise WriteError(f"{place} cannot be read ({error.strerror})") from error
+        for item in found:
+            _check_item(item, is_root=place == folder)
+
+
+def _check_item(item: os.DirEntry[str], *, is_root: bool) -> None:
+    kind = item.stat(follow_symlinks=False)
+    what = ""
+    if stat.S_ISLNK(kind.st_mode):
+        what = "a link"
+    elif not stat.S_ISREG(kind.st_mode) and not stat.S_ISDIR(kind.st_mode):
+        what = "a pipe, socket or device"
+    elif is_root and item.name in _IN_PLACE and stat.S_ISREG(kind.st_mode) and kind.st_nlink > 1:
+        what = "a hard link"
+    if what:
+        raise UnsafeFolderError(
+            f"{item.path} is {what}: a run's folder holds plain files and folders only; replace it by a copy of what "
+            "it points to, or remove it"
+        )
 
 
 def freeze_catalog(catalog: Catalog, folder: Path) -> None:
@@ -108,10 +159,12 @@ def stamp(path: Path) -> str:
 def read_json(path: Path) -> dict[str, str]:
     """Read a JSON object, or nothing where there is none."""
     try:
+        if path.stat().st_size > _MAX_JSON:
+            return {}
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def write_json(path: Path, content: dict[str, str]) -> None:

@@ -6,17 +6,21 @@ A line that a power cut tore is passed over by every reader; the latest line of 
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal, get_args
 
-from filterlens.errors import WriteError
+from filterlens.errors import ReportError, WriteError
 from filterlens.files import explain_failure
+from filterlens.printable import printable_json
 
 __all__ = ["Ledger", "LedgerRow", "Status"]
 
 Status = Literal["ok", "failed", "skipped"]
+_MAX_LINE: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,9 @@ class LedgerRow:
     traceback: str = ""
 
 
+_FIELDS: Final = frozenset(LedgerRow.__dataclass_fields__)
+
+
 class Ledger:
     """Read and append the ledger of one run.
 
@@ -79,15 +86,26 @@ class Ledger:
         rows: dict[tuple[str, str], LedgerRow] = {}
         if not self.path.is_file():
             return rows
-        names = set(LedgerRow.__dataclass_fields__)
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in self._lines():
             try:
-                found = json.loads(line)
-                row = LedgerRow(**{name: value for name, value in found.items() if name in names})
-            except (ValueError, TypeError, AttributeError):
+                row = _row(json.loads(line))
+            except (ValueError, TypeError, AttributeError, RecursionError):
                 continue
             rows[row.model_id, row.lens] = row
         return rows
+
+    def _lines(self) -> Iterator[bytes]:
+        """Lines of at most `_MAX_LINE` bytes; longer ones are no rows, and are never in memory whole."""
+        try:
+            with self.path.open("rb") as file:
+                whole = True
+                while line := file.readline(_MAX_LINE):
+                    ends = line.endswith(b"\n") or len(line) < _MAX_LINE
+                    if whole and ends:
+                        yield line
+                    whole = ends
+        except OSError as error:
+            raise ReportError(f"{self.path} cannot be read ({error.strerror})") from error
 
     def append(self, rows: list[LedgerRow]) -> None:
         """Add rows at the end and bring them to the disk.
@@ -97,7 +115,7 @@ class Ledger:
         WriteError
             The ledger cannot be written.
         """
-        text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+        text = "".join(printable_json(json.dumps(asdict(row), ensure_ascii=False)) + "\n" for row in rows)
         try:
             with self.path.open("ab+") as file:
                 if file.seek(0, os.SEEK_END) and self._torn():
@@ -112,3 +130,16 @@ class Ledger:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
+
+
+def _row(found: dict[str, Any]) -> LedgerRow:
+    """Check a line's types: what is not as `append` writes it is no row."""
+    if not isinstance(found.get("notes", []), list):
+        raise TypeError("notes are a list")
+    row = LedgerRow(**{name: value for name, value in found.items() if name in _FIELDS})
+    texts = (row.model_id, row.lens, row.status, row.reason, row.error_class, row.key, row.sha256, row.started)
+    if not all(isinstance(text, str) for text in (*texts, row.host, row.traceback, *row.notes, *row.versions.values())):
+        raise TypeError("text is expected")
+    if row.status not in get_args(Status) or not math.isfinite(row.seconds):
+        raise ValueError("no such status, or no time")
+    return replace(row, notes=tuple(row.notes), seconds=float(row.seconds))

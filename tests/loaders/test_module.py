@@ -14,6 +14,7 @@ from filterlens.catalogs import Catalog, Entry, load_catalog
 from filterlens.cli.app import app
 from filterlens.commands.inspection import score_model
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
+from filterlens.lens import RunSettings
 from filterlens.loaders import load_model
 from filterlens.loaders.module import build
 from filterlens.runs import extract

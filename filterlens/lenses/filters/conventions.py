@@ -21,11 +21,13 @@ from filterlens.errors import InputError, NonFiniteWeightError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CONVENTIONS", "SPARSITY_THRESHOLD", "Convention", "check_convention", "prepare"]
+__all__ = ["CONVENTIONS", "LARGEST_KERNEL", "SPARSITY_THRESHOLD", "Convention", "check_convention", "prepare"]
 
 Convention = Literal["paper", "filterdb", "torchconvquality"]
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
 SPARSITY_THRESHOLD = 0.01
+LARGEST_KERNEL = 1024  # weights a filter: principal components take the cube of them
+_RANGE = 30  # powers of two around 1 within which squares and their sums are far from float32's limits
 
 
 def check_convention(convention: str) -> None:
@@ -43,6 +45,8 @@ def check_convention(convention: str) -> None:
 def prepare(weight: Tensor) -> Tensor:
     """Return a convolution's weight ready for arithmetic: detached, contiguous, float32 (float64 stays).
 
+    No score depends on the weight's scale: one whose squares could leave the type's range is scaled by a power of two.
+
     Parameters
     ----------
     weight
@@ -51,17 +55,35 @@ def prepare(weight: Tensor) -> Tensor:
     Raises
     ------
     InputError
-        It has another number of dimensions, no entries, or is not real and floating-point.
+        It has another number of dimensions, no entries, more than 1024 weights a filter, only denormal weights, or is
+        not real and floating-point.
     """
     if weight.ndim != 4 or weight.numel() == 0 or not weight.is_floating_point():
         raise InputError(
             "a convolution's weight has shape (c_out, c_in / groups, k_h, k_w), no empty axis and a real "
             f"floating-point type; got shape {tuple(weight.shape)} and {weight.dtype}"
         )
+    if weight[0, 0].numel() > LARGEST_KERNEL:
+        raise InputError(
+            f"filters of more than {LARGEST_KERNEL} weights have no score; got a kernel of "
+            f"{weight.shape[2]}x{weight.shape[3]}"
+        )
     import torch
 
     dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    return weight.detach().to(dtype).contiguous()
+    ready = weight.detach().to(dtype).contiguous()
+    low, high = torch.aminmax(ready)
+    top = max(-float(low), float(high))
+    if 0 < top < torch.finfo(dtype).tiny:
+        raise InputError(
+            f"its weights have decayed to denormal numbers (the largest is {top:.3g}), which hold too few digits for a "
+            "score"
+        )
+    if not 0 < top < math.inf or 2.0**-_RANGE < top < 2.0**_RANGE:
+        return ready
+    exponent = -math.frexp(top)[1]
+    half = exponent // 2  # in two steps, as the factor itself may leave the range
+    return ready * 2.0**half * 2.0 ** (exponent - half)
 
 
 def as_filters(weight: Tensor) -> Tensor:
@@ -77,7 +99,11 @@ def as_filters(weight: Tensor) -> Tensor:
 
 def rounded(filters: Tensor, convention: Convention) -> Tensor:
     """Return the filters as raw entropy sees them: `filterdb` stores them as float16."""
-    return filters.half().to(filters.dtype) if convention == "filterdb" else filters
+    if convention != "filterdb":
+        return filters
+    found = filters.half().to(filters.dtype)
+    check_finite(found.abs())  # float16 ends at 65504
+    return found
 
 
 def check_finite(maxima: Tensor) -> None:

@@ -51,7 +51,7 @@ from torch import Tensor
 from filterlens.dumps import DumpGroup, DumpReader, WritableGroup
 from filterlens.dumps.memory import give_back
 from filterlens.errors import LensSkipped
-from filterlens.lenses.filters.conventions import SPARSITY_THRESHOLD
+from filterlens.lenses.filters.conventions import LARGEST_KERNEL, SPARSITY_THRESHOLD
 from filterlens.lenses.filters.layer import filter_maxima
 from filterlens.lenses.filters.moments import BINS
 from filterlens.lenses.filters.pooling import FINE_BINS, Member, pool_filters
@@ -60,6 +60,7 @@ from filterlens.score import depth_group
 __all__ = ["filters_of", "pool"]
 
 _BATCH = 1 << 18  # filters in memory at once
+_SMALLEST = float(np.finfo(np.float32).tiny)
 _LENS = "filters"
 
 
@@ -132,8 +133,9 @@ def _common_kernel(paths: Sequence[Path]) -> tuple[int, int] | None:
         with _opened(path) as group:
             for name in group.names() if group is not None else ():
                 shape = group.shape(name) if group is not None else ()
-                if len(shape) == 4:
+                if len(shape) == 4 and 0 < shape[2] * shape[3] <= LARGEST_KERNEL:
                     filters[shape[2], shape[3]] += shape[0] * shape[1]
+    filters = +filters  # without layers that hold no filter
     if not filters:
         return None
     return (3, 3) if (3, 3) in filters else filters.most_common(1)[0][0]
@@ -163,7 +165,8 @@ def filters_of(
             if group is None:
                 return
             for name in group.names():
-                if group.shape(name)[2:] != kernel:
+                shape = group.shape(name)
+                if shape[2:] != kernel or not math.prod(shape):
                     continue
                 attributes = group.attributes_of(name)
                 depth = _depth_group(attributes)
@@ -181,7 +184,7 @@ def _depth_group(attributes: Mapping[str, Any]) -> int:
 
 
 def _scaled(group: DumpGroup, name: str, *, sparse: bool) -> Iterator[Tensor]:
-    """Scaled filters of one layer; nothing of a layer that holds NaN or Inf."""
+    """Scaled filters of one layer; nothing of a layer that holds NaN or Inf, or only denormal weights."""
     shape = group.shape(name)
     size = max(1, _BATCH // shape[1])
 
@@ -192,7 +195,7 @@ def _scaled(group: DumpGroup, name: str, *, sparse: bool) -> Iterator[Tensor]:
     # One piece stays in memory; a larger layer is read twice, for its maximum and for its filters.
     held = list(pieces()) if size >= shape[0] else None
     tops = [float(filter_maxima(piece).max()) for piece in held or pieces()]
-    if not all(math.isfinite(top) for top in tops) or max(tops, default=0.0) == 0:
+    if not all(math.isfinite(top) for top in tops) or max(tops, default=0.0) < _SMALLEST:
         return
     limit = SPARSITY_THRESHOLD * max(tops)
     for piece in held or pieces():

@@ -10,7 +10,6 @@ from filterlens.errors import InputError
 from filterlens.lenses.filters.conventions import (
     SPARSITY_THRESHOLD,
     Convention,
-    as_filters,
     check_convention,
     check_finite,
     prepare,
@@ -70,7 +69,7 @@ class Layer:
     @cached_property
     def filters(self) -> Tensor:
         """Filters as rows, shape (n_filters, k_h * k_w)."""
-        return as_filters(self.weight)
+        return self.weight.flatten(2).flatten(0, 1)
 
     @cached_property
     def maxima(self) -> Tensor:

@@ -62,6 +62,8 @@ class LocalProcesses:
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener
     ) -> Iterator[tuple[Job, Result | WorkerLost]]:
         """Yield every job with its result as it finishes; a job whose worker died is tried once more, alone."""
+        if not jobs:
+            return
         context = mp.get_context("forkserver")
         context.set_forkserver_preload(["torch", "filterlens.runs"])
         _start_server(context)
