@@ -63,6 +63,8 @@ class RayCluster:
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener
     ) -> Iterator[tuple[Job, Result | WorkerLost]]:
         """Yield every job with its result as it finishes; Ray itself moves jobs off nodes that are lost."""
+        if not jobs:
+            return
         ray = _import_ray()
         ours = not ray.is_initialized()
         if ours:
@@ -113,11 +115,11 @@ class RayCluster:
         where: dict[str, Any] = {"address": self.address}
         if self.address == "local":
             where = {"address": "local", "_node_ip_address": "127.0.0.1"}
-        _knock(self.address)
+        _check_reachable(self.address)
         try:
             ray.init(**where, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _nobody(self.address, error) from error
+            raise _unreachable_error(self.address, error) from error
 
     def _check_nodes(self, ray: Any) -> None:  # noqa: ANN401 - the optional module itself
         """Refuse jobs that no node can take: Ray would wait for such a node for ever."""
@@ -143,7 +145,7 @@ def _import_ray() -> Any:  # noqa: ANN401 - the optional module itself
     return ray
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Refuse an address where nobody listens: Ray itself would try for minutes, and end the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
@@ -151,10 +153,10 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise _nobody(address, error) from error
+        raise _unreachable_error(address, error) from error
 
 
-def _nobody(address: str, error: Exception) -> InputError:
+def _unreachable_error(address: str, error: Exception) -> InputError:
     return InputError(
         f"no Ray cluster answers at {address!r} ({error}): start one with `ray start --head`, or use --ray local"
     )

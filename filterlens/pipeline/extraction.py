@@ -10,7 +10,6 @@ from pathlib import Path
 from filterlens.catalogs import Catalog
 from filterlens.errors import InputError
 from filterlens.executors import Executor, InProcess, WorkerLost
-from filterlens.files import sweep
 from filterlens.ledger import Ledger, LedgerRow
 from filterlens.lenses import Lens, get_lens
 from filterlens.pipeline.events import Event, Outcome
@@ -73,7 +72,6 @@ def extract(
         check_device(settings.device)
     with lock_folder(folder):
         freeze_catalog(catalog, folder)
-        _sweep(folder)
         ledger = Ledger(folder / "ledger.jsonl")
         known = ledger.latest()
         jobs: list[Job] = []
@@ -93,21 +91,12 @@ def extract(
         def hear(job: Job, what: str, done: int, total: int) -> None:
             listener(Event(job.entry.model_id, what, done, total))
 
-        try:
-            for job, result in executor.run(jobs, run_job, hear):
-                new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
-                ledger.append(new)
-                rows += new
-                listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
-        finally:
-            _sweep(folder)
+        for job, result in executor.run(jobs, run_job, hear):
+            new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
+            ledger.append(new)
+            rows += new
+            listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what workers that died left of their dumps."""
-    for place in (folder, folder / "dumps"):
-        sweep(place)
 
 
 def _check_images(jobs: list[Job], settings: Settings) -> None:
