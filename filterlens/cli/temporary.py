@@ -15,7 +15,7 @@ from filterlens.interruption import temporary
 
 __all__ = ["use_temporary_folder"]
 
-_PREFIX = "filterlens-command-"
+_PREFIX = "filterlens."  # short: multiprocessing has its sockets in it
 
 
 def use_temporary_folder() -> None:
@@ -25,7 +25,7 @@ def use_temporary_folder() -> None:
     """
     with suppress(OSError):  # no room: it is said by what needs it
         _remove_stale()
-        folder = temporary(Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(8)}")
+        folder = temporary(Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(4)}")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         _lock(folder)  # until the process ends

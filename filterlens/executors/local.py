@@ -12,21 +12,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
+from pathlib import Path
 from typing import Any, TypeVar
 
 from filterlens.errors import InputError
 from filterlens.executors.protocol import Listener, Work, WorkerLost
 from filterlens.executors.worker import BLOCKED, Finished, Raised, Reported, serve
-from filterlens.interruption import deferred_signals, on_interruption
+from filterlens.interruption import deferred_signals, on_interruption, temporary
 
 __all__ = ["InProcess", "LocalProcesses"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _SECONDS = 3.0  # in which a worker removes its temporary files
+_SOCKET_FOLDER = 70  # bytes of its path: with `/pymp-…/listener-…`, a socket's path has at most 103
 
 
 class InProcess:
@@ -154,6 +156,7 @@ def _start_server() -> None:
     safe = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
+        _choose_socket_folder()
         resource_tracker.ensure_running()  # apart, since it unblocks signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         try:
@@ -165,6 +168,15 @@ def _start_server() -> None:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = safe
+
+
+def _choose_socket_folder() -> None:
+    """Have the fork server's socket in `/tmp` where its path would be too long for a socket."""
+    before = tempfile.gettempdir()
+    if len(os.fsencode(before)) > _SOCKET_FOLDER:
+        tempfile.tempdir = "/tmp"  # noqa: S108 - `mkdtemp` makes a folder of ours in it
+    temporary(Path(util.get_temp_dir()))
+    tempfile.tempdir = before
 
 
 def _end_all(idle: list[_Worker], busy: dict[Connection, _Worker], patient: bool) -> None:  # noqa: FBT001 - an action
