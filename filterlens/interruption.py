@@ -17,7 +17,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["deferred_signals", "end_on_signals", "ends_on_signals", "forget_temporary", "on_interruption", "temporary"]
+__all__ = [
+    "deferred_signals",
+    "end_on_signals",
+    "ends_on_signals",
+    "forget_temporary",
+    "handle_signals",
+    "on_interruption",
+    "temporary",
+]
 
 Action = Callable[[bool], object]
 
@@ -26,6 +34,7 @@ class _State:
     """What this process does when a signal comes."""
 
     process = 0
+    signals: tuple[signal.Signals, ...] = ()
     announce: Callable[[int], object] = staticmethod(lambda _: None)
     deferrals = 0
     waiting = 0  # the signal that came meanwhile
@@ -54,11 +63,18 @@ def end_on_signals(
     os.set_blocking(writable, False)
     _State.process = os.getpid()
     _State.announce = staticmethod(announce)
-    for number in signals:
-        signal.signal(number, _hear)
+    _State.signals = tuple(signals)
+    handle_signals()
     signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(readable, patience), daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _State.signals)
+
+
+def handle_signals() -> None:
+    """Handle again what `end_on_signals` was given, after a library has put its own handlers in place."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _State.signals:
+            signal.signal(number, _hear)
 
 
 def ends_on_signals() -> bool:

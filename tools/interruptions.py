@@ -212,7 +212,9 @@ def wait_until_handled(process: subprocess.Popen[str]) -> None:
         time.sleep(0.001)
 
 
-def interrupt(place: Place, command: list[str], number: signal.Signals, moment: float, *, group: bool) -> tuple[int, str]:
+def interrupt(
+    place: Place, command: list[str], number: signal.Signals, moment: float, *, group: bool
+) -> tuple[int, str]:
     """Run the command, send the signal, and say what went wrong."""
     process = place.start(command)
     wait_until_handled(process)

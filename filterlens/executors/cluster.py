@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from filterlens.errors import DumpError, InputError, MissingExtraError
 from filterlens.executors.protocol import Listener, Work, WorkerLost
+from filterlens.interruption import handle_signals, on_interruption
 from filterlens.logs import follow_logging
 
 __all__ = ["RayCluster"]
@@ -67,13 +68,14 @@ class RayCluster:
             return
         ray = _import_ray()
         ours = not ray.is_initialized()
-        if ours:
-            self._connect(ray)
-        try:
-            self._check_nodes(ray)
+        if not ours:
             yield from self._run(ray, jobs, work, listener)
-        finally:
-            if ours:
+            return
+        self._connect(ray)
+        with on_interruption(lambda patient: patient and ray.shutdown()):
+            try:
+                yield from self._run(ray, jobs, work, listener)
+            finally:
                 ray.shutdown()
 
     def _run(
@@ -83,6 +85,7 @@ class RayCluster:
         work: Work[Job, Result],
         listener: Listener,
     ) -> Iterator[tuple[Job, Result | WorkerLost]]:
+        self._check_nodes(ray)
         messages = _message_queue(ray)
         place = _Place(
             folder=str(Path.cwd()),
@@ -116,10 +119,14 @@ class RayCluster:
         if self.address == "local":
             where = {"address": "local", "_node_ip_address": "127.0.0.1"}
         _check_reachable(self.address)
-        try:
-            ray.init(**where, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _unreachable_error(self.address, error) from error
+        # Ray has its workers import from the driver's working folder: here, from one that is on their path anyway
+        with contextlib.chdir(Path(os.__file__).parent):
+            try:
+                ray.init(**where, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise _unreachable_error(self.address, error) from error
+            finally:
+                handle_signals()  # Ray has put its own handlers in place
 
     def _check_nodes(self, ray: Any) -> None:  # noqa: ANN401 - the optional module itself
         """Refuse jobs that no node can take: Ray would wait for such a node for ever."""
