@@ -30,11 +30,9 @@ from pathlib import Path
 
 import h5py
 import pandas as pd
+from small_zoo import FIELDS, make_zoo
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-from small_zoo import FIELDS, make_zoo  # noqa: E402 - the tests' own zoo
-
 STAGES = ("extraction", "download", "analysis", "report")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 JOBS = (1, 2)
