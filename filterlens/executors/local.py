@@ -28,6 +28,7 @@ __all__ = ["InProcess", "LocalProcesses"]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _SECONDS = 3.0  # in which a worker removes its temporary files
+_GRACE = 0.5  # in which the kernel ends a process
 _SOCKET_FOLDER = 70  # bytes of its path: with `/pymp-…/listener-…`, a socket's path has at most 103
 
 
@@ -189,6 +190,6 @@ def _end_all(idle: list[_Worker], busy: dict[Connection, _Worker], patient: bool
     for worker in [*idle, *busy.values()]:
         worker.process.join(max(0, deadline - time.monotonic()))
         worker.process.kill()
-        worker.process.join()
+        worker.process.join(_GRACE)
     for connection in busy:
         connection.close()
