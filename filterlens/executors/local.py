@@ -103,10 +103,11 @@ class LocalProcesses:
                             listener(jobs[worker.number], message.what, message.done, message.total)
                             continue
                         del busy[worker.connection]
+                        if isinstance(message, Finished | Raised):
+                            idle.append(worker)
                         if isinstance(message, Raised):
                             raise message.error
                         if isinstance(message, Finished):
-                            idle.append(worker)
                             yield worker.number, message.result
                         else:
                             worker.process.join()
