@@ -317,6 +317,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the table of the results that are there")
     arguments = parser.parse_args()
     results: Path = arguments.results
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # commands inherit what `nohup` sets
     if not arguments.table:
         _run_missing(results, arguments.stages, arguments.chains, arguments.length)
     print(table(results))
