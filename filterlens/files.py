@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filterlens.errors import WriteError
+from filterlens.interruption import forget_temporary
+from filterlens.interruption import temporary as remove_when_interrupted
 
 __all__ = ["beside", "cannot_write", "explain_failure", "fsync_folder", "publish", "sweep", "whole_file", "write_whole"]
 
@@ -71,11 +73,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # such as a parent that is no folder
             temporary.unlink(missing_ok=True)
+        forget_temporary(temporary)
 
 
 def beside(path: Path) -> Path:
     """Return the name of a temporary file in the same folder; `sweep` finds it when its process was killed."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    return remove_when_interrupted(path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp"))
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -89,6 +92,7 @@ def publish(temporary: Path, path: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+    forget_temporary(temporary)
     fsync_folder(path.parent)
 
 

@@ -28,10 +28,12 @@ def die_once(job: str, progress: Progress) -> str:
     return "done"
 
 
+def refuse_negative(job: int, progress: Progress) -> int:
+    if job < 0:
+        raise ValueError(f"no square of {job}")
+    return job
+
+
 def tell_for_ever(job: str, progress: Progress) -> None:
-    """Tell of progress until nobody listens, then say so in the file `job`."""
-    try:
-        while True:
-            progress("x" * 1000, 0, 1)
-    except OSError as error:
-        Path(job).write_text(type(error).__name__)
+    while True:
+        progress("x" * 1000, 0, 1)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from filterlens.cli.app import main
+from filterlens.cli.entry import main
 
 __all__ = ["main"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
 import sys
-import threading
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +17,7 @@ from filterlens.files import cannot_write, explain_failure
 from filterlens.printable import printable
 from filterlens.runs.logs import log_end, show_escapes
 
-__all__ = ["app", "main"]
-
-_INTERRUPTED = 130  # what typer makes of Ctrl-C
+__all__ = ["app", "run"]
 
 
 _UsageError: Final[Any] = typer.BadParameter.__mro__[1]
@@ -85,21 +81,12 @@ app.command("train")(train.train)
 app.add_typer(study.studies, name="study")
 
 
-def _hear_again(lost: sys.UnraisableHookArgs) -> None:
-    """Repeat a Ctrl-C that met a callback of Python's own, which swallows it."""
-    if isinstance(lost.exc_value, KeyboardInterrupt):
-        threading.Timer(0.01, _thread.interrupt_main).start()
-    else:
-        sys.__unraisablehook__(lost)
-
-
 def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
     sys.stderr.write(printable("".join(traceback.format_exception(error)), lines=True))
 
 
-def main() -> None:
-    """Run the command line: exit code 0 all well, 1 something failed, 2 bad usage, 130 interrupted."""
-    sys.unraisablehook = _hear_again
+def run() -> None:
+    """Run the command that was given; an error becomes a line and an exit code."""
     show_escapes()
     try:
         app()
@@ -107,10 +94,6 @@ def main() -> None:
         log_end(error)
         sys.stderr.write(f"filterlens: {printable(str(error))}\n")
         sys.exit(2 if isinstance(error, CatalogError | InputError | MissingExtraError) else 1)
-    except SystemExit as end:
-        if end.code == _INTERRUPTED:
-            sys.stderr.write("filterlens: interrupted: what is done is kept; the same command goes on from here\n")
-        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

@@ -16,11 +16,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from filterlens.dumps.deferred import DeferredErrorFile, defer_sigint, defers_sigint
 from filterlens.dumps.hdf5_check import check_hdf5, trust_hdf5
 from filterlens.dumps.layout import NUMBERS, SCHEMA, encode_name
-from filterlens.dumps.patient import PatientFile, careful, hold_off_interrupts
 from filterlens.errors import DumpError
 from filterlens.files import beside, explain_failure, publish
+from filterlens.interruption import forget_temporary
 
 __all__ = ["DumpWriter", "WritableGroup"]
 
@@ -55,9 +56,9 @@ class DumpWriter:
         self._temporary = beside(path)
         self._attributes = dict(attributes)
         self._file: h5py.File | None = None
-        self._raw: PatientFile | None = None
+        self._raw: DeferredErrorFile | None = None
         self._cancelled = False
-        self._resume_interrupts: Callable[[], object] = lambda: None
+        self._resume_sigint: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
         from filterlens import __version__
@@ -70,7 +71,7 @@ class DumpWriter:
                     check_hdf5(self.path)
                     shutil.copyfile(self.path, self._temporary)
                     mode = "r+"
-            self._resume_interrupts = hold_off_interrupts()
+            self._resume_sigint = defer_sigint()
             file = self._open(mode)
             own = {
                 "filterlens_version": __version__,
@@ -85,9 +86,9 @@ class DumpWriter:
             raise
         return self
 
-    @careful
+    @defers_sigint
     def _open(self, mode: str) -> h5py.File:
-        self._raw = PatientFile(self._temporary, f"{mode[0]}b+")
+        self._raw = DeferredErrorFile(self._temporary, f"{mode[0]}b+")
         self._file = h5py.File(self._raw, mode, track_order=True)
         return self._file
 
@@ -115,7 +116,7 @@ class DumpWriter:
         """Leave the place as it was when the `with` block ends."""
         self._cancelled = True
 
-    @careful
+    @defers_sigint
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -131,7 +132,7 @@ class DumpWriter:
                 self._raw.close()
             publish(self._temporary, self.path)
             trust_hdf5(self.path)
-            self._resume_interrupts()
+            self._resume_sigint()
         except BaseException as failure:
             self._abandon()
             if isinstance(failure, OSError | RuntimeError):
@@ -142,7 +143,7 @@ class DumpWriter:
         if self._raw is not None and self._raw.failure is not None:
             raise DumpError(explain_failure(self.path, self._raw.failure)) from self._raw.failure
 
-    @careful
+    @defers_sigint
     def _abandon(self) -> None:
         if self._raw is not None and self._raw.failure is None:
             self._raw.failure = InterruptedError()  # nothing more is written
@@ -153,7 +154,8 @@ class DumpWriter:
             self._raw.close()
         with contextlib.suppress(OSError):  # such as a parent that is no folder
             self._temporary.unlink(missing_ok=True)
-        self._resume_interrupts()
+        forget_temporary(self._temporary)
+        self._resume_sigint()
 
 
 class WritableGroup:

@@ -9,6 +9,7 @@ import http.client
 import json
 import logging
 import re
+import secrets
 import shutil
 import tempfile
 import urllib.error
@@ -22,6 +23,7 @@ from filelock import FileLock
 
 from filterlens.errors import DownloadError
 from filterlens.files import publish
+from filterlens.interruption import forget_temporary, temporary
 from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.quick_check import quick_check
 from filterlens.loaders.transfer import MAX_BYTES, printable, save_url, shown_url
@@ -145,11 +147,16 @@ def place(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / ".download.lock"):
-            for left in target.parent.glob(f"{_PARTIAL}*"):
+            for left in cache.rglob(f"{_PARTIAL}*"):
                 # only a killed process leaves one, and we hold the lock
                 shutil.rmtree(left, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=target.parent) as work:
-                yield Path(work)
+            work = temporary(target.parent / f"{_PARTIAL}{secrets.token_hex(4)}")
+            try:
+                work.mkdir()
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+                forget_temporary(work)
     except OSError as error:
         raise _no_room(target, error) from error
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from filterlens.errors import FilterlensError, WriteError
-from filterlens.files import sweep, write_whole
+from filterlens.files import write_whole
 from filterlens.report.data import RunData, read_run
 from filterlens.report.figure import Drawing, Figure, FinishedFigure
 from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_latex, to_markdown
@@ -74,8 +74,6 @@ def write_report(
     """
     run = read_run(folder)
     with lock_folder(folder):
-        for place in (folder, folder / "tables", folder / "figures"):
-            sweep(place)
         return _write_all(run, figures, tables, inline=inline, step=progress or (lambda done, total: None))
 
 

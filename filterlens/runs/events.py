@@ -31,8 +31,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an extraction ended: the latest ledger row of every job asked for; `page` once
-    there is a report, `missed` what the analysis could not score."""
+    """How an extraction ended: the latest ledger row of every job asked for.
+
+    `page` is there once there is a report; `missed` is what the analysis could not score.
+    """
 
     folder: Path
     rows: tuple[LedgerRow, ...]

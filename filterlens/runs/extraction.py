@@ -10,7 +10,6 @@ from pathlib import Path
 from filterlens.catalogs import Catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import DumpError, InputError
-from filterlens.files import sweep
 from filterlens.lens import Lens, Options, RunSettings, get_lens
 from filterlens.runs.events import Event, Outcome
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
@@ -74,7 +73,6 @@ def extract(
         check_device(settings.device)
     with lock_folder(folder):
         freeze_catalog(catalog, folder)
-        _sweep(folder)
         ledger = Ledger(folder / "ledger.jsonl")
         known = ledger.latest()
         jobs: list[Job] = []
@@ -94,14 +92,11 @@ def extract(
         def hear(job: Job, what: str, done: int, total: int) -> None:
             listener(Event(job.entry.model_id, what, done, total))
 
-        try:
-            for job, result in executor.run(jobs, run_job, hear):
-                new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
-                ledger.append(new)
-                rows += new
-                listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
-        finally:
-            _sweep(folder)
+        for job, result in executor.run(jobs, run_job, hear):
+            new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
+            ledger.append(new)
+            rows += new
+            listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun)
 
 
@@ -115,12 +110,6 @@ def _held(dump: Path, listener: Callable[[Event], None]) -> frozenset[str]:
     except DumpError:
         listener(Event("", "", 0, 0, note=f"{dump} is damaged: extracted again"))
         return frozenset()
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what workers that died left of their dumps."""
-    for place in (folder, folder / "dumps"):
-        sweep(place)
 
 
 def _check_images(jobs: list[Job], settings: RunSettings) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.errors import AuditLockedError, CatalogError, UnsafeFolderError, WriteError
-from filterlens.files import explain_failure, write_whole
+from filterlens.files import explain_failure, sweep, write_whole
+from filterlens.interruption import on_interruption
 
 __all__ = ["check_folder", "freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
 
@@ -26,6 +27,8 @@ _IN_PLACE = {"ledger.jsonl", ".lock"}
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other audits out of a run's folder; the operating system frees the lock of a process that died.
+
+    Whoever holds it knows that no temporary file in the folder is in use, and removes them first and last.
 
     Raises
     ------
@@ -50,13 +53,16 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise WriteError(explain_failure(folder / ".lock", error)) from error
     try:
-        write_whole(holder, f"process {os.getpid()} on {socket.gethostname()}")
-        yield
+        with on_interruption(lambda _: _clear(folder)):
+            try:
+                _clear(folder)
+                write_whole(holder, f"process {os.getpid()} on {socket.gethostname()}")
+                yield
+            finally:
+                _clear(folder)
     except OSError as error:
         raise WriteError(explain_failure(Path(error.filename or folder), error)) from error
     finally:
-        with suppress(OSError):  # a folder that has become read-only
-            holder.unlink(missing_ok=True)
         lock.release()
 
 
@@ -103,6 +109,15 @@ def _check_item(item: os.DirEntry[str], *, is_root: bool) -> None:
             f"{item.path} is {what}: a run's folder holds plain files and folders only; replace it by a copy of what "
             "it points to, or remove it"
         )
+
+
+def _clear(folder: Path) -> None:
+    """Remove temporary files, and the name of who holds the lock."""
+    with suppress(OSError):  # a folder that has become read-only
+        for place in (folder, *(folder / name for name in ("dumps", "tables", "figures"))):
+            if not place.is_symlink():
+                sweep(place)
+        (folder / ".holder").unlink(missing_ok=True)
 
 
 def freeze_catalog(catalog: Catalog, folder: Path) -> None:

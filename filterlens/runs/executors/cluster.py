@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filterlens.errors import DumpError, InputError, MissingExtraError
+from filterlens.interruption import handle_signals, on_interruption
 from filterlens.runs.executors.protocol import Listener, Work, WorkerLost
 from filterlens.runs.logs import follow_logging
 
@@ -63,15 +64,18 @@ class RayCluster:
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener
     ) -> Iterator[tuple[Job, Result | WorkerLost]]:
         """Yield every job with its result as it finishes; Ray itself moves jobs off nodes that are lost."""
+        if not jobs:
+            return
         ray = _import_ray()
         ours = not ray.is_initialized()
-        if ours:
-            self._connect(ray)
-        try:
-            self._check_nodes(ray)
+        if not ours:
             yield from self._run(ray, jobs, work, listener)
-        finally:
-            if ours:
+            return
+        self._connect(ray)
+        with on_interruption(lambda patient: patient and ray.shutdown()):
+            try:
+                yield from self._run(ray, jobs, work, listener)
+            finally:
                 ray.shutdown()
 
     def _run(
@@ -81,6 +85,7 @@ class RayCluster:
         work: Work[Job, Result],
         listener: Listener,
     ) -> Iterator[tuple[Job, Result | WorkerLost]]:
+        self._check_nodes(ray)
         messages = _message_queue(ray)
         place = _Place(
             folder=str(Path.cwd()),
@@ -113,11 +118,15 @@ class RayCluster:
         where: dict[str, Any] = {"address": self.address}
         if self.address == "local":
             where = {"address": "local", "_node_ip_address": "127.0.0.1"}
-        _knock(self.address)
-        try:
-            ray.init(**where, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _nobody(self.address, error) from error
+        _check_reachable(self.address)
+        # Ray has its workers import from the driver's working folder: here, from one that is on their path anyway
+        with contextlib.chdir(Path(os.__file__).parent):
+            try:
+                ray.init(**where, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise _unreachable_error(self.address, error) from error
+            finally:
+                handle_signals()  # Ray has put its own handlers in place
 
     def _check_nodes(self, ray: Any) -> None:  # noqa: ANN401 - the optional module itself
         """Refuse jobs that no node can take: Ray would wait for such a node for ever."""
@@ -143,7 +152,7 @@ def _import_ray() -> Any:  # noqa: ANN401 - the optional module itself
     return ray
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Refuse an address where nobody listens: Ray itself would try for minutes, and end the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
@@ -151,10 +160,10 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise _nobody(address, error) from error
+        raise _unreachable_error(address, error) from error
 
 
-def _nobody(address: str, error: Exception) -> InputError:
+def _unreachable_error(address: str, error: Exception) -> InputError:
     return InputError(
         f"no Ray cluster answers at {address!r} ({error}): start one with `ray start --head`, or use --ray local"
     )

@@ -5,23 +5,31 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
-import threading
+import tempfile
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver, resource_tracker
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
+from pathlib import Path
 from typing import Any, TypeVar
 
 from filterlens.errors import InputError
+from filterlens.interruption import deferred_signals, on_interruption, temporary
 from filterlens.runs.executors.protocol import Listener, Work, WorkerLost
-from filterlens.runs.logs import follow_logging
+from filterlens.runs.executors.worker import BLOCKED, Finished, Raised, Reported, serve
 
 __all__ = ["InProcess", "LocalProcesses"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_SECONDS = 3.0  # in which a worker removes its temporary files
+_GRACE = 0.5  # in which the kernel ends a process
+_SOCKET_FOLDER = 70  # bytes of its path: with `/pymp-…/listener-…`, a socket's path has at most 103
 
 
 class InProcess:
@@ -64,119 +72,125 @@ class LocalProcesses:
         """Yield every job with its result as it finishes; a job whose worker died is tried once more, alone."""
         if not jobs:
             return
-        context = mp.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "filterlens.runs"])
-        _start_server(context)
         lost: list[int] = []
-        for number, outcome in self._pool(context, jobs, range(len(jobs)), work, listener):
+        for number, outcome in self._run(jobs, range(len(jobs)), work, listener):
             if isinstance(outcome, WorkerLost):
                 lost.append(number)
             else:
                 yield jobs[number], outcome
         for number in lost:
-            for _, outcome in self._pool(context, jobs, [number], work, listener):
+            for _, outcome in self._run(jobs, [number], work, listener):
                 yield jobs[number], outcome
 
-    def _pool(
-        self,
-        context: Any,  # noqa: ANN401 - multiprocessing's contexts share no public base
-        jobs: Sequence[Job],
-        numbers: Sequence[int],
-        work: Work[Job, Result],
-        listener: Listener,
+    def _run(
+        self, jobs: Sequence[Job], numbers: Sequence[int], work: Work[Job, Result], listener: Listener
     ) -> Iterator[tuple[int, Result | WorkerLost]]:
-        processes = min(self.jobs, len(numbers))
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
-        pool, heard = _fresh_pool(context, processes, threads)
-        broken = False
-        pending: dict[Future[Result], int] = {}
-        waiting = list(reversed(numbers))
-        try:
-            while waiting or pending:
-                if broken and not pending:
-                    pool.shutdown()
-                    heard.close()
-                    pool, heard = _fresh_pool(context, processes, threads)
-                    broken = False
-                # few jobs in flight: when a worker dies, every job in flight is lost with it
-                while waiting and not broken and len(pending) <= processes:
-                    try:
-                        pending[pool.submit(_forward, work, waiting[-1], jobs[waiting[-1]])] = waiting[-1]
-                        waiting.pop()
-                    except BrokenProcessPool:
-                        broken = True
-                finished, _ = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-                while heard.poll():
-                    number, what, done, total = heard.recv()
-                    listener(jobs[number], what, done, total)
-                for future in finished:
-                    number = pending.pop(future)
-                    try:
-                        yield number, future.result()
-                    except BrokenProcessPool:
-                        broken = True
-                        yield number, WorkerLost("its process died: most often the machine ran out of memory")
-        finally:
-            heard.close()  # ends jobs that still run: they can tell nobody
-            # waited for: what Python does at its exit otherwise meets pipes that are being closed
-            pool.shutdown(cancel_futures=True)
+        waiting = deque(numbers)
+        busy: dict[Connection, _Worker] = {}
+        idle: list[_Worker] = []
+        with on_interruption(partial(_end_all, idle, busy)):
+            try:
+                while waiting or busy:
+                    while waiting and len(busy) < self.jobs:
+                        with deferred_signals():
+                            worker = idle.pop() if idle else _start_worker(threads)
+                            busy[worker.connection] = worker
+                        worker.take(waiting.popleft(), work, jobs)
+                    for worker in [busy[found] for found in wait_for(list(busy)) if isinstance(found, Connection)]:
+                        message = worker.receive()
+                        if isinstance(message, Reported):
+                            listener(jobs[worker.number], message.what, message.done, message.total)
+                            continue
+                        del busy[worker.connection]
+                        if isinstance(message, Finished | Raised):
+                            idle.append(worker)
+                        if isinstance(message, Raised):
+                            raise message.error
+                        if isinstance(message, Finished):
+                            yield worker.number, message.result
+                        else:
+                            worker.process.join()
+                            yield worker.number, message
+            finally:
+                _end_all(idle, busy, patient=True)
 
 
-def _start_server(context: Any) -> None:  # noqa: ANN401 - as above
-    """Start the process that workers are forked from, deaf to Ctrl-C: the driver hears it and ends them.
-
-    It imports for a second before it would turn deaf itself, and a signal then is a traceback on the terminal; so is
-    a worker that is asked for meanwhile, and finds that its driver has gone.
-    """
-    resource_tracker.ensure_running()  # unblocks the signal when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    ready = context.Process(target=os.getpid)
-    ready.start()
-    ready.join()
-
-
-def _fresh_pool(context: Any, processes: int, threads: int) -> tuple[ProcessPoolExecutor, Connection]:  # noqa: ANN401 - as above
-    """Start workers, and a pipe on which they tell of their progress.
-
-    Each pool has its own: a worker that dies may keep the lock.
-    """
-    heard, told = context.Pipe(duplex=False)
-    start = (threads, told, context.Lock())
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker, initargs=start), heard
-
-
+@dataclass(slots=True)
 class _Worker:
-    """What a worker process knows of its driver."""
+    """A worker process, as its driver sees it."""
 
-    told: Connection
-    lock: Any
+    process: Any  # multiprocessing's contexts share no public base
+    connection: Connection
+    number: int = -1
 
+    def take(self, number: int, work: Work[Job, Result], jobs: Sequence[Job]) -> None:
+        """Send it a job; that it has died shows when it is to answer."""
+        self.number = number
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send((work, jobs[number]))
 
-def _start_worker(threads: int, told: Connection, lock: Any) -> None:  # noqa: ANN401 - a context's lock
-    """Divide the threads, leave Ctrl-C to the driver, and end with the driver."""
-    import torch
-
-    follow_logging()
-    _Worker.told, _Worker.lock = told, lock
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-    parent = mp.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    wait_for([sentinel])
-    os._exit(1)
+    def receive(self) -> Reported | Finished | Raised | WorkerLost:
+        """Return its next message."""
+        try:
+            message: Reported | Finished | Raised = self.connection.recv()
+        except (EOFError, OSError):
+            return WorkerLost("its process died: most often the machine ran out of memory")
+        return message
 
 
-def _forward(work: Work[Job, Result], number: int, job: Job) -> Result:
-    def tell(what: str, done: int, total: int) -> None:
-        with _Worker.lock:
-            _Worker.told.send((number, what, done, total))
+def _start_worker(threads: int) -> _Worker:
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "filterlens.runs.executors.worker", "filterlens.runs"])
+    _start_server()
+    here, there = context.Pipe()
+    process = context.Process(target=serve, args=(there, threads, tempfile.tempdir), daemon=True)
+    process.start()
+    there.close()
+    return _Worker(process, here)
 
-    return work(job, tell)
+
+def _start_server() -> None:
+    """Start the process that workers are forked from, unless it runs.
+
+    Workers inherit from it that `BLOCKED` are blocked, and that nothing is imported from the working folder.
+    """
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        _choose_socket_folder()
+        resource_tracker.ensure_running()  # apart, since it unblocks signals
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    finally:
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe
+
+
+def _choose_socket_folder() -> None:
+    """Have the fork server's socket in `/tmp` where its path would be too long for a socket."""
+    before = tempfile.gettempdir()
+    if len(os.fsencode(before)) > _SOCKET_FOLDER:
+        tempfile.tempdir = "/tmp"  # noqa: S108 - `mkdtemp` makes a folder of ours in it
+    temporary(Path(util.get_temp_dir()))
+    tempfile.tempdir = before
+
+
+def _end_all(idle: list[_Worker], busy: dict[Connection, _Worker], patient: bool) -> None:  # noqa: FBT001 - an action
+    """End all workers: those that work are told to, and killed where they take too long."""
+    for worker in idle:
+        worker.connection.close()
+    for worker in busy.values():
+        worker.process.terminate()
+    deadline = time.monotonic() + (_SECONDS if patient else 0)
+    for worker in [*idle, *busy.values()]:
+        worker.process.join(max(0, deadline - time.monotonic()))
+        worker.process.kill()
+        worker.process.join(_GRACE)
+    for connection in busy:
+        connection.close()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import multiprocessing
 from pathlib import Path
 
 import pytest
-from worker_jobs import die_on_three, die_once, square, tell_for_ever
+from worker_jobs import die_on_three, die_once, refuse_negative, square, tell_for_ever
 
 from filterlens.errors import InputError
 from filterlens.runs.executors import Executor, InProcess, LocalProcesses, WorkerLost
@@ -39,10 +39,17 @@ def test_jobs_end_when_nobody_listens_any_more(tmp_path: Path) -> None:
     jobs = [str(tmp_path / "first"), str(tmp_path / "second")]
     with pytest.raises(KeyboardInterrupt):
         list(LocalProcesses(2).run(jobs, tell_for_ever, stop))
-    until = time.monotonic() + 20
-    while not all(Path(job).exists() for job in jobs) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert [Path(job).read_text() for job in jobs] == ["BrokenPipeError"] * 2
+    assert multiprocessing.active_children() == []
+
+
+def test_what_a_job_raises_is_raised_by_the_driver_and_leaves_no_process() -> None:
+    with pytest.raises(ValueError, match="no square of -1"):
+        list(LocalProcesses(2).run([1, -1], refuse_negative, lambda *_: None))
+    assert multiprocessing.active_children() == []
+
+
+def test_no_jobs_start_no_process() -> None:
+    assert list(LocalProcesses(2).run([], square, lambda *_: None)) == []
 
 
 def test_no_process_at_all_is_refused() -> None:

@@ -1,4 +1,7 @@
-"""Files that let HDF5 finish: a full disk and Ctrl-C are heard when it is done."""
+"""A full disk, and SIGINT in a program that uses the library, are raised when HDF5 is done.
+
+The command line needs no deferral: signals end it without an exception (`filterlens.interruption`).
+"""
 
 from __future__ import annotations
 
@@ -10,31 +13,33 @@ from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType
 from typing import Any, TypeVar, cast
 
-__all__ = ["PatientFile", "careful", "hold_off_interrupts"]
+from filterlens.interruption import ends_on_signals
+
+__all__ = ["DeferredErrorFile", "defer_sigint", "defers_sigint"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_CAREFUL: set[CodeType] = set()
+_DEFERRING: set[CodeType] = set()
 
 
-def careful(function: Function) -> Function:
-    """Mark a function that Ctrl-C must not break off."""
-    _CAREFUL.add(cast("FunctionType", function).__code__)
+def defers_sigint(function: Function) -> Function:
+    """Mark a function in which SIGINT is deferred."""
+    _DEFERRING.add(cast("FunctionType", function).__code__)
     return function
 
 
-def hold_off_interrupts() -> Callable[[], object]:
-    """Let Ctrl-C wait for functions marked `careful` from now on, until what is returned is called.
+def defer_sigint() -> Callable[[], object]:
+    """Defer SIGINT in functions marked `defers_sigint` from now on, until what is returned is called.
 
     HDF5 calls back into Python to write. An exception raised there is lost, or leaves the library half-closed.
     """
     before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    if ends_on_signals() or threading.current_thread() is not threading.main_thread() or not callable(before):
         return lambda: None
 
     def hear(number: int, frame: FrameType | None) -> None:
         running = frame
         while running is not None:
-            if running.f_code in _CAREFUL:
+            if running.f_code in _DEFERRING:
                 again = threading.Timer(0.01, os.kill, (os.getpid(), number))
                 again.daemon = True
                 again.start()
@@ -46,16 +51,16 @@ def hold_off_interrupts() -> Callable[[], object]:
     return lambda: signal.signal(signal.SIGINT, before)
 
 
-class PatientFile(io.FileIO):
+class DeferredErrorFile(io.FileIO):
     """A file that remembers its first write error and swallows what follows.
 
     HDF5 keeps its tables in memory and writes them when a file is closed; where that fails (a full disk) it fails
-    again and again and takes the process down at exit. So it closes in peace, and the error is raised afterwards.
+    again and again and takes the process down at exit. So it is let close, and the error is raised afterwards.
     """
 
     failure: OSError | None = None
 
-    @careful
+    @defers_sigint
     def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
         """Write all of it, or remember why not."""
         view = memoryview(data).cast("B")
@@ -67,7 +72,7 @@ class PatientFile(io.FileIO):
             self.failure = error
         return len(view)
 
-    @careful
+    @defers_sigint
     def truncate(self, size: int | None = None) -> int:
         """Set the size, or remember why not."""
         try:
