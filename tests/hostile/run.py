@@ -28,7 +28,7 @@ from hostile.payload import WAYS, Payload
 __all__ = ["Result", "markdown", "run"]
 
 COLUMNS = ("executed", "sockets", "writes", "reads", "unforeseen", "over budget")
-_HANG = 120.0
+_HANG = 60.0
 _MOST = 3 << 30
 _EVERY = 100
 
