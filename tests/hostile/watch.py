@@ -6,6 +6,7 @@ never caused, and is none of a reader's business, is a violation.
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import json
 import os
@@ -145,6 +146,8 @@ class Watch:
             text = source.decode("utf-8", "replace") if isinstance(source, bytes) else source if isinstance(source, str) else ""
         if name.startswith(_OWN):
             return
+        if event == "compile" and _caller() == f"{Path(ast.__file__).parent.name}/ast.py":
+            return  # parsed, as a literal is: what is then run is an event of its own
         if TOKEN in text:
             self._tell("executed", f"{event} of text from the file: {text[max(0, text.find(TOKEN) - 60) :][:160]!r}")
             return
