@@ -35,7 +35,7 @@ _TOKENS = (b"\0" * 8, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"PK\3\4"
 
 def mutated(seeds: list[bytes], number: int, container: str) -> bytes:
     """The file of one case: a seed with one to eight changes."""
-    chooser = random.Random(f"{container} {number}")  # noqa: S311 - a choice, no secret
+    chooser = random.Random(f"{container} {number}")
     data = bytearray(chooser.choice(seeds))
     for _ in range(chooser.choice((1, 1, 1, 2, 4, 8))):
         size = max(1, len(data))
@@ -55,7 +55,9 @@ def mutated(seeds: list[bytes], number: int, container: str) -> bytes:
             case 5:
                 del data[place : place + chooser.choice((1, 2, 8, 64, 512))]
             case 6:
-                data[place:place] = data[place : place + chooser.choice((1, 8, 64, 512))] * chooser.choice((1, 1, 2, 50))
+                data[place:place] = data[place : place + chooser.choice((1, 8, 64, 512))] * chooser.choice(
+                    (1, 1, 2, 50)
+                )
             case 7:
                 other = chooser.choice(seeds)
                 start = chooser.randrange(len(other))
@@ -109,7 +111,11 @@ def _outcome(name: str, path: Path) -> str:
 
 class _Reader:
     def __init__(self, name: str, good: Path) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parents[2]}"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": f"{tests}:{os.environ.get('FILTERLENS_SOURCE', tests.parent)}",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hostile.fuzz", "--child", name, "--out", str(good)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
@@ -191,7 +197,10 @@ def _keep(name: str, good: Path, number: int, what: str, out: Path) -> None:
 
 def markdown(counts: dict[str, dict[str, int]]) -> str:
     """One row a container."""
-    lines = ["| container | cases | read | refused | unforeseen | slow | hang | crash |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| container | cases | read | refused | unforeseen | slow | hang | crash |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name, own in counts.items():
         sums = [sum(n for what, n in own.items() if what.startswith(sort)) for sort in ("ok", "refused", "unforeseen", "slow", "hang", "crash")]  # fmt: skip
         lines.append(f"| {name} | {own['cases']} | {' | '.join(map(str, sums))} |")
@@ -213,7 +222,10 @@ def main() -> None:
     names = given.containers.split(",")
     counts = fuzz(names, -(-given.cases // len(names)), given.out, start=given.start)
     print(markdown(counts))
-    bad = {name: {what: n for what, n in own.items() if not what.startswith(("ok", "refused", "cases"))} for name, own in counts.items()}
+    bad = {
+        name: {what: n for what, n in own.items() if not what.startswith(("ok", "refused", "cases"))}
+        for name, own in counts.items()
+    }
     print(json.dumps({name: own for name, own in bad.items() if own}, indent=1))
     sys.exit(1 if any(bad.values()) else 0)
 

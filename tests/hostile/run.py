@@ -7,18 +7,20 @@ goes wrong in a batch of several payloads is run again one by one, to name the o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
 import random
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ from hostile.payload import WAYS, Payload
 __all__ = ["Result", "markdown", "run"]
 
 COLUMNS = ("executed", "sockets", "writes", "reads", "unforeseen", "over budget")
-_HANG = 60.0
+_HANG = 90.0
+_WAIT = 60.0
 _MOST = 3 << 30
 _EVERY = 100
 
@@ -54,26 +57,29 @@ class Result:
 class _Process:
     """A child, its folder, and what it answers."""
 
-    def __init__(self, way: str, good: Path) -> None:
+    def __init__(self, ways: Sequence[str], good: Path) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="hostile-"))
         names = {"HOME": "home", "FILTERLENS_CACHE": "cache", "TMPDIR": "tmp", "HF_HOME": "cache/hf", "MPLCONFIGDIR": "cache/mpl", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "home/.config"}  # fmt: skip
         environment = {**os.environ, **{name: str(self.root / place) for name, place in names.items()}}
         tests = Path(__file__).parents[1]
-        environment |= {"PYTHONPATH": f"{tests}:{tests.parent}", "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "TERM": "dumb"}
+        environment |= {
+            "PYTHONPATH": f"{tests}:{tests.parent}",
+            "OMP_NUM_THREADS": "1",
+            "NO_COLOR": "1",
+            "TERM": "dumb",
+        }
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONFAULTHANDLER": ""}
         for place in names.values():
             (self.root / place).mkdir(parents=True, exist_ok=True)
         self.errors = (self.root / "errors").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "hostile.child", str(self.root), str(good), way],
+            [sys.executable, "-W", "ignore", "-m", "hostile.child", str(self.root), str(good), ",".join(ways)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=environment, cwd=tests, start_new_session=True,
         )  # fmt: skip
-        first = self._answer(300.0)
-        if "failed" in first:
-            raise RuntimeError(f"the child of {way} does not start: {first} {(self.root / 'errors').read_text()[-2000:]}")
-        self.wrong = list(first["wrong"])
+        if "failed" in (first := self._answer()):
+            raise RuntimeError(f"the child does not start: {first} {(self.root / 'errors').read_text()[-2000:]}")
 
-    def ask(self, job: dict[str, object], limit: float) -> dict[str, Any]:
+    def ask(self, job: dict[str, object]) -> dict[str, Any]:
         """Send a job, and return the answer or how the child failed."""
         assert self.process.stdin is not None
         try:
@@ -81,19 +87,33 @@ class _Process:
             self.process.stdin.flush()
         except BrokenPipeError:
             return {"failed": f"died: {self.process.wait()}"}
-        return self._answer(limit)
+        return self._answer()
 
-    def _answer(self, limit: float) -> dict[str, Any]:
+    def _answer(self) -> dict[str, Any]:
+        """Wait for a line: as long as the child works within its budget, but not for one that only waits."""
         assert self.process.stdout is not None
-        end = time.monotonic() + limit
-        while time.monotonic() < end:
+        before = self._spent()
+        spent, since = before, time.monotonic()
+        while True:
             ready, _, _ = select.select([self.process.stdout], [], [], 0.1)
             if ready:
                 line = self.process.stdout.readline()
                 return json.loads(line) if line else {"failed": f"crashed: {self.process.wait()}"}
             if self._resident() > _MOST:
                 return {"failed": f"memory over {_MOST >> 20} MB"}
-        return {"failed": f"hung for {limit:.0f} s"}
+            if (now := self._spent()) > spent + 0.3:
+                spent, since = now, time.monotonic()
+            if spent - before > _HANG:
+                return {"failed": f"hung: {_HANG:.0f} s of processor time"}
+            if time.monotonic() - since > _WAIT:
+                return {"failed": f"waited for {_WAIT:.0f} s"}
+
+    def _spent(self) -> float:
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
     def _resident(self) -> int:
         try:
@@ -104,12 +124,8 @@ class _Process:
 
     def end(self) -> None:
         """Kill the child and all of its children, and forget its folder."""
-        import signal
-
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.errors):
             if stream is not None:
@@ -117,61 +133,68 @@ class _Process:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-class _Way:
-    """Runs payloads by one way, through as many children as that takes."""
+class _Runner:
+    """Runs payloads through as many children as that takes."""
 
-    def __init__(self, way: str, good: Path) -> None:
-        self.way, self.good = way, good
+    def __init__(self, ways: Sequence[str], good: Path, options: Sequence[str]) -> None:
+        self.ways, self.good, self.options = ways, good, list(options)
         self.wrong: list[str] = []
-        self.child = self._start()
-        self.asked = 0
+        self.learnt: set[str] = set()
+        self.child = _Process(ways, good)
 
-    def _start(self) -> _Process:
-        child = _Process(self.way, self.good)
-        self.wrong += [f"control of {self.way}: {text}" for text in child.wrong]
-        return child
-
-    def results(self, payloads: Sequence[Payload], batch: int) -> Iterator[Result]:
-        """Yield one result a payload."""
+    def results(self, way: str, payloads: Sequence[Payload], batch: int) -> Iterator[Result]:
+        """Yield one result a payload; benign files come before, after, and in between."""
+        self.control(way, "before")
         for start in range(0, len(payloads), batch):
+            if start and start // _EVERY != (start - batch) // _EVERY:
+                self.control(way, f"after {payloads[start - 1].id}")
             part = payloads[start : start + batch]
-            answer = self._ask(part)
+            answer = self._ask(way, part)
             if len(part) > 1 and (answer.get("flags") or "failed" in answer):
                 for payload in part:
-                    yield self._result(payload, self._ask([payload]))
+                    yield self._result(way, payload, self._ask(way, [payload]))
             else:
                 for payload in part:
-                    yield self._result(payload, answer)
-            if self.asked >= _EVERY:
-                self.control()
-        self.control()
+                    yield self._result(way, payload, answer)
+        self.control(way, "at the end")
 
-    def control(self) -> None:
+    def control(self, way: str, when: str) -> None:
         """See that benign files still succeed."""
-        self.asked = 0
-        answer = self.child.ask({"control": True}, 300.0)
-        spoiled = answer.get("wrong", [answer.get("failed")])
-        self.wrong += [f"control of {self.way} after hostile files: {text}" for text in spoiled]
+        answer = self.child.ask({"way": way})
+        self.learnt.add(way)
+        self.wrong += [f"benign files, {way}, {when}: {text}" for text in answer.get("wrong", [answer.get("failed")])]
         if "failed" in answer:
-            self.child.end()
-            self.child = self._start()
+            self._restart()
 
-    def _ask(self, part: Sequence[Payload]) -> dict[str, Any]:
-        self.asked += len(part)
-        answer = self.child.ask({"ids": [payload.id for payload in part]}, _HANG)
+    def _restart(self) -> None:
+        self.child.end()
+        self.child = _Process(self.ways, self.good)
+        self.learnt = set()
+
+    def _ask(self, way: str, part: Sequence[Payload]) -> dict[str, Any]:
+        if way not in self.learnt:
+            self.control(way, "after a restart")
+        answer = self.child.ask({"way": way, "ids": [payload.id for payload in part], "options": self.options})
         if "failed" in answer:
-            errors = (self.child.root / "errors").read_text(errors="replace").strip()[-300:]
-            answer["said"] = errors
-            self.child.end()
-            self.child = self._start()
+            answer["said"] = (self.child.root / "errors").read_text(errors="replace").strip()[-300:]
+            self._restart()
         return answer
 
-    def _result(self, payload: Payload, answer: dict[str, Any]) -> Result:
+    def _result(self, way: str, payload: Payload, answer: dict[str, Any]) -> Result:
         if "failed" in answer:
             sort = "unforeseen" if answer["failed"].startswith(("crashed", "died")) else "over budget"
-            return Result(self.way, payload.id, {sort: [answer["failed"]]}, "", said=answer.get("said", ""))
+            return Result(way, payload.id, {sort: [answer["failed"]]}, "", said=answer.get("said", ""))
         keys = ("flags", "code", "seconds", "megabytes", "said")
-        return Result(self.way, payload.id, *(answer[key] for key in keys))
+        return Result(way, payload.id, *(answer[key] for key in keys))
+
+
+@contextlib.contextmanager
+def _running(ways: Sequence[str], good: Path, options: Sequence[str]) -> Iterator[_Runner]:
+    runner = _Runner(ways, good, options)
+    try:
+        yield runner
+    finally:
+        runner.child.end()
 
 
 def run(
@@ -181,7 +204,8 @@ def run(
     sample: int = 0,
     seed: int = 0,
     contains: str = "",
-    tell: Any = None,
+    options: Sequence[str] = (),
+    tell: Callable[[Result], None] | None = None,
 ) -> tuple[list[Result], list[str]]:
     """Run payloads and return every result, and what went wrong with benign files.
 
@@ -193,6 +217,8 @@ def run(
         How many of each kind and way, chosen by the seed; 0 is all.
     contains
         Part of the id.
+    options
+        Further options of every command.
     tell
         Called with every result.
     """
@@ -201,31 +227,26 @@ def run(
     from hostile.ways import BATCH
 
     results: list[Result] = []
-    wrong: list[str] = []
     every = collection()
-    with tempfile.TemporaryDirectory(prefix="hostile-good-") as folder:
-        good = Path(folder).resolve()
+    with contextlib.ExitStack() as stack:
+        good = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hostile-good-"))).resolve()
         make_benign(good)
+        runner = stack.enter_context(_running(ways, good, options))
         for way in ways:
             chosen = [p for p in every if way in p.ways and (not kinds or p.kind in kinds) and contains in p.id]
             if sample:
                 chosen = _sampled(chosen, sample, f"{seed} {way}")
             if not chosen:
                 continue
-            runner = _Way(way, good)
-            try:
-                for result in runner.results(chosen, BATCH.get(way, 1)):
-                    results.append(result)
-                    if tell is not None:
-                        tell(result)
-            finally:
-                runner.child.end()
-                wrong += runner.wrong
-    return results, wrong
+            for result in runner.results(way, chosen, BATCH.get(way, 1)):
+                results.append(result)
+                if tell is not None:
+                    tell(result)
+    return results, runner.wrong
 
 
 def _sampled(payloads: list[Payload], sample: int, seed: str) -> list[Payload]:
-    chooser = random.Random(seed)  # noqa: S311 - a choice, no secret
+    chooser = random.Random(seed)
     kinds: dict[str, list[Payload]] = {}
     for payload in payloads:
         kinds.setdefault(payload.kind, []).append(payload)

@@ -113,7 +113,10 @@ def _manifold(path: Path) -> object:
 def _fonts(_: Path) -> list[bytes]:
     from matplotlib import get_data_path
 
-    return [(Path(get_data_path()) / "fonts" / "ttf" / f"{name}.ttf").read_bytes() for name in ("cmss10", "STIXSizOneSymReg")]
+    return [
+        (Path(get_data_path()) / "fonts" / "ttf" / f"{name}.ttf").read_bytes()
+        for name in ("cmss10", "STIXSizOneSymReg")
+    ]
 
 
 def _jpeg(good: Path) -> list[bytes]:
@@ -155,7 +158,9 @@ CONTAINERS: dict[str, Container] = {
     "npz": Container(".npz", _file("images.npz"), _data),
     "png": Container(".png", _file("pictures/class-0/0.png"), _in_folder("class-0", "0.png")),
     "jpeg": Container(".jpg", _jpeg, _in_folder("class-0", "0.jpg")),
-    "cifar": Container(".bin", _file("cifar/cifar-10-batches-py/test_batch"), _in_folder("cifar-10-batches-py", "test_batch")),
+    "cifar": Container(
+        ".bin", _file("cifar/cifar-10-batches-py/test_batch"), _in_folder("cifar-10-batches-py", "test_batch")
+    ),
     "catalog": Container(".csv", _csv, _catalog),
     "ledger": Container(".jsonl", _file("run/ledger.jsonl"), _ledger),
     "parquet": Container(".parquet", _file("run/scores.parquet"), _scores),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import subprocess
@@ -37,10 +38,10 @@ ANSWERS: dict[str, Answer] = {}
 class _Handler(BaseHTTPRequestHandler):
     plain = 0
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         self._answer(with_body=True)
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
@@ -57,10 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", length)
         self.end_headers()
         if with_body:
-            try:
+            with contextlib.suppress(OSError):
                 self.wfile.write(answer.body)
-            except OSError:
-                pass
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:
@@ -94,5 +93,3 @@ class Server:
         for server in (self._plain, self._hub, self._tls):
             threading.Thread(target=server.serve_forever, daemon=True).start()
         os.environ |= {"SSL_CERT_FILE": str(certificate), "HF_ENDPOINT": f"http://127.0.0.1:{self.hub}"}
-
-

@@ -124,7 +124,7 @@ class Watch:
             self._tell("find_class", f"{args[0]}.{args[1]}")
         elif event == "open":
             path, mode, flags = args
-            if isinstance(mode, str) and mode != "r" or isinstance(flags, int) and flags & _WRITING:
+            if (isinstance(mode, str) and mode != "r") or (isinstance(flags, int) and flags & _WRITING):
                 writes = bool(set(mode or "") & set("wax+")) or (isinstance(flags, int) and flags & _WRITING)
                 if writes:
                     self._written(event, path)
@@ -143,7 +143,13 @@ class Watch:
         else:
             source, name = args
             name = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-            text = source.decode("utf-8", "replace") if isinstance(source, bytes) else source if isinstance(source, str) else ""
+            text = (
+                source.decode("utf-8", "replace")
+                if isinstance(source, bytes)
+                else source
+                if isinstance(source, str)
+                else ""
+            )
         if name.startswith(_OWN):
             return
         if event == "compile" and _caller() == f"{Path(ast.__file__).parent.name}/ast.py":
@@ -163,9 +169,13 @@ class Watch:
         if isinstance(path, int) or path is None:
             return
         text = os.fsdecode(path)  # type: ignore[arg-type]
-        if text.startswith(("/dev/null", "/dev/tty", "/proc/self", "/dev/shm/")):  # noqa: S108
+        if text.startswith(("/dev/null", "/dev/tty", "/proc/self", "/dev/shm/")):
             return
-        real = os.path.realpath(text) if followed else os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+        real = (
+            os.path.realpath(text)
+            if followed
+            else os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+        )
         if not any(real == place or real.startswith(f"{place}/") for place in self._writable):
             self._tell("write", f"{event} {text}")
 
@@ -215,7 +225,10 @@ class Opened:
     def __init__(self, folder: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._descriptor < 0 or libc.inotify_add_watch(self._descriptor, os.fsencode(folder), 0x20 | 0x2 | 0x100) < 0:
+        if (
+            self._descriptor < 0
+            or libc.inotify_add_watch(self._descriptor, os.fsencode(folder), 0x20 | 0x2 | 0x100) < 0
+        ):
             raise OSError(ctypes.get_errno(), "inotify")
 
     def seen(self) -> list[str]:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 from hostile.payload import Case, Payload
-from hostile.server import ANSWERS, Answer
-
 from hostile.payloads.containers import CONTAINERS, benign
 from hostile.payloads.onnxes import _model
 from hostile.payloads.opcodes import PLACES
 from hostile.payloads.pickles import body, cell_pickles
 from hostile.payloads.tensors import headers
+from hostile.server import ANSWERS, Answer
 
 __all__ = ["payloads"]
 
@@ -139,7 +138,10 @@ def _configurations() -> Iterator[tuple[str, Callable[[Case], object]]]:
     base = {"architecture": "test_byobnet", "num_classes": 1000, "pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1], "input_size": [3, 160, 160]}}  # fmt: skip
     for name, value in arguments.items():
         yield f"model_args.{name}", lambda c, n=name, v=value: {**base, "model_args": {n: v}}
-        yield f"pretrained_cfg.{name}", lambda c, n=name, v=value: {**base, "pretrained_cfg": {**base["pretrained_cfg"], n: v}}
+        yield (
+            f"pretrained_cfg.{name}",
+            lambda c, n=name, v=value: {**base, "pretrained_cfg": {**base["pretrained_cfg"], n: v}},
+        )
         yield f"config.{name}", lambda c, n=name, v=value: {**base, n: v}
     for text in ("hf-hub:zq7x/zq7x", "hf_hub:zq7x/zq7x", "local-dir:{folder}", "schema:x:y", "../../zq7x", "zq7x\x1b[31m", "", "test_byobnet.zq7x", "http://127.0.0.1:9/", "timm/test_byobnet", "module:os:abort", "x" * 100_000, "a\0b"):  # fmt: skip
         yield f"architecture {text!r:.30}", lambda c, t=text: {**base, "architecture": t}
@@ -149,7 +151,10 @@ def _configurations() -> Iterator[tuple[str, Callable[[Case], object]]]:
         yield f"model_args {value!r}", lambda c, v=value: {**base, "model_args": v}
     for key in ("mean", "std", "input_size"):
         for value in (None, [], "zq7x", [1], [float("nan")] * 3, [0, 0, 0], [-1] * 3, [10**30] * 3, {"a": 1}, [[1]], [3, 10**6, 10**6]):  # fmt: skip
-            yield f"{key} {value!r}", lambda c, k=key, v=value: {**base, "pretrained_cfg": {**base["pretrained_cfg"], k: v}}
+            yield (
+                f"{key} {value!r}",
+                lambda c, k=key, v=value: {**base, "pretrained_cfg": {**base["pretrained_cfg"], k: v}},
+            )
     for name, text in {"deep": "[" * 100_000, "digits": "9" * 10_000, "binary": "\x00", "text": '"zq7x"', "twice": '{"architecture":"a","architecture":"b"}'}.items():  # fmt: skip
         yield f"config {name}", lambda c, t=text: t
 

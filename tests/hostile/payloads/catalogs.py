@@ -8,14 +8,13 @@ import json
 from collections.abc import Callable, Iterator
 
 from hostile.payload import Case, Payload
-
 from hostile.payloads.pickles import body, cell_pickles
 from hostile.payloads.runs import TEXTS
 
 __all__ = ["payloads"]
 
 _COLUMNS = ("model_id", "source", "dataset", "threat_model", "eps", "architecture", "robust", "match", "match_rule", "mean", "std", "clean_acc", "robust_acc", "paper", "epoch")  # fmt: skip
-_IDS = ("../zq7x", "..\\zq7x", "/tmp/zq7x", "a/../../zq7x", "..", ".", "a\0b", "CON", ".lock", ".holder", "ledger.jsonl", "a/b", "~", "$HOME", "%2e%2e/zq7x", "zq7x\u202e", "\x1b[31mzq7x", "a\nb", " ", "\ufeff", "x" * 301, "x" * 255, "..%00", "dumps/../../zq7x", "-o", "--help", "é" * 130)  # fmt: skip  # noqa: S108
+_IDS = ("../zq7x", "..\\zq7x", "/tmp/zq7x", "a/../../zq7x", "..", ".", "a\0b", "CON", ".lock", ".holder", "ledger.jsonl", "a/b", "~", "$HOME", "%2e%2e/zq7x", "zq7x\u202e", "\x1b[31mzq7x", "a\nb", " ", "\ufeff", "x" * 301, "x" * 255, "..%00", "dumps/../../zq7x", "-o", "--help", "é" * 130)  # fmt: skip
 _SOURCES = ("module:zq7x_beside:make", "module:zq7x_beside:make?weights=good.pt", "module:zq7x_package.inner:make", "module:os:abort", "module:os:_exit", "module:sys:exit", "module:posix:abort", "module:subprocess:Popen", "module:antigravity:fly", "module:this:s", "module:..zq7x:make", "module:zq7x_beside:__init__", "module:builtins:breakpoint", "module:pty:spawn", "module:code:interact", "module:faulthandler:_sigsegv", "module:ctypes:CDLL", "module:torch:zq7x", "module:torch.hub:load", "module:json.tool:main", "module:http.server:test", "module:http.server:HTTPServer", "module:filterlens.cli:main", "module:unittest:main", "module:pip:main", "module:venv:main", "module:timeit:main", "module:webbrowser:open", "module:zq7x_beside", "module:", "module::", "module:a b:c", "MODULE:os:abort", "module:os:abort#", "url:http://127.0.0.1:9/zq7x.pt", "url:https://127.0.0.1:9/zq7x.pt", "url:file:///etc/passwd.pt", "url:ftp://127.0.0.1:9/x.pt", "url:data:,zq7x.pt", "url:javascript:x.pt", "url:https://[zq7x.pt", "url:https://127.0.0.1:99999999/x.pt", "url:HTTP://127.0.0.1:9/x.pt?sha256=" + "0" * 64, "url:https://user:zq7x@127.0.0.1:9/x.pt", "url:https://127.0.0.1:9/../../x.pt", "url:gopher://127.0.0.1:9/x.pt", "url://x.pt", "url:\x1b[31m.pt", "hf:../../etc/passwd", "hf:zq7x/../zq7x", "hf:zq7x/zq7x@../../zq7x", "hf:/etc", "hf:", "hf:a/b@" + "x" * 5000, "hf:-h/x", "file:/etc/passwd", "file:///etc/passwd", "/etc/passwd", "/dev/zero", "/dev/stdin", "/proc/self/mem", "../secret.pt", "{secret}", "~/.bashrc", "|touch zq7x", "$(touch zq7x)", "`touch zq7x`", "a;touch zq7x", "timm:../../zq7x", "timm:hf-hub:zq7x/zq7x", "timm:hf_hub:zq7x/zq7x", "timm:local-dir:/etc", "timm:resnet18?weights=/etc/passwd", "timm:resnet18?checkpoint_path={folder}/evil.pt", "timm:zq7x?weights=evil.pt", "torchvision:zq7x", "torchvision:resnet18?weights=evil.pt", "torchvision:__class__", "robustbench:../../zq7x/x", "robustbench:cifar10/Linf/../../zq7x", "robustbench:x", "zenodo:1/../../zq7x", "zenodo:9/a/b", "bundled:../../../zq7x", "bundled:/etc/passwd", "bundled:zq7x?weights=evil.pt", "bundled:preact_resnet?weights=evil.pt", "filterdb:/etc/passwd#0", "filterdb:{folder}/evil.pt#0", "filterdb:x#-1", "filterdb:x#" + "9" * 5000, "filterdb:", "ssh:x", "zq7x:x", "evil.pt", "evil.pt?weights=x", "evil.onnx", "evil.safetensors", "good.pt\n", "evil.pt#", "." * 4000, "x" * 4097, "a\tb.pt", "pipe.pt", "folder.pt", "link.pt", "device.pt")  # fmt: skip
 _FILES: dict[str, bytes] = {
     "no header": b"",
@@ -42,6 +41,9 @@ _FILES: dict[str, bytes] = {
 }
 _MANIFOLDS = ("module:zq7x_beside:make", "module:os:abort", "module:os", "module:", "module::", "module:sys:exit", "module:antigravity", "module:posix:abort", "module:builtins:breakpoint", "module:torch.hub:load", "module:a.b.c:d", "module:zq7x\0:x", "module:..x:y", "module:code:interact", "/etc/passwd", "/dev/zero", "/dev/full", "{folder}", "{folder}/evil.pt", "{folder}/pipe.safetensors", "fonts\0", "\x1b[31mzq7x", "", "-h", "neighbours/../x", "http://127.0.0.1:9/x.safetensors", "url:https://127.0.0.1:9/x.pt", "hf:zq7x/zq7x", "x" * 5000, "../../secret.bin")  # fmt: skip
 _TRAPS = ("torch", "numpy", "filterlens", "h5py", "random", "encodings", "sitecustomize", "usercustomize", "onnx", "timm", "pandas", "pickle", "multiprocessing", "concurrent", "typing", "safetensors", "scipy", "threading", "zq7x_beside")  # fmt: skip
+
+
+_GOOD = {"model_id": "good", "source": "good.pt"}
 
 
 def _beside(case: Case) -> None:
@@ -91,7 +93,10 @@ def _source(case: Case, text: str) -> str:
 def _card(field: str, value: object) -> bytes:
     import struct
 
-    card = {"shape": {"channels": 1, "height": 28, "width": 28, "classes": 10, "latent": 10, "width_factor": 8}, "data": "fonts"}
+    card = {
+        "shape": {"channels": 1, "height": 28, "width": 28, "classes": 10, "latent": 10, "width_factor": 8},
+        "data": "fonts",
+    }
     if field in {"shape", "data"}:
         card[field] = value  # type: ignore[assignment]
     else:
@@ -106,18 +111,34 @@ def payloads() -> Iterator[Payload]:
     for source in _SOURCES:
         for kind in ("alone", "named"):
             first = {"model_id": "bad", "source": source, "dataset": "fonts" if kind == "named" else ""}
-            make = lambda c, f=first: _rows({**f, "source": _source(c, f["source"])}, {"model_id": "good", "source": "good.pt"})  # noqa: E731
-            yield Payload("catalog", f"source {source[:60]!r}, {kind}", "issue 15.5: module: rows, schemes, paths", _written(make), "zoo.csv", ("catalog",), modules)  # fmt: skip
+            yield Payload(
+                "catalog",
+                f"source {source[:60]!r}, {kind}",
+                "issue 15.5: module: rows, schemes, paths",
+                _written(lambda c, f=first: _rows({**f, "source": _source(c, f["source"])}, _GOOD)),
+                "zoo.csv",
+                ("catalog",),
+                modules,
+            )
     for name in _IDS:
-        make = lambda c, n=name: _rows({"model_id": n, "source": "good.pt"})  # noqa: E731
-        yield Payload("catalog", f"id {name[:30]!r}", "ids that are paths", _written(make), "zoo.csv", ("catalog",))
+        row = {"model_id": name, "source": "good.pt"}
+        yield Payload(
+            "catalog",
+            f"id {name[:30]!r}",
+            "ids that are paths",
+            _written(lambda c, r=row: _rows(r)),
+            "zoo.csv",
+            ("catalog",),
+        )
     for column in _COLUMNS:
         for name, value in TEXTS.items():
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 row = {"model_id": "a", "source": "good.pt", column: str(value)}
                 yield Payload("catalog", f"{column}, {name}", "markup and control characters", _written(lambda c, r=row: _rows(r)), "zoo.csv", ("catalog",))  # fmt: skip
     for name, data in _FILES.items():
-        yield Payload("catalog", f"file, {name}", "damaged catalogs", _written(lambda c, d=data: d), "zoo.csv", ("catalog",))
+        yield Payload(
+            "catalog", f"file, {name}", "damaged catalogs", _written(lambda c, d=data: d), "zoo.csv", ("catalog",)
+        )
     yield from _manifolds(modules)
     for trap in _TRAPS:
         for form in ("module", "package"):

@@ -160,5 +160,7 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
     "tar of torch's oldest format": _oldest,
     "7z (nullifAI)": lambda d: b"7z\xbc\xaf\x27\x1c\0\4" + bytes(24) + d,
     "gzip": lambda d: gzip.compress(_plain(d)),
-    "npy": lambda d: b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n" + d,
+    "npy": lambda d: (
+        b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n" + d
+    ),
 }

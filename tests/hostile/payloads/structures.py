@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 
 from hostile.payload import Case, Payload
-
 from hostile.payloads.containers import STORAGE, benign, legacy, tarred, zipped
 from hostile.payloads.opcodes import encode, tensor
 
@@ -17,7 +16,14 @@ __all__ = ["payloads"]
 
 
 def _checkpoint(data: bytes) -> bytes:
-    return zipped([("archive/data.pkl", data), ("archive/byteorder", b"little"), ("archive/data/0", STORAGE), ("archive/version", b"3\n")])  # fmt: skip
+    return zipped(
+        [
+            ("archive/data.pkl", data),
+            ("archive/byteorder", b"little"),
+            ("archive/data/0", STORAGE),
+            ("archive/version", b"3\n"),
+        ]
+    )
 
 
 def _nest(opening: bytes, closing: bytes, depth: int, core: bytes = b"N") -> bytes:
@@ -28,7 +34,13 @@ def _shared(width: int, depth: int) -> bytes:
     """A dictionary whose every value is the one before: width^depth ways through it."""
     out = b"\x80\x04}q\x00"
     for level in range(depth):
-        out += b"}(" + b"".join(encode(f"k{n}") + b"h" + bytes([level]) for n in range(width)) + b"u" + b"q" + bytes([level + 1])
+        out += (
+            b"}("
+            + b"".join(encode(f"k{n}") + b"h" + bytes([level]) for n in range(width))
+            + b"u"
+            + b"q"
+            + bytes([level + 1])
+        )
     return out + b"."
 
 
@@ -104,7 +116,11 @@ _PICKLES: dict[str, Callable[[], bytes]] = {
     "state_dict 1,000 deep": lambda: b"\x80\x04" + (b"}" + encode("state_dict")) * 1000 + b"N" + b"s" * 1000 + b".",
     "shared dictionaries 40^6": lambda: _shared(40, 6),
     "shared dictionaries 10^60": lambda: _shared(10, 60),
-    "shared lists": lambda: b"\x80\x04]q\x00" + b"".join(b"](" + b"h" + bytes([n]) * 1 + (b"h" + bytes([n])) * 9 + b"eq" + bytes([n + 1]) for n in range(60)) + b".",  # fmt: skip
+    "shared lists": lambda: (
+        b"\x80\x04]q\x00"
+        + b"".join(b"](" + b"h" + bytes([n]) * 1 + (b"h" + bytes([n])) * 9 + b"eq" + bytes([n + 1]) for n in range(60))
+        + b"."
+    ),
     "a key of tuples": lambda: _deep_key("tuple", 60),
     "a key of frozensets": lambda: _deep_key("frozenset", 60),
     "a key of tuples 50,000 deep": lambda: b"\x80\x04}" + b")" + b"\x85" * 50_000 + b"Ns.",
@@ -133,16 +149,42 @@ _PICKLES: dict[str, Callable[[], bytes]] = {
     "complex 10^6 times": lambda: b"\x80\x02](" + b"cbuiltins\ncomplex\nJ\1\0\0\0J\1\0\0\0\x86R" * 20_000 + b"e.",
     "torch.Size of a huge list": lambda: b"\x80\x02ctorch\nSize\n((" + b"K\1" * 200_000 + b"ltR.",
     "torch.device zq7x": lambda: b"\x80\x02ctorch\ndevice\n" + encode(("meta",)) + b"R.",
-    "a sparse tensor": lambda: b"\x80\x02ctorch._utils\n_rebuild_sparse_tensor\n(ctorch\nsparse_coo\n(" + tensor(shape=(1,)) + tensor(shape=(1,)) + encode((1 << 40,)) + b"ttR.",  # fmt: skip
-    "a meta tensor": lambda: b"\x80\x02ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n" + encode((1 << 20, 1 << 20)) + encode((1, 1)) + b"\x89tR.",  # fmt: skip
-    "a wrapper subclass": lambda: b"\x80\x02ctorch._utils\n_rebuild_wrapper_subclass\n(ctorch\nTensor\nctorch\nfloat32\n" + encode((2,)) + encode((1,)) + encode(0) + b"ctorch\nstrided\n" + encode("cpu") + b"\x89tR.",  # fmt: skip
+    "a sparse tensor": lambda: (
+        b"\x80\x02ctorch._utils\n_rebuild_sparse_tensor\n(ctorch\nsparse_coo\n("
+        + tensor(shape=(1,))
+        + tensor(shape=(1,))
+        + encode((1 << 40,))
+        + b"ttR."
+    ),
+    "a meta tensor": lambda: (
+        b"\x80\x02ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\n"
+        + encode((1 << 20, 1 << 20))
+        + encode((1, 1))
+        + b"\x89tR."
+    ),
+    "a wrapper subclass": lambda: (
+        b"\x80\x02ctorch._utils\n_rebuild_wrapper_subclass\n(ctorch\nTensor\nctorch\nfloat32\n"
+        + encode((2,))
+        + encode((1,))
+        + encode(0)
+        + b"ctorch\nstrided\n"
+        + encode("cpu")
+        + b"\x89tR."
+    ),
     "a quantised tensor": lambda: b"\x80\x02ctorch._utils\n_rebuild_qtensor\n(" + tensor()[:-1] + b"R.",
     "a view over less": lambda: _lying((1 << 20, 1 << 20)),
     "a storage of 2^30": lambda: _lying((8, 3, 3, 3), 1 << 30),
     "a negative shape": lambda: _lying((-8, 3, 3, 3)),
     "zero input channels": lambda: _lying((8, 0, 3, 3)),
     "zero filters": lambda: _lying((0, 3, 3, 3)),
-    "an expanded tensor": lambda: b"\x80\x02}" + encode("c.weight") + tensor(shape=(1, 1, 1, 1)).replace(encode((1, 1, 1, 1)) + encode((1, 1, 1, 1)), encode((1 << 12, 1 << 10, 3, 3)) + encode((0, 0, 0, 0))) + b"s.",  # fmt: skip
+    "an expanded tensor": lambda: (
+        b"\x80\x02}"
+        + encode("c.weight")
+        + tensor(shape=(1, 1, 1, 1)).replace(
+            encode((1, 1, 1, 1)) + encode((1, 1, 1, 1)), encode((1 << 12, 1 << 10, 3, 3)) + encode((0, 0, 0, 0))
+        )
+        + b"s."
+    ),
     "20,000 views": lambda: _state([(f"c{n}.weight", tensor(shape=(8, 3, 3, 3))) for n in range(5_000)]),
     "storage zq7x": lambda: benign().replace(b"cpu", b"cud").replace(encode("0"), encode("../../zq7x")),
     "storage of an absolute name": lambda: benign().replace(encode("0"), encode("/etc/passwd")),
@@ -153,18 +195,39 @@ _WHOLE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "zip bomb, bzip2": (".pt", lambda: _bomb(zipfile.ZIP_BZIP2, 64 << 20)),
     "zip bomb in data.pkl": (".pt", lambda: _bomb(zipfile.ZIP_DEFLATED, 320 << 20, "other/data.pkl")),
     "zip of overlapping entries": (".pt", lambda: _overlapping(5_000)),
-    "zip of 60,000 records": (".pt", lambda: zipped([("archive/data.pkl", benign()), *[(f"archive/{n}", b"") for n in range(60_000)]])),  # fmt: skip
+    "zip of 60,000 records": (
+        ".pt",
+        lambda: zipped([("archive/data.pkl", benign()), *[(f"archive/{n}", b"") for n in range(60_000)]]),
+    ),
     "zip without records": (".pt", lambda: zipped([])),
     "zip whose end lies": (".pt", lambda: _checkpoint(benign())[:-6] + b"\xff\xff\xff\xff\0\0"),
     "zip with paths": (".pt", lambda: zipped([("../../zq7x/data.pkl", benign()), ("/etc/zq7x", b"x")])),
     "zip truncated": (".pt", lambda: _checkpoint(benign())[:-30]),
     "zip start only": (".pt", lambda: b"PK\3\4"),
     "end record only": (".pt", lambda: b"PK\5\6" + bytes(18)),
-    "zip64 of 2^60": (".pt", lambda: _checkpoint(benign())[:-22] + b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1 << 60, 1 << 60, 1 << 60, 0) + b"PK\6\7" + struct.pack("<IQI", 0, 100, 1) + b"PK\5\6" + b"\xff" * 16 + b"\0\0"),  # fmt: skip
-    "legacy, storages lie": (".pt", lambda: legacy(benign()).replace(struct.pack("<q", 216), struct.pack("<q", 1 << 40))),
-    "legacy, storages negative": (".pt", lambda: legacy(benign()).replace(struct.pack("<q", 216), struct.pack("<q", -1))),
+    "zip64 of 2^60": (
+        ".pt",
+        lambda: (
+            _checkpoint(benign())[:-22]
+            + b"PK\6\6"
+            + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1 << 60, 1 << 60, 1 << 60, 0)
+            + b"PK\6\7"
+            + struct.pack("<IQI", 0, 100, 1)
+            + b"PK\5\6"
+            + b"\xff" * 16
+            + b"\0\0"
+        ),
+    ),
+    "legacy, storages lie": (
+        ".pt",
+        lambda: legacy(benign()).replace(struct.pack("<q", 216), struct.pack("<q", 1 << 40)),
+    ),
+    "legacy, storages negative": (
+        ".pt",
+        lambda: legacy(benign()).replace(struct.pack("<q", 216), struct.pack("<q", -1)),
+    ),
     "tar: parent": (".tar", lambda: _tar(("../../zq7x.pt", REG, ""))),
-    "tar: absolute": (".tar", lambda: _tar(("/tmp/zq7x.pt", REG, ""))),  # noqa: S108
+    "tar: absolute": (".tar", lambda: _tar(("/tmp/zq7x.pt", REG, ""))),
     "tar: symbolic link out (CVE-2007-4559)": (".tar", lambda: _tar(("x.pt", SYM, "/etc/passwd"))),
     "tar: hard link out": (".tar", lambda: _tar(("x.pt", LNK, "../../../etc/passwd"))),
     "tar: link then file (CVE-2025-4517)": (".tar", lambda: _tar(("d", SYM, ".."), ("d/zq7x.pt", REG, ""))),
@@ -173,7 +236,10 @@ _WHOLE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "tar: folder called x.pt": (".tar", lambda: _tar(("x.pt", DIR, ""))),
     "tar: 200,000 members": (".tar", lambda: _tar(*[("x", REG, "")] * 20_000)),
     "tar: link to itself": (".tar", lambda: _tar(("x.pt", LNK, "x.pt"))),
-    "tar: two checkpoints": (".tar", lambda: tarred([("a.pt", _checkpoint(benign())), ("b.pt", _checkpoint(benign()))])),
+    "tar: two checkpoints": (
+        ".tar",
+        lambda: tarred([("a.pt", _checkpoint(benign())), ("b.pt", _checkpoint(benign()))]),
+    ),
     "tar in tar 50 deep": (".tar", lambda: _towers(50)),
     "tar: names with escapes": (".tar", lambda: _tar(("\x1b]0;zq7x\x07.pt", REG, ""))),
     "tar: sparse map (CVE-2024-6232)": (".tar", lambda: _pax(b"30 GNU.sparse.map=" + b"1," * 100_000 + b"\n")),
@@ -182,7 +248,13 @@ _WHOLE: dict[str, tuple[str, Callable[[], bytes]]] = {
     "tar: PAX of lengths": (".tar", lambda: _pax(b"".join(b"5 a=\n" for _ in range(100_000)))),
     "tar: PAX length 0": (".tar", lambda: _pax(b"0 path=zq7x\n" * 1000)),
     "tar: PAX encoding": (".tar", lambda: _pax(b"21 hdrcharset=BINARY\n" + b"13 path=\xff\xfe\xfd\n")),
-    "tar: PAX sparse": (".tar", lambda: _pax(b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n" + b"25 GNU.sparse.name=m.pt\n31 GNU.sparse.realsize=99999999\n")),  # fmt: skip
+    "tar: PAX sparse": (
+        ".tar",
+        lambda: _pax(
+            b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+            + b"25 GNU.sparse.name=m.pt\n31 GNU.sparse.realsize=99999999\n"
+        ),
+    ),
     "tar: size of 2^60": (".tar", lambda: _pax(b"28 size=1152921504606846976\n")),
     "tar: base-256 negative size": (".tar", lambda: tarred([("m.pt", b"x")])[:124] + b"\xff" * 12 + bytes(1024)),
     "HTML": (".pt", lambda: b"<!DOCTYPE html><script>zq7x</script>"),
@@ -217,4 +289,6 @@ def _payload(name: str, suffix: str, make: Callable[[], bytes]) -> Payload:
     def write(case: Case) -> None:
         (case.folder / f"m{suffix}").write_bytes(make())
 
-    return Payload("structure", name, "issue 15.12, 15.13; CVE-2024-0450, CVE-2024-6232, CVE-2007-4559", write, f"m{suffix}")
+    return Payload(
+        "structure", name, "issue 15.12, 15.13; CVE-2024-0450, CVE-2024-6232, CVE-2007-4559", write, f"m{suffix}"
+    )

@@ -48,7 +48,10 @@ def headers() -> dict[str, bytes]:
         "metadata no object": _file({"__metadata__": [1], "w": one}, four),
         "metadata of numbers": _file({"__metadata__": {"a": 1}, "w": one}, four),
         "metadata of 1 MB": _file({"__metadata__": {"zq7x": "x" * (1 << 20)}, "w": one}, four),
-        "a key twice": _file(b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', four),  # fmt: skip
+        "a key twice": _file(
+            b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            four,
+        ),
         "a field twice": _file(b'{"w":{"dtype":"F32","dtype":"I8","shape":[1],"data_offsets":[0,4]}}', four),
         "an unknown field": _file({"w": {**one, "zq7x": 1}}, four),
         "no fields": _file({"w": {}}),
@@ -63,7 +66,9 @@ def headers() -> dict[str, bytes]:
         "a network of zero filters": _file({"conv.weight": _entry(0, 0, [0, 8, 3, 3])}),
         "a convolution of zero size": _file({"conv.weight": _entry(0, 0, [8, 3, 0, 0])}),
         "100,000 empty tensors": _file({f"zq7x{n}.weight": _entry(0, 0, [0]) for n in range(100_000)}),
-        "5,000 convolutions": _file({f"zq7x{n}.weight": _entry(n * 36, n * 36 + 36, [1, 1, 3, 3]) for n in range(5_000)}, bytes(180_000)),  # fmt: skip
+        "5,000 convolutions": _file(
+            {f"zq7x{n}.weight": _entry(n * 36, n * 36 + 36, [1, 1, 3, 3]) for n in range(5_000)}, bytes(180_000)
+        ),
         "denormal": _file({"c.weight": _entry(0, 864, [8, 3, 3, 3])}, struct.pack("<I", 1) * 216),
         "all NaN": _file({"c.weight": _entry(0, 864, [8, 3, 3, 3])}, b"\0\0\xc0\x7f" * 216),
         "all infinite": _file({"c.weight": _entry(0, 864, [8, 3, 3, 3])}, b"\0\0\x80\x7f" * 216),
@@ -77,7 +82,25 @@ def headers() -> dict[str, bytes]:
         found[f"shape {shape!r}"] = _file({"w": _entry(0, 4, shape)}, four)
     for dtype in ["F31", "", None, 1, "f32", "F32\0", "I64", "C64", "F64", "BOOL", "U8", "F8_E4M3", "F8_E5M2", "F4", "F6_E2M3", "BF16", "object", "zq7x" * 1000]:  # fmt: skip
         found[f"type {str(dtype)[:10]!r}"] = _file({"w": _entry(0, 4, [1], dtype)}, four)
-    names = {"module prefixes": "module." * 200_000, "model prefixes": "model.module." * 50_000, "escape": "\x1b]0;zq7x\x07", "NUL": "a\0b", "HTML": "<script>zq7x</script>", "path": "../../zq7x", "dots": "...", "empty": "", "newlines": "a\nb\rc", "long": "x" * 1_000_000, "markup": "[bold]zq7x[/]", "override": "\u202ezq7x", "percent": "%2F%00zq7x", "surrogate": "\\ud800", "C1": "\x9b31mzq7x", "LaTeX": "\\input{/etc/passwd}zq7x", "formula": "=cmd|'/c zq7x'!A1"}  # fmt: skip
+    names = {
+        "module prefixes": "module." * 200_000,
+        "model prefixes": "model.module." * 50_000,
+        "escape": "\x1b]0;zq7x\x07",
+        "NUL": "a\0b",
+        "HTML": "<script>zq7x</script>",
+        "path": "../../zq7x",
+        "dots": "...",
+        "empty": "",
+        "newlines": "a\nb\rc",
+        "long": "x" * 1_000_000,
+        "markup": "[bold]zq7x[/]",
+        "override": "\u202ezq7x",
+        "percent": "%2F%00zq7x",
+        "surrogate": "\\ud800",
+        "C1": "\x9b31mzq7x",
+        "LaTeX": "\\input{/etc/passwd}zq7x",
+        "formula": "=cmd|'/c zq7x'!A1",
+    }
     for name, text in names.items():
         found[f"name: {name}"] = _file({f"{text}.weight": _entry(0, 864, [8, 3, 3, 3])}, bytes(range(216)) * 4)
     return found
@@ -90,4 +113,11 @@ def payloads() -> Iterator[Payload]:
         def write(case: Case, data: bytes = data) -> None:
             (case.folder / "m.safetensors").write_bytes(data)
 
-        yield Payload("safetensors", name, "safetensors' own suite, CVE-2023-37470's kind", write, "m.safetensors", (*CHECKPOINT_WAYS, "manifold"))  # fmt: skip
+        yield Payload(
+            "safetensors",
+            name,
+            "safetensors' own suite, CVE-2023-37470's kind",
+            write,
+            "m.safetensors",
+            (*CHECKPOINT_WAYS, "manifold"),
+        )
