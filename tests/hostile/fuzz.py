@@ -27,7 +27,7 @@ from hostile.seeds import CONTAINERS, prepare
 
 __all__ = ["fuzz", "mutated"]
 
-_SECONDS = 15.0
+_SECONDS = 60.0
 _MEMORY = 2 << 30
 _CHUNK = 500
 _TOKENS = (b"\0" * 8, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"PK\3\4", b"PK\5\6", b"../", b"\x1b[31m", b"[" * 500, b"9" * 40, b"\x80\x04", b"cos\nsystem\n", b"}", b"NaN", b'"')  # fmt: skip
@@ -111,6 +111,7 @@ def _outcome(name: str, path: Path) -> str:
 
 class _Reader:
     def __init__(self, name: str, good: Path) -> None:
+        tests = Path(__file__).parents[1]
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
@@ -120,12 +121,21 @@ class _Reader:
             [sys.executable, "-m", "hostile.fuzz", "--child", name, "--out", str(good)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
         )  # fmt: skip
-        self.seed = self.line(120)
+        self.buffer = b""
+        self.seed = self.line(600)
 
     def line(self, limit: float) -> str:
+        """The next line; `hang` when none comes in time, nothing when the child has ended."""
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], limit)
-        return self.process.stdout.readline().decode().strip() if ready else "hang"
+        while b"\n" not in self.buffer:
+            ready, _, _ = select.select([self.process.stdout], [], [], limit)
+            if not ready:
+                return "hang"
+            if not (read := os.read(self.process.stdout.fileno(), 65536)):
+                return ""
+            self.buffer += read
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line.decode().strip()
 
     def send(self, start: int, stop: int) -> None:
         assert self.process.stdin is not None
