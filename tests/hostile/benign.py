@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["GOOD_MODEL", "controls", "make_benign", "write_run"]
+__all__ = ["FONTS", "GOOD_MODEL", "controls", "make_benign", "write_run"]
 
 GOOD_MODEL = "preact_resnet-normal-s0"
+FONTS = ["extract", "--models", GOOD_MODEL, "--lens", "downsampling", "--data", "fonts", "--images", "8", "--fonts"]
 _FILTERDB = Path(__file__).parents[1] / "filterdb" / "published.h5.gz"
 
 
 def make_benign(folder: Path) -> None:
     """Write one benign file of every kind into a folder."""
     import torch
+    from matplotlib import get_data_path
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,6 +34,11 @@ def make_benign(folder: Path) -> None:
     np.savez(folder / "images.npz", images=images, labels=np.arange(8))
     _image_folder(folder / "pictures", images)
     _cifar(folder / "cifar", rng)
+    shutil.copytree(
+        Path(get_data_path()) / "fonts" / "ttf",
+        folder / "fonts",
+        ignore=lambda _, names: [n for n in names if n not in {"DejaVuSans.ttf", "cmss10.ttf"}],
+    )
     (folder / "filterdb.h5").write_bytes(gzip.decompress(_FILTERDB.read_bytes()))
     (folder / "zoo.csv").write_text("model_id,source\na,good.pt\nb,good.safetensors\nc,good.onnx\n")
     write_run(folder / "run")
@@ -106,7 +113,8 @@ def controls(way: str, good: Path, work: Path) -> list[list[str]]:
     if way in {"data", "manifold"}:
         model = f"fonts-linf/{GOOD_MODEL}"
         base = ["inspect", model, "--lens", "downsampling", "--data"]
-        return [[*base, str(good / "images.npz")], [*base, str(good / "pictures")], ["inspect", str(good / "good.pt")]]
+        images = [[*base, str(good / name)] for name in ("images.npz", "pictures")]
+        return [*images, ["inspect", str(good / "good.pt")], [*FONTS, str(good / "fonts"), "--out", out]]
     if way == "audit":
         return [["audit", "-l", str(good / "zoo.csv"), "--out", out]]
     if way == "jobs":

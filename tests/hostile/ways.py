@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hostile.benign import GOOD_MODEL
+from hostile.benign import FONTS, GOOD_MODEL
 from hostile.payload import Payload
 
 __all__ = ["BATCH", "command"]
@@ -87,21 +87,7 @@ def _filterdb(placed: Placed, work: Path, good: Path) -> list[str]:
 def _data(placed: Placed, work: Path, good: Path) -> list[str]:
     path = placed[0][1]
     if placed[0][0].kind == "font":
-        return [
-            "audit",
-            "--models",
-            GOOD_MODEL,
-            "--lens",
-            "downsampling",
-            "--data",
-            "fonts",
-            "--fonts",
-            str(path),
-            "--images",
-            "8",
-            "--out",
-            str(work / "out"),
-        ]
+        return [*FONTS, str(path), "--out", str(work / "out")]
     return ["inspect", f"fonts-linf/{GOOD_MODEL}", "--lens", "downsampling", "--data", str(path)]
 
 
