@@ -216,7 +216,7 @@ def run(
     sample
         How many of each kind and way, chosen by the seed; 0 is all.
     contains
-        Part of the id.
+        Parts of the id, separated by `|`.
     options
         Further options of every command.
     tell
@@ -233,7 +233,13 @@ def run(
         make_benign(good)
         runner = stack.enter_context(_running(ways, good, options))
         for way in ways:
-            chosen = [p for p in every if way in p.ways and (not kinds or p.kind in kinds) and contains in p.id]
+            chosen = [
+                p
+                for p in every
+                if way in p.ways
+                and (not kinds or p.kind in kinds)
+                and any(part in p.id for part in contains.split("|"))
+            ]
             if sample:
                 chosen = _sampled(chosen, sample, f"{seed} {way}")
             if not chosen:

@@ -9,7 +9,7 @@ from hostile.payload import Payload, unique
 
 __all__ = ["KINDS", "by_id", "collection"]
 
-KINDS = ("pickles", "onnxes", "tensors", "structures", "images", "databases", "runs", "catalogs", "answers")
+KINDS = ("pickles", "onnxes", "tensors", "scripts", "structures", "images", "databases", "runs", "catalogs", "answers")
 
 
 @cache

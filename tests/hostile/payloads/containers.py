@@ -8,11 +8,12 @@ import pickle
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["CONTAINERS", "STORAGE", "benign", "legacy", "zipped"]
+__all__ = ["CONTAINERS", "STORAGE", "benign", "legacy", "tarred", "two_directories", "zipped"]
 
 STORAGE = np.random.default_rng(0).standard_normal(216).astype("<f4").tobytes()
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -74,15 +75,40 @@ def _oldest(data: bytes) -> bytes:
     return tarred([("sys_info", data), ("pickle", data), ("storages", data), ("tensors", data)])
 
 
-def two_directories(shown: bytes, hidden: bytes) -> bytes:
-    """Join two zip files: Python takes the offset from the end, torch's reader trusts the end record."""
-    first, second = bytearray(hidden), bytearray(shown)
-    end = second.rfind(b"PK\5\6")
-    start = struct.unpack_from("<I", first, first.rfind(b"PK\5\6") + 16)[0]
-    count, size = struct.unpack_from("<HI", first, first.rfind(b"PK\5\6") + 10)
-    # the end record of the second names the directory of the first
-    struct.pack_into("<HHII", second, end + 8, count, count, size, start)
-    return bytes(first) + bytes(second)
+def two_directories(shown: list[tuple[str, bytes]], hidden: bytes) -> bytes:
+    """Make a file of two zip directories, of one size and count.
+
+    Python looks for the directory before the end record and moves all offsets by what lies between; torch's reader
+    takes the end record's offset at its word.
+    """
+    end = hidden.rfind(b"PK\5\6")
+    count, size, start = struct.unpack_from("<HII", hidden, end + 10)
+    out = bytearray(hidden[: start + size])
+    records = [*shown, *((f"archive/{n}", b"") for n in range(count - len(shown)))]
+    body, places = bytearray(), []
+    for name, data in records:
+        places.append(len(out) + len(body))
+        head = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 33, zlib.crc32(data), len(data), len(data), len(name), 0)
+        body += b"PK\3\4" + head + name.encode() + data
+    moved = len(out) + len(body) - start
+    directory = bytearray()
+    for (name, data), place in zip(records, places, strict=True):
+        room = size - len(directory) - 46 - len(name) if name == records[-1][0] else 0
+        if room < 0 or place < moved:
+            raise ValueError("the hidden archive is too small to hide behind")
+        numbers = (20, 20, 0, 0, 0, 33, zlib.crc32(data), len(data), len(data), len(name), 0, room, 0, 0, 0)
+        directory += b"PK\1\2" + struct.pack("<HHHHHHIIIHHHHHII", *numbers, place - moved)
+        directory += name.encode() + b"x" * room
+    ending = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, len(records), len(records), size, start, 0)
+    return bytes(out + body + directory) + ending
+
+
+def _hidden(data: bytes, *, turned: bool = False, script: bool = False) -> bytes:
+    """A pickle in a directory that Python does not see, or (turned) that torch does not see."""
+    inner, outer = (benign(), data) if turned else (data, benign())
+    records = [*_records(inner), *(_script_records(data) if script else [])]
+    padding = [(f"archive/{'long' * 20}/{number}", bytes(2000)) for number in range(4)]
+    return two_directories(_records(outer), zipped([*padding, *records]))
 
 
 def _flagged(bit: int) -> Callable[[bytes], bytes]:
@@ -126,9 +152,8 @@ def _doubled(first: Callable[[bytes], bytes], second: Callable[[bytes], bytes]) 
     return make
 
 
-def _script(data: bytes) -> bytes:
-    """What torch.load hands to torch.jit.load."""
-    return zipped([*_records(data), ("archive/constants.pkl", data), ("archive/code/__torch__.py", b"zq7x = 1\n")])
+def _script_records(data: bytes) -> list[tuple[str, bytes]]:
+    return [("archive/constants.pkl", data), ("archive/code/__torch__.py", b"zq7x = 1\n")]
 
 
 CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
@@ -137,10 +162,10 @@ CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
     "zip without a folder": lambda d: zipped([(n.partition("/")[2], c) for n, c in _records(d)]),
     "zip behind bytes": lambda d: b"\x80\x02N." + bytes(60) + _plain(d),
     "zip before bytes": lambda d: _plain(d) + bytes(100),
-    "zip of two directories": lambda d: two_directories(_plain(benign()), _plain(d)),
-    "zip of two directories turned": lambda d: two_directories(_plain(d), _plain(benign())),
-    "zip with a hidden script": lambda d: two_directories(_plain(benign()), _script(d)),
-    "zip of a script": _script,
+    "zip of two directories": _hidden,
+    "zip of two directories turned": lambda d: _hidden(d, turned=True),
+    "zip with a hidden script": lambda d: _hidden(d, script=True),
+    "zip of a script": lambda d: zipped([*_records(d), *_script_records(d)]),
     "zip with data.pkl twice, last bad": _doubled(lambda _: benign(), lambda d: d),
     "zip with data.pkl twice, first bad": _doubled(lambda d: d, lambda _: benign()),
     "zip with DATA.PKL": lambda d: zipped([*_records(benign()), ("archive/DATA.PKL", d)]),
