@@ -63,7 +63,7 @@ class _Process:
         environment = {**os.environ, **{name: str(self.root / place) for name, place in names.items()}}
         tests = Path(__file__).parents[1]
         environment |= {
-            "PYTHONPATH": f"{tests}:{tests.parent}",
+            "PYTHONPATH": f"{tests}:{os.environ.get('FILTERLENS_SOURCE', tests.parent)}",
             "OMP_NUM_THREADS": "1",
             "NO_COLOR": "1",
             "TERM": "dumb",
