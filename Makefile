@@ -4,7 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
+<<<<<<< HEAD
 .PHONY: help audit test test-all test-slow interruptions lint bench docs zoo clean
+=======
+.PHONY: help audit test test-all test-slow lint hostile fuzz bench docs zoo clean
+>>>>>>> hostile
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +35,12 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+hostile: $(VENV)/.dev  ## every file made to do harm, by every way in (hours): a table and docs/safety/hostile.csv
+	cd tests && PYTHONPATH=. nice -n 10 $(abspath $(BIN))/python -m hostile.run --csv ../docs/safety/hostile.csv $(ARGS)
+
+fuzz: $(VENV)/.dev  ## N mutated files over all containers, goes on where it was stopped: counts and offenders in fuzz/
+	cd tests && PYTHONPATH=. nice -n 10 $(abspath $(BIN))/python -m hostile.fuzz --cases $(or $(N),1000000) --out ../fuzz $(ARGS)
 
 bench: $(VENV)/.dev  ## speed and memory, side by side with peers: a table of ratios
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,1 @@
+"""The hostile collection: files made to do harm, and a runner that watches what filterlens does with them."""

@@ -1,0 +1,60 @@
+"""The harness itself: what it does not see, it cannot rule out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hostile.payload import WAYS
+from hostile.payloads import collection
+from hostile.run import markdown, run
+
+
+def test_every_way_in_has_at_least_500_payloads() -> None:
+    counts = {way: sum(way in payload.ways for payload in collection()) for way in WAYS}
+    assert all(count >= 500 for way, count in counts.items() if way != "jobs"), counts
+
+
+def test_every_payload_says_what_it_does() -> None:
+    assert all(payload.about and payload.ways for payload in collection())
+
+
+def test_code_that_runs_is_seen() -> None:
+    """A trusted pickle does run: then the marker, the shell and the names are found, by each route."""
+    results, wrong = run(
+        ["inspect"], contains="os.system, ", sample=8, kinds=["pickle"], seed=3, options=["--trust-pickle"]
+    )
+    assert not wrong
+    ran = [result for result in results if "executed" in result.flags]
+    assert len(ran) >= 2, [(result.id, result.said) for result in results]
+    assert "| pickle | inspect | 8 |" in markdown(results)
+
+
+def test_events_of_every_sort_are_recorded(tmp_path: Path) -> None:
+    """In a process of its own: an audit hook stays until its end."""
+    import subprocess
+    import sys
+
+    code = f"""
+import os, socket, subprocess, sys
+from pathlib import Path
+from hostile.watch import Watch, Opened
+home = Path({str(tmp_path)!r})
+(home / "secret").write_text("x")
+watch, opened = Watch(home / "log"), Opened(home)
+opened.seen()
+watch.start([home / "own"])
+exec(compile("zq7x = 1", "<string>", "exec"))
+exec(compile("x = 1", "elsewhere.py", "exec"))
+subprocess.run(["true"])
+try: socket.create_connection(("127.0.0.1", 9), 0.1)
+except OSError: pass
+open(home / "foreign", "w").close()
+os.makedirs(home / "own"); open(home / "own" / "fine", "w").close()
+os.symlink("a", home / "link")
+os.remove(home / "link")
+(home / "secret").read_text()
+import colorsys
+"""
+    code += "print(sorted({sort for sort, _ in watch.stop(['colorsys'])}), 'secret' in opened.seen())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['code', 'executed', 'import', 'process', 'socket', 'write'] True", found.stderr
