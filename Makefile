@@ -4,11 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-<<<<<<< HEAD
-.PHONY: help audit test test-all test-slow interruptions lint bench docs zoo clean
-=======
-.PHONY: help audit test test-all test-slow lint hostile fuzz bench docs zoo clean
->>>>>>> hostile
+.PHONY: help audit test test-all test-slow interruptions lint hostile fuzz bench docs zoo clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

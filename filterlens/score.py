@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from filterlens.errors import InputError, ReportError
-from filterlens.files import whole_file
+from filterlens.process.files import whole_file
 
 if TYPE_CHECKING:  # what only extracts does without its 60 MB
     import pandas as pd

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 
 from filterlens.dumps import SCHEMA, DumpReader, DumpWriter, WritableGroup, decode_name, encode_name
 from filterlens.errors import DumpError, FilterlensError
-from filterlens.files import publish
+from filterlens.process.files import publish
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "?"])

@@ -29,8 +29,8 @@ from pydantic import (
     model_validator,
 )
 
+from filterlens.catalogs.validation import explain_invalid
 from filterlens.errors import CatalogError
-from filterlens.validation import explain_invalid
 
 __all__ = ["Catalog", "Entry", "Pair", "catalog_names", "load_catalog"]
 

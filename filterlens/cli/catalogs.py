@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from filterlens.catalogs import Catalog, Entry, catalog_names, load_catalog
 from filterlens.cli.terminal import make_console, make_table
-from filterlens.printable import printable, printable_json
+from filterlens.process.printable import printable, printable_json
 
 __all__ = ["CATALOGS_HELP", "Format", "catalogs", "licence_totals", "licences_of", "listing", "rows_of"]
 

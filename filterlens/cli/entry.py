@@ -8,7 +8,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from filterlens.interruption import end_on_signals
+from filterlens.process.interruption import end_on_signals
 
 __all__ = ["main"]
 

@@ -171,7 +171,7 @@ def check(
     from filterlens.commands import inspection as checkup
     from filterlens.commands.audit import choose_lenses
     from filterlens.errors import InputError
-    from filterlens.files import write_whole
+    from filterlens.process.files import write_whole
 
     set_up_logging(verbose=False, log_file=None)
     named = {"max-sparsity": max_sparsity, "min-variance_entropy": min_entropy, "min-orthogonality": min_orthogonality}

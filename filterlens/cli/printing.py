@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filterlens.printable import printable, printable_json
+from filterlens.process.printable import printable, printable_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +136,7 @@ def print_score(score: Score) -> None:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a comparison as CSV, Markdown or LaTeX, told by the file's ending."""
     from filterlens.errors import InputError
-    from filterlens.files import write_whole
+    from filterlens.process.files import write_whole
 
     if path.suffix == ".csv":
         write_whole(path, table.to_csv(index=False))

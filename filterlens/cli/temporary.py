@@ -11,7 +11,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from filterlens.interruption import temporary
+from filterlens.process.interruption import temporary
 
 __all__ = ["use_temporary_folder"]
 

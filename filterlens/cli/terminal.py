@@ -12,7 +12,7 @@ from rich.progress import TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from filterlens.printable import printable
+from filterlens.process.printable import printable
 
 __all__ = ["describe_task", "make_console", "make_table"]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from filterlens.catalogs import Catalog, Entry, load_catalog, shipped_folder
 from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings, all_scores, get_score
-from filterlens.printable import printable
+from filterlens.process.printable import printable
 from filterlens.runs import analyze, extract
 from filterlens.runs.folder import check_folder
 from filterlens.score import model_scores, read_scores

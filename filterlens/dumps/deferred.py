@@ -1,6 +1,6 @@
 """A full disk, and SIGINT in a program that uses the library, are raised when HDF5 is done.
 
-The command line needs no deferral: signals end it without an exception (`filterlens.interruption`).
+The command line needs no deferral: signals end it without an exception (`filterlens.process.interruption`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType
 from typing import Any, TypeVar, cast
 
-from filterlens.interruption import ends_on_signals
+from filterlens.process.interruption import ends_on_signals
 
 __all__ = ["DeferredErrorFile", "defer_sigint", "defers_sigint"]
 

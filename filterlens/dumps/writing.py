@@ -20,8 +20,8 @@ from filterlens.dumps.deferred import DeferredErrorFile, defer_sigint, defers_si
 from filterlens.dumps.hdf5_check import check_hdf5, trust_hdf5
 from filterlens.dumps.layout import NUMBERS, SCHEMA, encode_name
 from filterlens.errors import DumpError
-from filterlens.files import beside, explain_failure, publish
-from filterlens.interruption import forget_temporary
+from filterlens.process.files import beside, explain_failure, publish
+from filterlens.process.interruption import forget_temporary
 
 __all__ = ["DumpWriter", "WritableGroup"]
 

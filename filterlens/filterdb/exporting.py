@@ -18,10 +18,10 @@ from filterlens import __version__
 from filterlens.catalogs import Entry, read_catalog
 from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.errors import CatalogError, DumpError, WriteError
-from filterlens.files import explain_failure, whole_file
 from filterlens.filterdb.database import KERNEL
 from filterlens.filterdb.frames import write_frame
 from filterlens.filterdb.models import name_fault
+from filterlens.process.files import explain_failure, whole_file
 from filterlens.scores.table import read_scores
 
 __all__ = ["Exported", "export_run"]

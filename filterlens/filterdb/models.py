@@ -13,7 +13,7 @@ import pandas as pd
 
 from filterlens.errors import CheckpointError
 from filterlens.filterdb.cells import Cell, shown
-from filterlens.printable import printable
+from filterlens.process.printable import printable
 
 __all__ = ["Layer", "Model", "name_fault", "read_models"]
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterlens.errors import DownloadError, InputError
-from filterlens.files import publish
 from filterlens.inputs.arrays import as_images
 from filterlens.inputs.cifar_files import read_batch, read_member
 from filterlens.inputs.images import Images
 from filterlens.inputs.reading import read_regular
+from filterlens.process.files import publish
 
 __all__ = ["DATASETS", "CifarFormat", "fetch_cifar", "holds_cifar", "load_cifar"]
 

@@ -21,7 +21,7 @@ def load(request: Request) -> LoadedModel:
     CheckpointError
         There is none of that name.
     """
-    from filterlens.training.architectures import ARCHITECTURES, build
+    from filterlens.loaders.architectures import ARCHITECTURES, build
 
     named, own = named_weights(request)
     if own is not None:

@@ -22,11 +22,11 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from filterlens.errors import DownloadError
-from filterlens.files import publish
-from filterlens.interruption import forget_temporary, temporary
 from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.quick_check import quick_check
 from filterlens.loaders.transfer import MAX_BYTES, printable, save_url, shown_url
+from filterlens.process.files import publish
+from filterlens.process.interruption import forget_temporary, temporary
 
 __all__ = ["Origin", "drive", "fetch", "fetch_json", "place", "read_json", "web"]
 

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from filterlens.catalogs.validation import explain_invalid
 from filterlens.errors import CheckpointError
-from filterlens.validation import explain_invalid
 
 __all__ = ["HubConfig", "ModelArgs", "read_config"]
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, InputError
-from filterlens.files import write_whole
 from filterlens.inputs.reading import read_regular
 from filterlens.manifolds.optimise import Decode, nearest_latents, tangent_by_differences
 from filterlens.manifolds.protocol import Capability, Points, distance
 from filterlens.manifolds.vae import Decoder, Encoder, Shape
+from filterlens.process.files import write_whole
 
 __all__ = ["Learned", "load_learned", "load_module_pair", "read_card", "save_learned"]
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
-from filterlens.printable import printable
+from filterlens.process.printable import printable
 
 __all__ = ["Column", "Table", "cell", "escape_latex", "to_csv", "to_latex", "to_markdown"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from filterlens import __version__
 from filterlens.errors import DumpError
 from filterlens.lens import all_lenses
-from filterlens.printable import printable
+from filterlens.process.printable import printable
 from filterlens.report.comparison import main_scores, pair_models, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.figure import FinishedFigure

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from filterlens.errors import InputError
-from filterlens.files import write_whole
 from filterlens.lens import Options, RunSettings, get_lens
+from filterlens.process.files import write_whole
 
 __all__ = ["RunConfig"]
 

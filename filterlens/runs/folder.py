@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.errors import AuditLockedError, CatalogError, UnsafeFolderError, WriteError
-from filterlens.files import explain_failure, sweep, write_whole
-from filterlens.interruption import on_interruption
+from filterlens.process.files import explain_failure, sweep, write_whole
+from filterlens.process.interruption import on_interruption
 
 __all__ = ["check_folder", "freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from filterlens.errors import ReportError, WriteError
-from filterlens.files import explain_failure
-from filterlens.printable import printable_json
+from filterlens.process.files import explain_failure
+from filterlens.process.printable import printable_json
 
 __all__ = ["Ledger", "LedgerRow", "Status"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from filterlens.errors import InputError
-from filterlens.printable import printable
+from filterlens.process.printable import printable
 
 __all__ = ["follow_logging", "log_end", "set_up_logging", "show_escapes"]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import DumpError, LensSkipped, WriteError
-from filterlens.files import cannot_write
-from filterlens.lens import Lens, all_lenses, resolve
+from filterlens.lens import Lens, all_lenses
+from filterlens.process.files import cannot_write
 from filterlens.runs.failures import Failures
 
 __all__ = ["pool"]
@@ -69,7 +70,7 @@ def _pool_lens(lens: Lens, dumps: Dumps, out: DumpWriter, failures: Failures) ->
 
 def _attempt(lens: Lens, dumps: Dumps, out: DumpWriter) -> Exception | None:
     """Pool some dumps; return what went wrong, the lens's group then being empty."""
-    function: Callable[..., None] = resolve(lens.pool)
+    function: Callable[..., None] = resolve_name(lens.pool)
     try:
         function(dumps, out.lens(lens.name, {"models": len(dumps)}))
     except LensSkipped:

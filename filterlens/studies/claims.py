@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from filterlens.errors import ReportError
-from filterlens.files import write_whole
+from filterlens.process.files import write_whole
 from filterlens.report.data import RunData
 from filterlens.report.statistics import bootstrap_mean
 

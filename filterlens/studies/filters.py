@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from filterlens.errors import ReportError
-from filterlens.files import write_whole
+from filterlens.process.files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,8 +12,8 @@ import pandas as pd
 
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import InputError, ReportError
-from filterlens.files import write_whole
 from filterlens.lens import RunSettings
+from filterlens.process.files import write_whole
 from filterlens.runs.executors import Executor, InProcess, LocalProcesses, Progress, WorkerLost
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Training:
 
 def network() -> nn.Module:
     """Make the study's network, freshly initialised: what the catalog's `module:` sources name."""
-    from filterlens.training.architectures import build
+    from filterlens.loaders.architectures import build
 
     return build(ARCHITECTURE)
 

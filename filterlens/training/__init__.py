@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from filterlens.loaders.architectures import build
     from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
-    from filterlens.training.architectures import build
     from filterlens.training.early_stopping import AliasingEarlyStopping
     from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
     from filterlens.training.loop import Plan, train
@@ -35,26 +35,26 @@ __all__ = [
 ]
 
 _HOME = {
-    "AliasFreeDownsampling": "alias_free",
-    "AliasingEarlyStopping": "early_stopping",
-    "Monitor": "monitor",
-    "Plan": "loop",
-    "Reading": "reading",
-    "build": "architectures",
-    "csv_log": "logs",
-    "lightning_callback": "logs",
-    "tensorboard_log": "logs",
-    "train": "loop",
-    "train_zoo": "zoo",
-    "wandb_log": "logs",
-    "without_aliasing": "alias_free",
+    "AliasFreeDownsampling": "filterlens.training.alias_free",
+    "AliasingEarlyStopping": "filterlens.training.early_stopping",
+    "Monitor": "filterlens.training.monitor",
+    "Plan": "filterlens.training.loop",
+    "Reading": "filterlens.training.reading",
+    "build": "filterlens.loaders.architectures",
+    "csv_log": "filterlens.training.logs",
+    "lightning_callback": "filterlens.training.logs",
+    "tensorboard_log": "filterlens.training.logs",
+    "train": "filterlens.training.loop",
+    "train_zoo": "filterlens.training.zoo",
+    "wandb_log": "filterlens.training.logs",
+    "without_aliasing": "filterlens.training.alias_free",
 }
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'filterlens.training' has no attribute {name!r}")
-    return getattr(import_module(f"filterlens.training.{_HOME[name]}"), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -18,9 +18,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, InputError
-from filterlens.files import write_whole
 from filterlens.inputs.fonts import load_fonts, load_prototypes
-from filterlens.training.architectures import build
+from filterlens.loaders.architectures import build
+from filterlens.process.files import write_whole
 from filterlens.training.evaluation import evaluate, score_model
 from filterlens.training.recipes import Batch, Budget, recipe
 

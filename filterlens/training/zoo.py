@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from filterlens.catalogs import shipped_folder
-from filterlens.files import write_whole
 from filterlens.inputs.fonts import load_fonts
-from filterlens.training.architectures import ARCHITECTURES, build
+from filterlens.loaders.architectures import ARCHITECTURES, build
+from filterlens.process.files import write_whole
 from filterlens.training.evaluation import Accuracy, evaluate
 from filterlens.training.loop import Plan, train
 

@@ -19,9 +19,9 @@ from filterlens.commands.audit import all_figures, write_report
 from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, CheckpointError, InputError
 from filterlens.loaders import load_model
+from filterlens.loaders.architectures import build
 from filterlens.report import read_run
 from filterlens.runs import analyze, extract
-from filterlens.training.architectures import build
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from small_zoo import weights
 
 from filterlens.cli.console import Display
 from filterlens.filterdb.frames import write_frame
-from filterlens.printable import printable
+from filterlens.process.printable import printable
 from filterlens.report.formats import Column, Table, to_csv, to_latex, to_markdown
 from filterlens.runs.ledger import LedgerRow
 from filterlens.runs.logs import set_up_logging

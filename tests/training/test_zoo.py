@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from filterlens.catalogs import load_catalog, shipped_folder
-from filterlens.training.architectures import ARCHITECTURES
+from filterlens.loaders.architectures import ARCHITECTURES
 from filterlens.training.zoo import EPS, MEMBERS, Member, measure, train_zoo
 
 FOLDER = shipped_folder() / "fonts-linf"

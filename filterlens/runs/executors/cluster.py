@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filterlens.errors import DumpError, InputError, MissingExtraError
-from filterlens.interruption import handle_signals, on_interruption
+from filterlens.process.interruption import handle_signals, on_interruption
 from filterlens.runs.executors.protocol import Listener, Work, WorkerLost
 from filterlens.runs.logs import follow_logging
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filterlens.errors import InputError
-from filterlens.interruption import deferred_signals, on_interruption, temporary
+from filterlens.process.interruption import deferred_signals, on_interruption, temporary
 from filterlens.runs.executors.protocol import Listener, Work, WorkerLost
 from filterlens.runs.executors.worker import BLOCKED, Finished, Raised, Reported, serve
 

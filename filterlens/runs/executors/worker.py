@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
-from filterlens.interruption import end_on_signals
+from filterlens.process.interruption import end_on_signals
 from filterlens.runs.logs import follow_logging
 
 __all__ = ["BLOCKED", "Finished", "Raised", "Reported", "serve"]

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filterlens.errors import WriteError
-from filterlens.interruption import forget_temporary
-from filterlens.interruption import temporary as remove_when_interrupted
+from filterlens.process.interruption import forget_temporary
+from filterlens.process.interruption import temporary as remove_when_interrupted
 
 __all__ = ["beside", "cannot_write", "explain_failure", "fsync_folder", "publish", "sweep", "whole_file", "write_whole"]
 

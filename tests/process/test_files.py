@@ -12,7 +12,7 @@ import pytest
 
 import filterlens
 from filterlens.errors import WriteError
-from filterlens.files import beside, sweep, whole_file, write_whole
+from filterlens.process.files import beside, sweep, whole_file, write_whole
 
 PACKAGE = Path(filterlens.__file__).parent
 
@@ -90,7 +90,7 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> 
 def test_a_file_past_the_limit_is_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     code = (
-        "import resource, signal, sys; from pathlib import Path; from filterlens.files import write_whole\n"
+        "import resource, signal, sys; from pathlib import Path; from filterlens.process.files import write_whole\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: write_whole(Path(sys.argv[1]), bytes(2000))\n"
@@ -130,4 +130,4 @@ def test_no_module_writes_a_file_in_a_way_of_its_own() -> None:
             opens = name == "open" and any(set(str(word)) & set("wax") for word in words if len(str(word)) <= 3)
             if opens or name in writers:
                 found.add(path.relative_to(PACKAGE).as_posix())
-    assert found <= own, f"write with filterlens.files: {sorted(found - own)}"
+    assert found <= own, f"write with filterlens.process.files: {sorted(found - own)}"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from filterlens.errors import InputError
-from filterlens.training.architectures import ARCHITECTURES, build
+from filterlens.loaders.architectures import ARCHITECTURES, build
 
 DOWNSAMPLING = {
     "preact_resnet": (nn.Conv2d, 4),  # two blocks, main path and shortcut

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filterlens.printable import printable, printable_json
+from filterlens.process.printable import printable, printable_json
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ BUSY = {
 @pytest.mark.parametrize("where", BUSY)
 def test_a_signal_is_heard_wherever_python_is(where: str) -> None:
     code = (
-        "import ctypes, signal, threading, time, weakref; from filterlens.interruption import end_on_signals\n"
+        "import ctypes, signal, threading, time, weakref; from filterlens.process.interruption import end_on_signals\n"
         "def say(): print('there', flush=True)\n"
         "end_on_signals([signal.SIGTERM], announce=lambda _: print('ended', flush=True), patience=1)\n"
     )
