@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 from filterlens.cli import audit, catalogs, filterdb, inspect, study, train
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 from filterlens.process.files import cannot_write, explain_failure
+from filterlens.process.logs import log_end, show_escapes
 from filterlens.process.printable import printable
-from filterlens.runs.logs import log_end, show_escapes
 
 __all__ = ["app", "run"]
 

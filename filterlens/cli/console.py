@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from filterlens.cli.terminal import describe_task, make_console, make_table
+from filterlens.process.logs import set_up_logging
 from filterlens.process.printable import printable
-from filterlens.runs.logs import set_up_logging
 
 if TYPE_CHECKING:
     from filterlens.runs import Event, Outcome

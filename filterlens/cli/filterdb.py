@@ -40,7 +40,7 @@ def import_filterdb(
     from filterlens.cli.console import Display
     from filterlens.commands import extract
     from filterlens.filterdb.importing import database_catalog, read_pairs
-    from filterlens.runs.logs import set_up_logging
+    from filterlens.process.logs import set_up_logging
 
     set_up_logging(verbose=verbose, log_file=log_file)
     catalog = database_catalog(dataset, read_pairs(pairs) if pairs else None)

@@ -22,7 +22,7 @@ from filterlens.filterdb.database import KERNEL
 from filterlens.filterdb.frames import write_frame
 from filterlens.filterdb.models import name_fault
 from filterlens.process.files import explain_failure, whole_file
-from filterlens.scores.table import read_scores
+from filterlens.score import read_scores
 
 __all__ = ["Exported", "export_run"]
 

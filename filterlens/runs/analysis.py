@@ -18,7 +18,7 @@ from filterlens.runs.failures import Failures
 from filterlens.runs.folder import check_folder, lock_folder, read_json, stamp, write_json
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.pooling import pool
-from filterlens.scores.table import as_table, read_scores, write_scores
+from filterlens.score import as_table, read_scores, write_scores
 
 if TYPE_CHECKING:
     import pandas as pd

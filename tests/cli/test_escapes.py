@@ -24,10 +24,10 @@ from small_zoo import weights
 
 from filterlens.cli.console import Display
 from filterlens.filterdb.frames import write_frame
+from filterlens.process.logs import set_up_logging
 from filterlens.process.printable import printable
 from filterlens.report.formats import Column, Table, to_csv, to_latex, to_markdown
 from filterlens.runs.ledger import LedgerRow
-from filterlens.runs.logs import set_up_logging
 
 ROOT = Path(__file__).parents[2]
 NAME = "\x1b]0;PWNED\x07\x1b[2J\x1b[8mconv\r\n\u202e\x9b31m\u200b[red]x[/red][link=https://127.0.0.1]y[/link]:bomb:\x7f"

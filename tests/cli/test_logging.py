@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from filterlens.errors import InputError
-from filterlens.runs.logs import follow_logging, set_up_logging
+from filterlens.process.logs import follow_logging, set_up_logging
 
 FILTERLENS = [sys.executable, "-c", "from filterlens.cli import main; main()"]
 ROOT = Path(__file__).parents[2]

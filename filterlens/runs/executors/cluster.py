@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from filterlens.errors import DumpError, InputError, MissingExtraError
 from filterlens.process.interruption import handle_signals, on_interruption
+from filterlens.process.logs import follow_logging
 from filterlens.runs.executors.protocol import Listener, Work, WorkerLost
-from filterlens.runs.logs import follow_logging
 
 __all__ = ["RayCluster"]
 

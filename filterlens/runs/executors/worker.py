@@ -13,7 +13,7 @@ from multiprocessing.connection import wait as wait_for
 from typing import Any
 
 from filterlens.process.interruption import end_on_signals
-from filterlens.runs.logs import follow_logging
+from filterlens.process.logs import follow_logging
 
 __all__ = ["BLOCKED", "Finished", "Raised", "Reported", "serve"]
 
