@@ -342,7 +342,9 @@ def test_what_is_damaged_in_the_cache_is_fetched_anew_and_said(
     cache.mkdir()
     target.write_bytes(b'{"error": "try later"}')
     asked = origin(f"{serve(always(whole(WEIGHTS)))}/m")
-    with pytest.raises(DownloadError, match=r"m\.safetensors is not in the cache .there is a JSON answer.*run once without --offline"):
+    with pytest.raises(
+        DownloadError, match=r"m\.safetensors is not in the cache .there is a JSON answer.*run once without --offline"
+    ):
         download.fetch(target, asked, offline=True)
     assert download.fetch(target, asked).read_bytes() == WEIGHTS
     (said,) = caplog.messages
