@@ -110,9 +110,10 @@ def fetch(target: Path, origin: Origin, *, offline: bool = False) -> Path:
     if wrong == "":
         return target
     if offline:
+        there = f" (there is {wrong})" if wrong else ""
         raise DownloadError(
-            f"{target} is not in the cache{f' (there is {wrong})' if wrong else ''}, and the network is not to be "
-            f"used: put the file from {origin.name} there"
+            f"{target} is not in the cache{there}, and the network is not to be used: "
+            f"put the file from {origin.name} there"
         )
     with place(target) as work:
         if wrong := _damage(target):

@@ -104,7 +104,7 @@ def test_verbose_with_a_log_file_does_both(zoo: Path, tmp_path: Path) -> None:
 
 def test_a_dump_that_cannot_be_read_is_in_the_ledger_with_its_class_and_traceback(zoo: Path, tmp_path: Path) -> None:
     folder, log = tmp_path / "run", tmp_path / "analysis.log"
-    run("extract", "-l", zoo, "-o", folder, "--models", "loud*", code=0)
+    run("extract", "-l", zoo, "-o", folder, "--allow-code", "--models", "loud*", code=0)
     (folder / "dumps" / "loud2.h5").write_bytes(b"no dump")
     assert "scores of 1 models" in run("analyze", folder, "--verbose", "--log-file", log, code=0)
     row = json.loads((folder / "ledger.jsonl").read_text().splitlines()[-1])
