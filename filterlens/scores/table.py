@@ -145,7 +145,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     for name in texts:
         if name in table.column_names and not _is_text(table.schema.field(name).type, pa):
             raise ValueError(f"column {name} holds no text")
-    return table.to_pandas(ignore_metadata=True)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    return frame
 
 
 def _is_text(kind: Any, pa: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
