@@ -36,6 +36,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_finished_run(tmp_path_factory.mktemp("finished"))
 
 
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of a report's time and have tests of their own."""
+    monkeypatch.setattr("filterlens.api.all_figures", list)
+
+
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     return copy_of(finished, tmp_path / "run")
