@@ -73,14 +73,16 @@ class LocalProcesses:
         if not jobs:
             return
         lost: list[int] = []
-        for number, outcome in self._run(jobs, range(len(jobs)), work, listener):
-            if isinstance(outcome, WorkerLost):
-                lost.append(number)
-            else:
-                yield jobs[number], outcome
-        for number in lost:
-            for _, outcome in self._run(jobs, [number], work, listener):
-                yield jobs[number], outcome
+        with on_interruption(_end_server):
+            _start_server()
+            for number, outcome in self._run(jobs, range(len(jobs)), work, listener):
+                if isinstance(outcome, WorkerLost):
+                    lost.append(number)
+                else:
+                    yield jobs[number], outcome
+            for number in lost:
+                for _, outcome in self._run(jobs, [number], work, listener):
+                    yield jobs[number], outcome
 
     def _run(
         self, jobs: Sequence[Job], numbers: Sequence[int], work: Work[Job, Result], listener: Listener
@@ -141,8 +143,11 @@ class _Worker:
 
 def _start_worker(threads: int) -> _Worker:
     context = mp.get_context("forkserver")
+<<<<<<< HEAD:filterlens/runs/executors/local.py
     context.set_forkserver_preload(["torch", "filterlens.runs.executors.worker", "filterlens.runs"])
     _start_server()
+=======
+>>>>>>> signals:filterlens/runs/executors/local.py
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(there, threads, tempfile.tempdir), daemon=True)
     process.start()
@@ -151,10 +156,12 @@ def _start_worker(threads: int) -> _Worker:
 
 
 def _start_server() -> None:
-    """Start the process that workers are forked from, unless it runs.
+    """Start the process that workers are forked from, unless it runs, and wait until its imports are done.
 
     Workers inherit from it that `BLOCKED` are blocked, and that nothing is imported from the working folder.
     """
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "filterlens.runs.executors.worker", "filterlens.runs"])
     safe = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
@@ -170,6 +177,16 @@ def _start_server() -> None:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = safe
+    ready = context.Process(target=os.getpid)
+    ready.start()
+    ready.join()
+
+
+def _end_server(_: bool) -> None:  # noqa: FBT001 - an action
+    """Kill the fork server: by itself it would end after its imports, which take seconds."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # there is no public name
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _choose_socket_folder() -> None:
