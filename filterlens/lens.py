@@ -112,6 +112,8 @@ class RunSettings:
         Let a checkpoint run code when it is loaded.
     allow_code
         Let `module:` rows of a catalog run the code that they name.
+    offline
+        Fetch nothing; what is cached loads.
     """
 
     seed: int = 0
@@ -121,6 +123,7 @@ class RunSettings:
     fonts: Path | None = None
     trust_pickle: bool = False
     allow_code: bool = False
+    offline: bool = False
 
     def data_key(self) -> dict[str, object]:
         """Return what decides the numbers of a lens that looks at images, as plain values."""

@@ -73,6 +73,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         cpus_per_model: o.CpusPerModel = 1.0,
         trust_pickle: o.TrustPickle = None,
         allow_code: o.AllowCode = False,
+        offline: o.Offline = False,
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
         **lens_options: object,
@@ -84,6 +85,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         given = {
             "data": data, "fonts": fonts, "seed": seed, "device": device, "batch_size": batch_size,
             "trust_pickle": trust_pickle,
+            "offline": offline or None,
             "allow_code": allow_code or arch.startswith("module:") or None,  # typed, not read
         }  # fmt: skip
         what = {"leaderboard": leaderboard, "arch": arch, "eps": eps, "mean": mean, "std": std}

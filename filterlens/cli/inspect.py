@@ -48,6 +48,8 @@ def inspect(
         Path | None, typer.Option("--reference", help="An audited run to place it in. Default: the bundled zoo.")
     ] = None,
     trust_pickle: o.TrustPickle = None,
+    allow_code: o.AllowCode = False,
+    offline: o.Offline = False,
     json: Json = False,
     **lens_options: object,
 ) -> None:
@@ -66,7 +68,14 @@ def inspect(
     set_up_logging(verbose=False, log_file=None)
     lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
     settings = _settings(
-        data=data, fonts=fonts, seed=seed, device=device, batch_size=batch_size, trust_pickle=trust_pickle
+        data=data,
+        fonts=fonts,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        trust_pickle=trust_pickle,
+        allow_code=allow_code,
+        offline=offline,
     )
     scores = checkup.score_model(model, lenses=lenses, settings=settings)
     _single(model, scores)
@@ -107,6 +116,8 @@ def compare(
         Path | None, typer.Option("--out", "-o", help="Write the comparison here too: .csv, .md or .tex.")
     ] = None,
     trust_pickle: o.TrustPickle = None,
+    allow_code: o.AllowCode = False,
+    offline: o.Offline = False,
     json: Json = False,
     **lens_options: object,
 ) -> None:
@@ -123,7 +134,14 @@ def compare(
     set_up_logging(verbose=False, log_file=None)
     lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
     settings = _settings(
-        data=data, fonts=fonts, seed=seed, device=device, batch_size=batch_size, trust_pickle=trust_pickle
+        data=data,
+        fonts=fonts,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        trust_pickle=trust_pickle,
+        allow_code=allow_code,
+        offline=offline,
     )
     tables = [checkup.score_model(source, lenses=lenses, settings=settings) for source in (first, second)]
     table = checkup.compare(*tables)
@@ -158,6 +176,8 @@ def check(
     batch_size: o.BatchSize = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write a JUnit file.")] = None,
     trust_pickle: o.TrustPickle = None,
+    allow_code: o.AllowCode = False,
+    offline: o.Offline = False,
     json: Json = False,
     **lens_options: object,
 ) -> None:
@@ -181,7 +201,14 @@ def check(
     wanted = [checkup.parse_bound(text) for text in texts]
     lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
     settings = _settings(
-        data=data, fonts=fonts, seed=seed, device=device, batch_size=batch_size, trust_pickle=trust_pickle
+        data=data,
+        fonts=fonts,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        trust_pickle=trust_pickle,
+        allow_code=allow_code,
+        offline=offline,
     )
     scores = checkup.score_model(model, lenses=lenses, settings=settings)
     _single(model, scores)

@@ -95,5 +95,11 @@ AllowCode = Annotated[
     bool,
     typer.Option("--allow-code", help="Let `module:` rows of the catalog run code. Only for catalogs that you trust."),
 ]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline", envvar="FILTERLENS_OFFLINE", help="Fetch nothing: what is cached loads, the rest is said."
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]
 LogFile = Annotated[Path | None, typer.Option("--log-file", help="Write warnings and events to this file.")]

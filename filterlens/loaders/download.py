@@ -112,7 +112,7 @@ def fetch(target: Path, origin: Origin, *, offline: bool = False) -> Path:
     if offline:
         there = f" (there is {wrong})" if wrong else ""
         raise DownloadError(
-            f"{target} is not in the cache{there}, and the network is not to be used: "
+            f"{target} is not in the cache{there}, and the network is not to be used: run once without --offline, or "
             f"put the file from {origin.name} there"
         )
     with place(target) as work:

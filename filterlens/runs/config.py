@@ -97,9 +97,15 @@ Record = TypeVar("Record", Options, RunSettings)
 _NONE = "none"  # TOML has no null
 
 
+#: what lets code run: said on each command line, never by a file that somebody may have sent
+_NEVER_IN_FILE = ("trust_pickle", "allow_code")
+
+
 def _plain(record: Options | RunSettings) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for known in fields(record):
+        if known.name in _NEVER_IN_FILE:
+            continue
         value = getattr(record, known.name)
         found[known.name] = _NONE if value is None else str(value) if isinstance(value, Path) else value
     return found
@@ -119,6 +125,9 @@ def _filled(base: Record, given: Mapping[str, Any], path: Path, table: str) -> R
     known = {found.name: getattr(base, found.name) for found in fields(base)}
     values: dict[str, Any] = {}
     for name, value in given.items():
+        if name in _NEVER_IN_FILE:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{path}: {name} is not taken from a file: give {flag} on the command line")
         if name not in known:
             raise InputError(f"{path}: [{table}] has no {name!r}; it takes {', '.join(known)}")
         values[name] = _converted(value, known[name], f"{path}: [{table}] {name}")

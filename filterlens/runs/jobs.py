@@ -86,7 +86,11 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     progress("loading", 0, 1)
     try:
         model = load_model(
-            job.entry, job.folder, trust_pickle=job.settings.trust_pickle, allow_code=job.settings.allow_code
+            job.entry,
+            job.folder,
+            trust_pickle=job.settings.trust_pickle,
+            allow_code=job.settings.allow_code,
+            offline=job.settings.offline,
         )
     except Exception as error:  # noqa: BLE001 - the one broad catch: a job of a batch is isolated
         return [failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]

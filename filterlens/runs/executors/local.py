@@ -143,11 +143,6 @@ class _Worker:
 
 def _start_worker(threads: int) -> _Worker:
     context = mp.get_context("forkserver")
-<<<<<<< HEAD:filterlens/runs/executors/local.py
-    context.set_forkserver_preload(["torch", "filterlens.runs.executors.worker", "filterlens.runs"])
-    _start_server()
-=======
->>>>>>> signals:filterlens/runs/executors/local.py
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(there, threads, tempfile.tempdir), daemon=True)
     process.start()
