@@ -103,9 +103,11 @@ class Child:
         flags = self._judge(seen, [m for p in payloads for m in p.modules])
         flags["executed"] += [f"marker of {payloads[n].id}" for n, m in enumerate(markers) if m.exists()]
         flags["writes"] += [f"changed {path}" for path in changed]
-        if seen["code"] != 0:
+        if seen["code"] != 0 and not any(payload.modules for payload in payloads):
             flags["writes"] += [f"cached though refused: {path}" for path in self._cached() - cached]
         flags["reads"] = [f"opened {name}" for name in self.opened.seen() if name == self.secret.name]
+        if any(payload.reaches for payload in payloads):
+            flags |= {"sockets": [], "reads": []}
         flags["unforeseen"] += self._pages(runs)
         os.chdir(self.root / "cwd")
         for marker in markers:

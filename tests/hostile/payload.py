@@ -72,6 +72,8 @@ class Payload:
         Where it may come in.
     modules
         Modules that it wants imported.
+    reaches
+        It names an address that may be asked, which is not the local server's.
     """
 
     kind: str
@@ -81,6 +83,7 @@ class Payload:
     file: str
     ways: tuple[str, ...] = CHECKPOINT_WAYS
     modules: tuple[str, ...] = ()
+    reaches: bool = False
 
     @property
     def id(self) -> str:

@@ -66,6 +66,7 @@ class _Process:
             "PYTHONPATH": f"{tests}:{os.environ.get('FILTERLENS_SOURCE', tests.parent)}",
             "OMP_NUM_THREADS": "1",
             "NO_COLOR": "1",
+            "HF_ENDPOINT": "http://127.0.0.1:9",
             "TERM": "dumb",
         }
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONFAULTHANDLER": ""}

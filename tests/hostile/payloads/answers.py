@@ -21,6 +21,10 @@ _GOOD = CONTAINERS["zip"](benign())
 _ESCAPE = "zq7x\x1b]0;x\x07\x1b[31m"
 
 
+#: Redirects from https to https elsewhere, which are followed.
+_ELSEWHERE = ("another port", "to a name", "password", "ipv6", "long address", "bad port")
+
+
 def _redirects() -> dict[str, Answer]:
     targets = {
         "to http": "http://127.0.0.1:{plain}/m.pt",
@@ -191,7 +195,9 @@ def payloads() -> Iterator[Payload]:
     wholes = {".pt": _GOOD, ".safetensors": headers()["all NaN"], ".onnx": _model().SerializeToString()}
     for suffix, whole in wholes.items():
         for name, answer in (_lies(whole) | (_statuses() | _redirects() if suffix == ".pt" else {})).items():
-            yield _payload(f"{name}, {suffix}", "issue 15.8", _url(lambda c, a=answer: a, suffix))
+            write = _url(lambda c, a=answer: a, suffix)
+            reaches = name.startswith("redirect") and any(place in name for place in _ELSEWHERE)
+            yield _payload(f"{name}, {suffix}", "issue 15.8", write, reaches=reaches)
     for number, (name, about, call, route) in enumerate(cell_pickles()):
         container = list(CONTAINERS)[number % len(CONTAINERS)]
         if number % 3 == 0:
@@ -204,5 +210,7 @@ def payloads() -> Iterator[Payload]:
         yield _payload(f"hf, {name}", "issue 15.3", _hub(name, config))
 
 
-def _payload(name: str, about: str, write: Callable[[Case], None], modules: tuple[str, ...] = ()) -> Payload:
-    return Payload("server", name, about, write, "argument.txt", ("server",), modules)
+def _payload(
+    name: str, about: str, write: Callable[[Case], None], modules: tuple[str, ...] = (), *, reaches: bool = False
+) -> Payload:
+    return Payload("server", name, about, write, "argument.txt", ("server",), modules, reaches)

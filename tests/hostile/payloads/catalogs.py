@@ -39,7 +39,9 @@ _FILES: dict[str, bytes] = {
     "commas": b"model_id,source\n" + b"," * 1_000_000,
     "zip": b"PK\3\4" + bytes(1000),
 }
-_MANIFOLDS = ("module:zq7x_beside:make", "module:os:abort", "module:os", "module:", "module::", "module:sys:exit", "module:antigravity", "module:posix:abort", "module:builtins:breakpoint", "module:torch.hub:load", "module:a.b.c:d", "module:zq7x\0:x", "module:..x:y", "module:code:interact", "/etc/passwd", "/dev/zero", "/dev/full", "{folder}", "{folder}/evil.pt", "{folder}/pipe.safetensors", "fonts\0", "\x1b[31mzq7x", "", "-h", "neighbours/../x", "http://127.0.0.1:9/x.safetensors", "url:https://127.0.0.1:9/x.pt", "hf:zq7x/zq7x", "x" * 5000, "../../secret.bin")  # fmt: skip
+#: Sources that may connect, or read a file of the user, because they say so.
+_REMOTE = ("url:https", "url:HTTP", "hf:", "timm:", "torchvision:", "robustbench:", "zenodo:", "{secret}", "link.pt")
+_MANIFOLDS = ("module:zq7x_beside:make", "module:", "module::", "module:a.b.c:d", "module:zq7x\0:x", "module:..x:y", "/etc/passwd", "/dev/zero", "/dev/full", "{folder}", "{folder}/evil.pt", "{folder}/pipe.safetensors", "fonts\0", "\x1b[31mzq7x", "", "-h", "neighbours/../x", "http://127.0.0.1:9/x.safetensors", "url:https://127.0.0.1:9/x.pt", "hf:zq7x/zq7x", "x" * 5000, "../../secret.bin")  # fmt: skip
 _TRAPS = ("torch", "numpy", "filterlens", "h5py", "random", "encodings", "sitecustomize", "usercustomize", "onnx", "timm", "pandas", "pickle", "multiprocessing", "concurrent", "typing", "safetensors", "scipy", "threading", "zq7x_beside")  # fmt: skip
 
 
@@ -119,6 +121,7 @@ def payloads() -> Iterator[Payload]:
                 "zoo.csv",
                 ("catalog",),
                 modules,
+                source.startswith(_REMOTE),
             )
     for name in _IDS:
         row = {"model_id": name, "source": "good.pt"}
