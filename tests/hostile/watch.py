@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import re
+import socket
 import struct
 import sys
 import types
@@ -118,7 +119,7 @@ class Watch:
         elif event in _PROCESSES:
             self._tell("process", f"{event} {_short(args)}")
         elif event in _SOCKETS:
-            if not self._is_own(args):
+            if not self._is_own(args) and getattr(args[0], "family", None) != socket.AF_UNIX:
                 self._tell("socket", f"{event} {_short(args)}")
         elif event == "pickle.find_class":
             self._tell("find_class", f"{args[0]}.{args[1]}")
