@@ -207,7 +207,9 @@ class Child:
     def _pages(self, runs: list[Path]) -> list[str]:
         """Markup of the payload that reached a page unescaped."""
         for run in runs:
-            for page in (*run.rglob("*.html"), *run.rglob("*.md")) if run.is_dir() else ():
+            for page in sorted(run.rglob("*")) if run.is_dir() else ():
+                if page.suffix not in {".html", ".md"} or not page.is_file():
+                    continue
                 if found := _ACTIVE.search(page.read_text(encoding="utf-8", errors="replace")):
                     return [f"active markup in {page.name}: {found[0][:100]}"]
         return []

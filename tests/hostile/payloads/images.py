@@ -234,14 +234,7 @@ def _arrays() -> Iterator[tuple[str, bytes]]:
             typed = b"cnumpy\ndtype\n" + encode((kind, False, True)) + b"R" + state + b"b"
             yield (
                 f"{module}, record {kind} {fields} {flags} {length}",
-                made
-                + b"("
-                + encode(1)
-                + encode((8, 3072))
-                + typed
-                + b"\x89"
-                + encode(bytes(range(256)) * 96 * (length // 8 or 1))
-                + b"tb",
+                made + b"(" + encode(1) + encode((8, 3072)) + typed + b"\x89" + encode(bytes(range(256)) * 96) + b"tb",
             )
         for shape in ((1 << 40,), (-1,), (8, 3072, 1 << 20), (1 << 62, 4), "zq7x"):
             plain = b"cnumpy\ndtype\n" + encode(("u1", False, True)) + b"R"
