@@ -21,6 +21,9 @@ def make_benign(folder: Path) -> None:
     from matplotlib import get_data_path
     from safetensors.torch import save_file
 
+    from filterlens.manifolds.learned import save_learned
+    from filterlens.manifolds.vae import Decoder, Encoder, Shape
+
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     weights = {"conv.weight": torch.randn(8, 3, 3, 3), "bias": torch.randn(8)}
@@ -41,6 +44,8 @@ def make_benign(folder: Path) -> None:
     )
     (folder / "filterdb.h5").write_bytes(gzip.decompress(_FILTERDB.read_bytes()))
     (folder / "zoo.csv").write_text("model_id,source\na,good.pt\nb,good.safetensors\nc,good.onnx\n")
+    shape = Shape(channels=1, height=28, width=28, classes=10, width_factor=8)
+    save_learned(folder / "manifold.safetensors", Encoder(shape), Decoder(shape), {"data": "images"})
     write_run(folder / "run")
 
 
@@ -76,7 +81,7 @@ def _cifar(folder: Path, rng: np.random.Generator) -> None:
     place = folder / "cifar-10-batches-py"
     place.mkdir(parents=True)
     data = rng.integers(0, 255, (8, 3072)).astype("u1")
-    batch = {b"batch_label": b"testing", b"labels": list(range(8)), b"data": data, b"filenames": [b"x"] * 8}
+    batch = {"batch_label": "testing", "labels": list(range(8)), "data": data, "filenames": ["x"] * 8}
     (place / "test_batch").write_bytes(pickle.dumps(batch, 2))
 
 

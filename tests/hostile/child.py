@@ -14,6 +14,7 @@ import shutil
 import sys
 import traceback
 import warnings
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,9 @@ class Child:
             placed.append((payload, folder / payload.file))
             size += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
         argv = command(way, placed, work, good) + options
+        if way == "jobs":  # started where the trap is, not where an earlier case was
+            forkserver._forkserver._stop()  # type: ignore[attr-defined]
+            resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
         cached = self._cached()
         runs = [folder for _, folder in placed] if way in {"analyze", "report"} else [work / "out"]
         roots = [self.root / "home", self.root / "outside", *(place / f"{n}" for n in range(len(payloads)))]
@@ -203,7 +207,9 @@ class Child:
     def _pages(self, runs: list[Path]) -> list[str]:
         """Markup of the payload that reached a page unescaped."""
         for run in runs:
-            for page in (*run.rglob("*.html"), *run.rglob("*.md")) if run.is_dir() else ():
+            for page in sorted(run.rglob("*")) if run.is_dir() else ():
+                if page.suffix not in {".html", ".md"} or not page.is_file():
+                    continue
                 if found := _ACTIVE.search(page.read_text(encoding="utf-8", errors="replace")):
                     return [f"active markup in {page.name}: {found[0][:100]}"]
         return []

@@ -27,7 +27,7 @@ from typing import Any
 
 from hostile.payload import WAYS, Payload
 
-__all__ = ["Result", "markdown", "run"]
+__all__ = ["Result", "markdown", "offences", "run"]
 
 COLUMNS = ("executed", "sockets", "writes", "reads", "unforeseen", "over budget")
 _HANG = 90.0
@@ -250,6 +250,14 @@ def run(
                 if tell is not None:
                     tell(result)
     return results, runner.wrong
+
+
+def offences(ways: Sequence[str], *, sample: int, seed: int = 0) -> list[str]:
+    """Run a part of the collection, and return one line for everything that should not be; see `run`."""
+    results, wrong = run(ways, sample=sample, seed=seed)
+    if not results:
+        return [f"no payload comes in by {', '.join(ways)}"]
+    return [f"{result.way} {result.id}: {result.flags}" for result in results if result.flags] + wrong
 
 
 def _sampled(payloads: list[Payload], sample: int, seed: str) -> list[Payload]:

@@ -55,7 +55,7 @@ def _dump(path: Path) -> object:
 
 
 def _filterdb(path: Path) -> object:
-    from filterlens.filterdb import FilterDatabase
+    from filterlens.filterdb.database import FilterDatabase
 
     with FilterDatabase(path) as database:
         return database.models
@@ -165,5 +165,5 @@ CONTAINERS: dict[str, Container] = {
     "ledger": Container(".jsonl", _file("run/ledger.jsonl"), _ledger),
     "parquet": Container(".parquet", _file("run/scores.parquet"), _scores),
     "font": Container(".ttf", _fonts, _font),
-    "manifold": Container(".safetensors", _file("good.safetensors"), _manifold),
+    "manifold": Container(".safetensors", _file("manifold.safetensors"), _manifold),
 }

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import re
+import socket
 import struct
 import sys
 import types
@@ -59,6 +60,8 @@ _CHANGES: dict[str, tuple[tuple[int, int], ...]] = {
     "os.utime": ((0, 3),),
     "sqlite3.connect": ((0, 9),),
 }
+#: Libraries that write methods of their own classes as source, whenever they are first imported.
+_GENERATORS = ("dataclasses.py", "collections/__init__.py", "attr/_make.py")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _OWN = str(Path(__file__).parent)
 _SOURCES = tuple({str(Path(p).resolve()) for p in (sys.prefix, sys.base_prefix, *sys.path) if p and Path(p).is_dir()})
@@ -118,7 +121,7 @@ class Watch:
         elif event in _PROCESSES:
             self._tell("process", f"{event} {_short(args)}")
         elif event in _SOCKETS:
-            if not self._is_own(args):
+            if not self._is_own(args) and getattr(args[0], "family", None) != socket.AF_UNIX:
                 self._tell("socket", f"{event} {_short(args)}")
         elif event == "pickle.find_class":
             self._tell("find_class", f"{args[0]}.{args[1]}")
@@ -158,6 +161,8 @@ class Watch:
             self._tell("executed", f"{event} of text from the file: {text[max(0, text.find(TOKEN) - 60) :][:160]!r}")
             return
         if name.startswith("<frozen") or (name.startswith(_SOURCES) and name.endswith(".py")):
+            return
+        if _caller().endswith(_GENERATORS):
             return
         self._tell("code", f"{event} {_caller()} {re.sub(r'[0-9]+', '#', name)}")
 

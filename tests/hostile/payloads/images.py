@@ -194,6 +194,15 @@ def _picture(make: Callable[[Case], bytes], suffix: str, copies: int = 1) -> Cal
     return write
 
 
+#: A base type, the type and offset of its only field, flags, and the size of an element.
+_RECORDS = tuple(
+    (kind, fields, flags, length)
+    for kind in ("V8", "O8", "u1", "f8", "S8")
+    for fields in ("O0", "O800000", "f0", "f-8", "f1000000000")
+    for flags, length in ((0, 8), (63, 8), (0, 0), (27, 1 << 30))
+)
+
+
 def _arrays() -> Iterator[tuple[str, bytes]]:
     """Pickles of NumPy's own types whose state is not what it should be (issue 15.4)."""
     dtype = b"cnumpy\ndtype\n" + encode(("O8", False, True)) + b"R"
@@ -207,6 +216,26 @@ def _arrays() -> Iterator[tuple[str, bytes]]:
                 made + b"(" + encode(1) + encode((8, 3072)) + typed + b"\x89" + encode(bytes(24576)) + b"tb",
             )
             yield f"{module}, dtype state {number} alone", typed
+        for kind, fields, flags, length in _RECORDS:
+            inner = dtype if "O" in fields else b"cnumpy\ndtype\n" + encode(("f8", False, True)) + b"R"
+            field = b"}" + encode("a") + b"(" + inner + encode(int(fields[1:])) + b"ts"
+            state = (
+                b"("
+                + encode(3)
+                + encode("|")
+                + b"N"
+                + encode(("a",))
+                + field
+                + encode(length)
+                + encode(1)
+                + encode(flags)
+                + b"t"
+            )
+            typed = b"cnumpy\ndtype\n" + encode((kind, False, True)) + b"R" + state + b"b"
+            yield (
+                f"{module}, record {kind} {fields} {flags} {length}",
+                made + b"(" + encode(1) + encode((8, 3072)) + typed + b"\x89" + encode(bytes(range(256)) * 96) + b"tb",
+            )
         for shape in ((1 << 40,), (-1,), (8, 3072, 1 << 20), (1 << 62, 4), "zq7x"):
             plain = b"cnumpy\ndtype\n" + encode(("u1", False, True)) + b"R"
             yield (
