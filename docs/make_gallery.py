@@ -1,4 +1,4 @@
-"""Write docs/gallery.md and docs/images/gallery from a finished run: `python docs/make_gallery.py reports/fonts-linf`."""
+"""Write docs/gallery.md and its images from a finished run: `python docs/make_gallery.py reports/fonts-linf`."""
 
 from __future__ import annotations
 

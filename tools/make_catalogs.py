@@ -3,8 +3,8 @@
     python tools/make_catalogs.py FACTS [OUT]
 
 FACTS, which is required and not in the repository, is a folder of two files: `robustbench_leaderboards.csv` (one
-leaderboard row a line) and `matched_normal_models.csv` (the pairs of Gavrikov & Keuper, 2022). Which models can be loaded, and how each is constructed, is read from the source of the
-installed robustbench, without importing it.
+leaderboard row a line) and `matched_normal_models.csv` (the pairs of Gavrikov & Keuper, 2022). Which models can be
+loaded, and how each is constructed, is read from the source of the installed robustbench, without importing it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Write what the project shows of the bundled zoo: `python tools/publish_zoo.py [RUN]` after `filterlens audit`.
 
-From the finished run (`reports/fonts-linf` where no other is named): the reference scores that `filterlens inspect` places
-a model in (catalogs/fonts-linf/scores.csv), the table of results in README.md and docs/index.md, the figure between
-them, and the example in reports/examples/fonts-linf: the page, its tables, and the run.toml that repeats it.
+From the finished run (`reports/fonts-linf` where no other is named): the reference scores that `filterlens inspect`
+places a model in (catalogs/fonts-linf/scores.csv), the table of results and the figure in README.md and docs/index.md,
+and the example in reports/examples/fonts-linf: the page, its tables, and the run.toml that repeats it.
 """
 
 from __future__ import annotations
