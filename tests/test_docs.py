@@ -84,11 +84,27 @@ def test_every_catalog_is_documented() -> None:
     assert not [name for name in catalog_names() if name not in text]
 
 
+def _anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as mkdocs makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (page.parent / target).exists(), (page.name, target)
+                there = page.parent / target if target else page
+                assert there.exists(), (page.name, target)
+                assert not anchor or anchor in _anchors(there), (page.name, target, anchor)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(DOCS) for page in [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]]
+    assert not [str(page) for page in pages if f": {page.as_posix()}\n" not in navigation]
+    for page in re.findall(r": (\S+\.(?:md|ipynb))$", navigation, re.MULTILINE):
+        assert (DOCS / page).is_file(), page
 
 
 def _messages() -> str:
