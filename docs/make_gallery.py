@@ -1,4 +1,4 @@
-"""Write docs/gallery.md from a finished run: `python docs/make_gallery.py [FOLDER]` (default reports/fonts-linf)."""
+"""Write docs/gallery.md and its images from a finished run: `python docs/make_gallery.py reports/fonts-linf`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ WIDTH = 1000
 
 def main() -> None:
     """Shrink every figure of the run into docs/images/gallery, and list them with their captions."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS.parent / "reports" / "fonts-linf"
+    if len(sys.argv) != 2:
+        sys.exit("name the folder of a finished run: python docs/make_gallery.py reports/fonts-linf")
+    folder = Path(sys.argv[1])
     images = DOCS / "images" / "gallery"
     images.mkdir(parents=True, exist_ok=True)
     parts = [

@@ -30,11 +30,17 @@ def _command(name: str, command) -> list[str]:
     lines = [f"## filterlens {name}\n", (command.help or "").strip() + "\n"]
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and "--help" not in p.opts]
-    if arguments or options:
-        lines += ["| option | what it does | default |", "|---|---|---|"]
-        lines += [f"| `{p.name.upper()}` | {_cell(p.help)} | {_default(p)} |" for p in arguments]
-        lines += [f"| {_names(p)} | {_cell(p.help)} | {_default(p)} |" for p in options]
-    return [*lines, ""]
+    panels: dict[str, list[str]] = {
+        "": [f"| `{p.name.upper()}` | {_cell(p.help)} | {_default(p)} |" for p in arguments]
+    }
+    for p in options:
+        row = f"| {_names(p)} | {_cell(p.help)} | {_default(p)} |"
+        panels.setdefault(getattr(p, "rich_help_panel", None) or "", []).append(row)
+    for panel, rows in panels.items():
+        if rows:
+            title = [f"**{panel}**\n"] if panel else []
+            lines += [*title, "| option | what it does | default |", "|---|---|---|", *rows, ""]
+    return lines
 
 
 def _names(parameter) -> str:
@@ -47,7 +53,8 @@ def _cell(text: str | None) -> str:
 
 
 def _default(parameter) -> str:
-    value = parameter.default
+    shown = getattr(parameter, "show_default", "")
+    value = shown if isinstance(shown, str) and shown else parameter.default
     empty = value is None or value is False or value in ("", [], ())
     return "" if empty or callable(value) or "UNSET" in repr(value).upper() else f"`{getattr(value, 'value', value)}`"
 

@@ -5,19 +5,33 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import subprocess
+from itertools import chain
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import typer
 
+import filterlens
 from filterlens import errors
-from filterlens.catalogs import catalog_names
+from filterlens.catalogs import catalog_names, load_catalog
 from filterlens.cli.app import app
 from filterlens.commands.audit import all_figures
 from filterlens.lens import all_lenses, all_scores
 from filterlens.loaders import schemes
+from filterlens.runs.config import RunConfig
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))]
+# options of other programs, which pages show with their commands
+OTHERS = {
+    *("--largest-share", "--ways", "--kinds", "--sample"),  # the third-party lens; `make hostile`
+    *("--rm", "--gpus", "--shm-size", "--user", "--build-arg"),  # docker
+    *("--nodes", "--ntasks", "--ntasks-per-node", "--cpus-per-task", "--gpus-per-task", "--exclude"),  # slurm
+    *("--head", "--port", "--block", "--address"),  # ray
+}
 
 
 def _reference():
@@ -70,11 +84,27 @@ def test_every_catalog_is_documented() -> None:
     assert not [name for name in catalog_names() if name not in text]
 
 
+def _anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as mkdocs makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+    for page in PAGES:
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (page.parent / target).exists(), (page.name, target)
+                there = page.parent / target if target else page
+                assert there.exists(), (page.name, target)
+                assert not anchor or anchor in _anchors(there), (page.name, target, anchor)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(DOCS) for page in [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]]
+    assert not [str(page) for page in pages if f": {page.as_posix()}\n" not in navigation]
+    for page in re.findall(r": (\S+\.(?:md|ipynb))$", navigation, re.MULTILINE):
+        assert (DOCS / page).is_file(), page
 
 
 def _messages() -> str:
@@ -128,3 +158,91 @@ def test_the_gallery_has_every_figure() -> None:
     gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
     for figure in all_figures():
         assert f"images/gallery/{figure.name}.png)" in gallery or f"(`{figure.name}`)" in gallery, figure.name
+
+
+def _commands() -> dict[str, object]:
+    """Every command by its words, `import filterdb` for one."""
+    found = {}
+    queue = list(typer.main.get_command(app).commands.items())
+    while queue:
+        name, command = queue.pop()
+        found[name] = command
+        queue += [(f"{name} {sub}", child) for sub, child in getattr(command, "commands", {}).items()]
+    return found
+
+
+def _options() -> set[str]:
+    parameters = chain.from_iterable(command.params for command in [*_commands().values(), typer.main.get_command(app)])
+    return {option for found in parameters for option in [*found.opts, *found.secondary_opts]} | {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_on_a_page_exists(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]", page.read_text(encoding="utf-8")))
+    assert not named - _options() - OTHERS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_exists(page: Path) -> None:
+    for line in re.findall(r"^(?:    |\$ )filterlens ([a-z].*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        first, _, rest = line.partition(" ")
+        second = rest.split(" ")[0]
+        assert f"{first} {second}" in _commands() or first in _commands(), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_name_of_the_package_on_a_page_can_be_imported(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    others = {"filterlens.sources", "filterlens.scores", "filterlens.lenses"}  # groups of entry points
+    for name in set(re.findall(r"\bfilterlens(?:\.[A-Za-z_]\w*)+", text)) - others:
+        resolve_name(name)
+    made = {"docs/safety/hostile.csv"}  # by `make hostile`
+    rooms = "filterlens|tests|docs|benchmarks|tools|catalogs|reports/examples"
+    for path in set(re.findall(rf"`((?:{rooms})/[\w./-]*)", text)) - made:
+        assert (ROOT / path).exists(), path
+
+
+def test_every_public_name_is_on_the_page_of_the_python_api() -> None:
+    named = {
+        name.rpartition(".")[2] for name in re.findall(r"::: (\S+)", (DOCS / "api.md").read_text(encoding="utf-8"))
+    }
+    assert not set(filterlens.__all__) - named
+
+
+def test_the_run_toml_that_is_shown_is_read(tmp_path: Path) -> None:
+    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "run.toml").write_text(shown, encoding="utf-8")
+    config = RunConfig.read(tmp_path / "run.toml")
+    assert (config.leaderboard, config.settings.fonts) == ("fonts-linf", None)
+    assert {name: options.is_fast for name, options in config.lenses.items()} == {"filters": False, "robustness": True}
+
+
+def _shown() -> str:
+    """Every text that users meet: the pages, help of every command, messages."""
+    helps = (f"{command.help} {[p.help for p in command.params]}" for command in _commands().values())
+    return "\n".join([*(page.read_text(encoding="utf-8") for page in PAGES), *helps, _messages()])
+
+
+def test_every_model_of_a_shipped_catalog_that_is_named_exists() -> None:
+    text = _shown()
+    for name in catalog_names():
+        known = {entry.model_id for entry in load_catalog(name)}
+        named = set(re.findall(rf"(?<![\w/]){re.escape(name)}/([A-Za-z][\w-]*)(?![\w.-]*\.\w)", text))
+        assert not named - known - {"MODEL_ID"}, name
+
+
+def test_an_audit_leaves_git_clean_and_the_committed_example_is_small() -> None:
+    files = [path for path in (ROOT / "reports").rglob("*") if "examples" in path.parts and path.is_file()]
+    assert ROOT / "reports" / "examples" / "fonts-linf" / "index.html" in files
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout")
+    written = ["index.html", "run.toml", "dumps/a.h5", "figures/a.png", "tables/models.csv", ".lock"]
+    paths = [f"reports/fonts-linf/{name}" for name in written]
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", *paths], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == paths
+    tracked = subprocess.run(["git", "ls-files", "reports"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not [path for path in tracked.stdout.split() if not path.startswith(("reports/examples/", "reports/README"))]

@@ -2,9 +2,9 @@
 
     python tools/make_catalogs.py FACTS [OUT]
 
-FACTS holds `robustbench_leaderboards.csv` (one leaderboard row a line) and `matched_normal_models.csv` (the pairs of
-Gavrikov & Keuper, 2022). Which models can be loaded, and how each is constructed, is read from the source of the
-installed robustbench, without importing it.
+FACTS, which is required and not in the repository, is a folder of two files: `robustbench_leaderboards.csv` (one
+leaderboard row a line) and `matched_normal_models.csv` (the pairs of Gavrikov & Keuper, 2022). Which models can be
+loaded, and how each is constructed, is read from the source of the installed robustbench, without importing it.
 """
 
 from __future__ import annotations
@@ -162,4 +162,6 @@ def _key(row: Row) -> tuple[str, str, str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in {2, 3}:
+        sys.exit("name the folder of facts: python tools/make_catalogs.py FACTS [OUT]")
     main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "catalogs"))

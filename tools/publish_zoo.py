@@ -1,12 +1,15 @@
-"""Write what the project shows of the bundled zoo: `python tools/publish_zoo.py` after `filterlens audit`.
+"""Write what the project shows of the bundled zoo: `python tools/publish_zoo.py [RUN]` after `filterlens audit`.
 
-From the finished run in reports/fonts-linf: the reference scores that `filterlens inspect` places a model in
-(catalogs/fonts-linf/scores.csv), and the table of results in README.md and docs/index.md.
+From the finished run (`reports/fonts-linf` where no other is named): the reference scores that `filterlens inspect`
+places a model in (catalogs/fonts-linf/scores.csv), the table of results and the figure in README.md and docs/index.md,
+and the example in reports/examples/fonts-linf: the page, its tables, and the run.toml that repeats it.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +20,7 @@ from filterlens.report.data import RunData, read_run
 from filterlens.score import model_scores
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN = ROOT / "reports" / "fonts-linf"
+EXAMPLE = ROOT / "reports" / "examples" / "fonts-linf"
 SHOWN = (
     "variance_entropy",
     "orthogonality",
@@ -65,9 +68,21 @@ def replace(path: Path, text: str) -> None:
     path.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def main() -> None:
+def copy_example(folder: Path) -> None:
+    """Keep a run's page, tables and run.toml as the example; the page without links to files that are not kept."""
+    shutil.rmtree(EXAMPLE, ignore_errors=True)
+    shutil.copytree(folder / "tables", EXAMPLE / "tables")
+    shutil.copyfile(folder / "run.toml", EXAMPLE / "run.toml")
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    (EXAMPLE / "index.html").write_text(
+        re.sub(r' <span class="files"><a href="figures/.*?</span>', "", page), encoding="utf-8"
+    )
+
+
+def main(folder: Path) -> None:
     """Write every file that shows the zoo's results."""
-    run = read_run(RUN)
+    run = read_run(folder)
+    copy_example(folder)
     reference_scores(run).to_csv(ROOT / "catalogs" / "fonts-linf" / "scores.csv", float_format="%.8g")
     pairs = robust_vs_normal(run)["n_pairs"].max()
     said = (
@@ -78,8 +93,8 @@ def main() -> None:
         replace(page, said + result_table(run))
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
-    shutil.copyfile(RUN / "figures" / "filters_depth.png", images / "filters_depth.png")
+    shutil.copyfile(folder / "figures" / "filters_depth.png", images / "filters_depth.png")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "reports" / "fonts-linf")

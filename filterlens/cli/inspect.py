@@ -59,7 +59,7 @@ def inspect(
     --------
         filterlens inspect model.safetensors
 
-        filterlens inspect fonts-linf/preact-0-pgd --reference reports/cifar10-linf --json
+        filterlens inspect fonts-linf/preact_resnet-pgd-s0 --reference reports/cifar10-linf --json
     """
     from filterlens.cli.console import set_up_logging
     from filterlens.commands import inspection as checkup

@@ -2,43 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
 from filterlens.errors import LensSkipped
-from filterlens.lens import Lens
-from filterlens.score import Score
+from filterlens.lens import Lens, Options, option, score_rows
+from filterlens.score import score
 
 
-def extract(model, entry, images, settings, group, progress):
-    """Store every convolution's weights."""
-    layers = {name: weight for name, weight in model.weights.items() if weight.ndim == 4}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KurtosisOptions(Options):
+    """Each field is an option of the command line too."""
+
+    largest_share: float = option(default=1.0, help="Share of each layer's weights to take, the largest ones.")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the scores are computed from."""
+
+    weight: np.ndarray
+
+    @property
+    def size(self):
+        return float(self.weight.size)
+
+
+@score(
+    lens="kurtosis",
+    title="Kurtosis",
+    formula="E (w − E w)⁴ / (E (w − E w)²)²",
+    reference="",
+    bounds=(1, None),
+    chance="3: normal weights",
+    weight="size",
+    by_depth=True,
+)
+def kurtosis(layer):
+    """How heavy-tailed a layer's weights are."""
+    centred = layer.weight - layer.weight.mean()
+    return (centred**4).mean() / (centred**2).mean() ** 2
+
+
+def _layers(weights, options):
+    for name, weight in weights.items():
+        if weight.ndim == 4:
+            flat = weight.detach().float().cpu().numpy().ravel()
+            kept = np.argsort(-abs(flat))[: max(1, round(options.largest_share * flat.size))]
+            yield name.removesuffix(".weight"), flat[kept]
+
+
+def extract(context):
+    """Model → arrays in the dump."""
+    layers = dict(_layers(context.model.weights, context.options))
     if not layers:
         raise LensSkipped("the model has no convolution")
     for number, (name, weight) in enumerate(layers.items(), start=1):
-        group.write(name.removesuffix(".weight"), weight.float().numpy())
-        progress(number, len(layers))
+        context.group.write(name, weight)
+        context.progress(number, len(layers))
 
 
 def analyze(group):
-    """Score every stored layer."""
-    for name in group.names():
-        weight = group.read(name).ravel()
-        centred = weight - weight.mean()
-        kurtosis = (centred**4).mean() / (centred**2).mean() ** 2
-        yield {"metric": "kurtosis", "layer": name, "value": float(kurtosis), "weight": float(weight.size)}
+    """Arrays → rows of the score table."""
+    layers = ((name, group.read(name)) for name in group.names())
+    return [{"layer": name} | row for name, weight in layers for row in score_rows("kurtosis", Layer(weight))]
+
+
+def measure(network, images, options):
+    """The same of a network in memory: for `filterlens.measure` and monitors."""
+    for name, weight in _layers(network.state_dict(), options):
+        for row in score_rows("kurtosis", Layer(weight)):
+            yield {"layer": name} | row
 
 
 LENS = Lens(
     name="kurtosis",
+    summary="How heavy-tailed a layer's weights are.",
+    options=KurtosisOptions,
     extract="kurtosis_lens:extract",
     analyze="kurtosis_lens:analyze",
-    scores=(
-        Score(
-            name="kurtosis",
-            lens="kurtosis",
-            title="kurtosis",
-            summary="How heavy-tailed a layer's weights are; 3 for normal weights.",
-            formula="E (w - E w)^4 / (E (w - E w)^2)^2",
-            reference="",
-            bounds=(1, None),
-        ),
-    ),
+    measure="kurtosis_lens:measure",
+    figures="kurtosis_figures:FIGURES",
+    attack_free=True,
 )
