@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all test-slow interruptions lint hostile fuzz bench docs zoo clean
+.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench docs zoo clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ test-all: $(VENV)/.dev  ## everything, slow tests too
 
 test-slow: $(VENV)/.dev  ## the slow tests alone
 	$(PYTEST) -m "slow and not gpu"
+
+coverage: $(VENV)/.dev  ## the fast tests with the lines and branches that none of them reaches
+	$(PYTEST) -m "not slow and not gpu" --cov --cov-report=term
 
 interruptions: $(VENV)/.dev  ## signals at 960 random moments; goes on where docs/interruptions.csv ends
 	OMP_NUM_THREADS=1 $(BIN)/python tests/interruptions.py $(ARGS)

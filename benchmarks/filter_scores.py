@@ -4,8 +4,7 @@ Run: `python benchmarks/filter_scores.py [--threads 2] [--repeats 3]`; `--memory
 `--distribution 50000000` pools as many synthetic filters and measures time and peak memory.
 
 Layers of one shape cost the same, so that each shape is timed once, at its best of the repeats, and counted as often
-as the network has it. Weights are random normal: values do not change the work, except that correlated rows send
-bfloat16 back to float32 (`float32` column).
+as the network has it. Weights are random normal: values do not change the work.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from pathlib import Path
 
 import torch
 
-from filterlens.lenses.filters import gram
 from filterlens.lenses.filters.analyzer import score_layer
 from filterlens.lenses.filters.pooling import Member, pool_filters
 
@@ -62,29 +60,17 @@ def layer_seconds(shape: Shape, repeats: int) -> dict[str, float]:
     import torchconvquality  # noqa: PLC0415 - it imports distutils, whose warning main() silences
 
     weight = torch.randn(*shape, 3, 3, generator=torch.Generator().manual_seed(0)) * 0.02
-    chosen = gram.products
-    found = {
+    return {
         "filterlens": best(lambda: score_layer(weight), repeats),
         "half Gram": best(lambda: half_gram(weight.flatten(1)), repeats),
         "torchconvquality": best(lambda: torchconvquality.measure_conv_weight_quality(weight), repeats),
     }
-    product, _ = chosen()
-    try:
-        gram.products = lambda: (product, False)  # type: ignore[assignment]
-        found["float32"] = best(lambda: score_layer(weight), repeats)
-    finally:
-        gram.products = chosen
-    return found
 
 
 def speed(repeats: int) -> None:
-    product, quick = gram.products()
-    print(
-        f"{torch.get_num_threads()} threads; float32 by {product.__name__}; "
-        f"bfloat16 {'used' if quick else 'not used'}\n"
-    )
-    print("| network | torchconvquality | filterlens | ratio | float32 only | ratio | to half the Gram products |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"{torch.get_num_threads()} threads\n")
+    print("| network | torchconvquality | filterlens | ratio | to half the Gram products |")
+    print("|---|---|---|---|---|")
     networks = {"WRN-28-10": wide_resnet(28, 10), "WRN-70-16": wide_resnet(70, 16)}
     seconds = {shape: layer_seconds(shape, repeats) for shape in sorted(sum(networks.values(), Counter()))}
     networks["both"] = sum(networks.values(), Counter())
@@ -96,7 +82,7 @@ def speed(repeats: int) -> None:
         peer = t["torchconvquality"]
         print(
             f"| {name} | {peer:.2f} s | {t['filterlens']:.2f} s | {peer / t['filterlens']:.1f}x "
-            f"| {t['float32']:.2f} s | {peer / t['float32']:.1f}x | {t['float32'] / t['half Gram']:.2f}x |"
+            f"| {t['filterlens'] / t['half Gram']:.2f}x |"
         )
 
 
@@ -108,7 +94,6 @@ def peak_mib() -> float:
 
 def memory() -> None:
     weight = torch.randn(1024, 1024, 3, 3)
-    gram.products()
     score_layer(weight[:64, :64])
     before = peak_mib()
     score_layer(weight)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -317,8 +318,6 @@ def get_score(name: str) -> Score:
     scores = all_scores()
     if name in scores:
         return scores[name]
-    from difflib import get_close_matches
-
     near = get_close_matches(name, scores, n=3)
     hint = f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(scores)}"
     raise InputError(f"no score is called {name!r}; {hint}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import filterlens
 
@@ -31,6 +33,15 @@ def test_help_loads_no_torch() -> None:
 def test_every_public_name_resolves_and_is_documented() -> None:
     for name in filterlens.__all__:
         assert getattr(filterlens, name).__doc__, name
+
+
+def test_a_public_name_stays_what_it_is_when_the_room_of_its_name_is_imported() -> None:
+    importlib.import_module("filterlens.report")
+    importlib.import_module("filterlens.score")
+    for name in filterlens.__all__:
+        assert not isinstance(getattr(filterlens, name), ModuleType), name
+    assert callable(filterlens.report)
+    assert callable(filterlens.score)
 
 
 def test_all_names_that_modules_export_exist() -> None:
@@ -65,3 +76,64 @@ def test_functions_take_at_most_three_positional_parameters() -> None:
 
             parameters = inspect.signature(found).parameters.values()
             assert sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters) <= 3, name
+
+
+def test_the_house_is_small() -> None:
+    rooms = [path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()]
+    modules = [path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
+    assert len(rooms) <= 20
+    assert len(modules) <= 4
+
+
+def test_no_circle_between_files() -> None:
+    """Not of any length; imports in functions count, those for type checkers only do not."""
+    names = {_module(path): path for path in PACKAGE.rglob("*.py")}
+    graph = {name: _imports(name, path, set(names)) for name, path in names.items()}
+    assert len(graph["filterlens.report.write"]) > 5, "a control: imports are found"
+    assert not _circles(graph)
+
+
+def test_a_circle_would_be_found() -> None:
+    assert _circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert not _circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(name: str, path: Path, known: set[str]) -> set[str]:
+    """Files of the package that a file imports; a name that a package re-exports counts as an import of the package."""
+    found: set[str] = set()
+    todo: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            todo += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {one if one in known else node.module for one in inner}
+        todo += ast.iter_child_nodes(node)
+    return (found & known) - {name}
+
+
+def _circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of files that import one another, directly or through others."""
+    reached = {name: _reachable(graph, name) for name in graph}
+    together = {tuple(sorted(m for m in reached[n] if n in reached[m])) for n in graph if n in reached[n]}
+    return sorted(map(list, together))
+
+
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    todo = list(graph[start])
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += graph.get(name, ())
+    return seen

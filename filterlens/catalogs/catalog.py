@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Self
@@ -162,8 +163,6 @@ class Entry(BaseModel):
         safe = _UNSAFE.sub("_", self.model_id).lstrip(".-")
         if safe == self.model_id and len(safe.encode()) <= 120 and not _RESERVED.fullmatch(safe) and safe[-1] != ".":
             return safe
-        from hashlib import sha256
-
         digest = sha256(self.model_id.encode("utf-8", "surrogatepass")).hexdigest()[:10]
         start = safe.encode()[:100].decode("utf-8", "ignore") or "model"
         return f"{'_' if _RESERVED.fullmatch(start) else ''}{start}-{digest}"

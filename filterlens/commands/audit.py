@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.errors import InputError
-from filterlens.lens import Options, RunSettings, all_lenses, get_lens, option_names, options_of
+from filterlens.lens import Options, RunSettings, all_lenses, all_scores, get_lens, option_names, options_of
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -213,12 +213,14 @@ def audit(
 
 
 def all_figures() -> list[Figure]:
-    """Return the figures of every lens, those of installed packages included, and its scores over a training."""
+    """Return the figures of every lens, those of installed packages included, its scores by depth and by epoch."""
+    from filterlens.report.depth import depth_figure
     from filterlens.report.trajectory import trajectory_figure
 
     lenses = all_lenses()
+    deep = dict.fromkeys(score.lens for score in all_scores().values() if score.by_depth)
     own: list[Figure] = [figure for lens in lenses.values() if lens.figures for figure in resolve_name(lens.figures)]
-    return own + [trajectory_figure(name) for name in lenses]
+    return [*map(depth_figure, deep), *own, *map(trajectory_figure, lenses)]
 
 
 def all_tables() -> list[TableMaker]:

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from filterlens import __version__
 from filterlens.dumps.deferred import DeferredErrorFile, defer_sigint, defers_sigint
 from filterlens.dumps.hdf5_check import check_hdf5, trust_hdf5
 from filterlens.dumps.layout import NUMBERS, SCHEMA, encode_name
@@ -61,8 +62,6 @@ class DumpWriter:
         self._resume_sigint: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
-        from filterlens import __version__
-
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             mode = "w"

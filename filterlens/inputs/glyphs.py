@@ -19,10 +19,12 @@ from fontTools.ttLib import TTFont, TTLibError
 from numpy.typing import NDArray
 
 from filterlens.errors import InputError
-from filterlens.inputs.fonts import LETTERS, SIDE
 from filterlens.inputs.reading import read_regular
 
-__all__ = ["rasterise_folder", "rasterise_font"]
+__all__ = ["LETTERS", "SIDE", "rasterise_folder", "rasterise_font"]
+
+LETTERS: Final = "ABCDEFGHIJ"
+SIDE: Final = 28  # pixels
 
 _EXTENT: Final = 18.0  # pixels of a letter's longer side: room for the transformations
 _SCANLINES: Final = 16  # a pixel

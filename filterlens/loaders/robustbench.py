@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -148,8 +149,6 @@ def untrained(dataset: str, threat: str, name: str) -> nn.Module | None:
 
 
 def _timm_cfg(name: str) -> Mapping[str, Any]:
-    import sys
-
     import timm
 
     module = sys.modules[timm.models.model_entrypoint(name).__module__]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -143,8 +144,6 @@ def _lenses(
 
 def _settings(run: RunData) -> list[tuple[str, str, int]]:
     """Collect the settings of each lens and how many models were extracted with them, from the dumps' headers."""
-    import json
-
     counts: dict[tuple[str, str], int] = {}
     for entry in run.catalog:
         try:

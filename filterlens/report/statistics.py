@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 __all__ = ["benjamini_hochberg", "bootstrap_mean", "rank_biserial", "spearman", "wilcoxon_p"]
 
@@ -50,7 +51,8 @@ def wilcoxon_p(differences: ArrayLike) -> float:
     """Two-sided p-value of Wilcoxon's signed-rank test, exact with ties.
 
     Zero differences are dropped, tied ones share their mean rank; the null distribution is that of all 2ⁿ sign
-    flips of the ranks at hand, so that ties stay exact. Above 200 differences the normal approximation takes over.
+    flips of these ranks, so that ties stay exact (SciPy's exact test knows none). Above 200 differences the normal
+    approximation takes over.
 
     Parameters
     ----------
@@ -70,9 +72,7 @@ def wilcoxon_p(differences: ArrayLike) -> float:
     if d.size == 0:
         return 1.0
     if d.size > _EXACT_UP_TO:
-        from scipy.stats import wilcoxon
-
-        return float(wilcoxon(d, method="approx", correction=True).pvalue)
+        return float(stats.wilcoxon(d, method="approx", correction=True).pvalue)
     doubled = np.rint(2 * _ranks(d)).astype(np.int64)  # mean ranks are halves, so that doubled ones are whole
     total = int(doubled.sum())
     probability = np.zeros(total + 1)
@@ -129,12 +129,8 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     """
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(p.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    if known.size == 0:
-        return adjusted
-    order = known[np.argsort(p[known], kind="stable")]
-    scaled = p[order] * known.size / np.arange(1, known.size + 1)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    known = ~np.isnan(p)
+    adjusted[known] = stats.false_discovery_control(p[known])
     return adjusted
 
 
@@ -158,9 +154,7 @@ def spearman(x: ArrayLike, y: ArrayLike, *, fewest: int = 4) -> tuple[float, int
     n = int(known.sum())
     if n < fewest or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan"), n
-    from scipy.stats import rankdata
-
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]), n
+    return float(stats.spearmanr(a, b).statistic), n
 
 
 def _nonzero(differences: ArrayLike) -> NDArray[np.float64]:
@@ -169,6 +163,4 @@ def _nonzero(differences: ArrayLike) -> NDArray[np.float64]:
 
 
 def _ranks(d: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(np.abs(d)), dtype=np.float64)
+    return np.asarray(stats.rankdata(np.abs(d)), dtype=np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 from filterlens import __version__
@@ -63,7 +64,5 @@ def failed(row: LedgerRow, error: Exception, *, keep_traceback: bool) -> LedgerR
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions that may change a number."""
-    from importlib.metadata import version
-
     names = ("torch", "torchvision", "timm", "robustbench", "numpy", "scipy")
     return {"filterlens": __version__} | {name: version(name) for name in names}

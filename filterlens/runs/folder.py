@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.errors import AuditLockedError, CatalogError, UnsafeFolderError, WriteError
 from filterlens.process.files import explain_failure, sweep, write_whole
@@ -37,8 +39,6 @@ def lock_folder(folder: Path) -> Iterator[None]:
     WriteError
         The folder cannot be made or written, or the disk is full.
     """
-    from filelock import FileLock, Timeout
-
     check_folder(folder)
     holder = folder / ".holder"
     try:

@@ -13,13 +13,13 @@ from scipy.signal import correlate2d
 
 from filterlens.lenses.filters.figures import FIGURES
 from filterlens.lenses.filters.figures.bases import draw_bases, draw_cumulative
-from filterlens.lenses.filters.figures.depth import draw_depth
 from filterlens.lenses.filters.figures.first_stage import draw_first_stage, relative_change, responses
 from filterlens.lenses.filters.figures.grids import Layer, chosen_models, draw_first, draw_rgb, end_layer
 from filterlens.lenses.filters.figures.ridge import draw_ridge
 from filterlens.lenses.filters.figures.shift import draw_shift_by_depth, draw_shift_of_models
 from filterlens.lenses.filters.pooled import read_filter_pool
 from filterlens.report.data import RunData, read_run
+from filterlens.report.depth import depth_figure
 from filterlens.report.figure import Drawing
 
 
@@ -44,7 +44,7 @@ def test_every_figure_is_absent_without_its_data(figure: object, tmp_path: Path)
 
 
 def test_boxes_stand_at_the_quartiles_of_each_depth_group(run: RunData) -> None:
-    drawing = drawn(draw_depth(run))
+    drawing = drawn(depth_figure("filters").draw(run))
     axes = drawing.figure.axes
     assert len(axes) == 6, "three scores by two data sets"
     boxes = [patch for patch in axes[0].patches if isinstance(patch, PathPatch)]
@@ -58,7 +58,7 @@ def test_boxes_stand_at_the_quartiles_of_each_depth_group(run: RunData) -> None:
 
 def test_a_score_that_is_the_same_everywhere_is_shown_in_its_whole_range(run: RunData) -> None:
     flat = run.scores.assign(value=run.scores["value"].where(run.scores["metric"] != "sparsity", 0.0))
-    sparsity, *_, orthogonality = drawn(draw_depth(replace(run, scores=flat))).figure.axes
+    sparsity, *_, orthogonality = drawn(depth_figure("filters").draw(replace(run, scores=flat))).figure.axes
     assert sparsity.get_ylim() == (-0.05, 1.0)
     assert orthogonality.get_ylim()[1] < 1.0
 

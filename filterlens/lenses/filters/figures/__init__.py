@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from filterlens.lenses.filters.figures.bases import draw_bases, draw_cumulative
-from filterlens.lenses.filters.figures.depth import draw_depth
 from filterlens.lenses.filters.figures.first_stage import draw_first_stage
 from filterlens.lenses.filters.figures.grids import draw_first, draw_last, draw_rgb
 from filterlens.lenses.filters.figures.ridge import draw_ridge
@@ -13,7 +12,6 @@ from filterlens.report.figure import Figure
 __all__ = ["FIGURES"]
 
 FIGURES: tuple[Figure, ...] = (
-    Figure("filters_depth", "filters", "Filter quality by depth", draw_depth),
     Figure("filters_bases", "filters", "Principal components of filters", draw_bases),
     Figure("filters_cumulative", "filters", "Cumulative explained variance", draw_cumulative),
     Figure("filters_ridge", "filters", "Distribution of coefficients", draw_ridge),
