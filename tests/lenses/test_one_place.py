@@ -18,9 +18,9 @@ import torch
 from small_zoo import FIELDS, make_zoo
 
 import filterlens
-from filterlens.commands.audit import all_figures
+from filterlens.commands.audit import all_figures, all_tables
 from filterlens.lens import all_lenses, get_lens, get_score, options_of
-from filterlens.report import read_run
+from filterlens.report import read_run, write_report
 from filterlens.runs.ledger import Ledger
 
 FILES = {
@@ -149,10 +149,13 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(site: Path, catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a finished audit with both lenses."""
+    """Return the folder of an audit with both lenses; of all figures only those that may show the new scores."""
     folder = tmp_path_factory.mktemp("run")
-    outcome = filterlens.audit(catalog, folder, lenses=["filters", "spread"])
+    outcome = filterlens.extract(catalog, folder, lenses=["filters", "spread"])
     assert outcome.count("ok") == len(outcome.rows)
+    filterlens.analyze(folder)
+    figures = [f for f in all_figures() if f.lens == "spread" or f.name in {"filters_depth", "filters_trajectory"}]
+    write_report(folder, figures=figures, tables=all_tables())
     return folder
 
 
