@@ -16,7 +16,7 @@ from filterlens.inputs.images import Images
 from filterlens.lens import RunSettings
 from filterlens.loaders.model import Classifier, LoadedModel
 
-__all__ = ["Batch", "Running", "Threat", "running", "threat_of"]
+__all__ = ["EvaluatedBatch", "Running", "Threat", "running", "threat_of"]
 
 _NORMS: dict[str, Norm] = {"linf": "Linf", "l∞": "Linf", "": "Linf", "l2": "L2"}
 
@@ -65,7 +65,7 @@ def threat_of(entry: Entry, lens: str) -> Threat:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class EvaluatedBatch:
     """Some of the images, on the model's device.
 
     Parameters
@@ -133,13 +133,13 @@ class Running:
         """Say how many forward passes over all images are to come, so that progress has an end."""
         self._expected = self.passes + passes * self.n_batches
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[EvaluatedBatch]:
         """All images in order."""
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         for start in range(0, len(self.images), self._batch_size):
             rows = slice(start, min(start + self._batch_size, len(self.images)))
             pixels = torch.from_numpy(self.images.pixels[rows]).to(self.device).contiguous(memory_format=layout)
-            yield Batch(rows, pixels, torch.from_numpy(self.images.labels[rows]).to(self.device))
+            yield EvaluatedBatch(rows, pixels, torch.from_numpy(self.images.labels[rows]).to(self.device))
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def defer_sigint() -> Callable[[], object]:
     if ends_on_signals() or threading.current_thread() is not threading.main_thread() or not callable(before):
         return lambda: None
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def defer(number: int, frame: FrameType | None) -> None:
         running = frame
         while running is not None:
             if running.f_code in _DEFERRING:
@@ -47,7 +47,7 @@ def defer_sigint() -> Callable[[], object]:
             running = running.f_back
         before(number, frame)
 
-    signal.signal(signal.SIGINT, hear)
+    signal.signal(signal.SIGINT, defer)
     return lambda: signal.signal(signal.SIGINT, before)
 
 

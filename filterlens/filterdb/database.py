@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from filterlens.dumps.hdf5_check import check_hdf5
 from filterlens.errors import CheckpointError
 from filterlens.filterdb.frames import check_written, read_frame
-from filterlens.filterdb.models import Layer, Model, read_models
+from filterlens.filterdb.models import DatabaseLayer, Model, read_models
 
-__all__ = ["KERNEL", "FilterDatabase", "Layer", "Model"]
+__all__ = ["KERNEL", "DatabaseLayer", "FilterDatabase", "Model"]
 
 KERNEL: Final = (3, 3)
 _ARRAYS: Final = ("filters", "filter")
@@ -75,7 +75,7 @@ class FilterDatabase:
         """In which the file keeps them."""
         return str(self._filters.dtype)
 
-    def weight(self, layer: Layer) -> NDArray[np.float32]:
+    def weight(self, layer: DatabaseLayer) -> NDArray[np.float32]:
         """Return a convolution's weight, float32, shape (c_out, c_in / groups, 3, 3).
 
         Raises

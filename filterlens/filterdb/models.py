@@ -15,7 +15,7 @@ from filterlens.errors import CheckpointError
 from filterlens.filterdb.cells import Cell, shown
 from filterlens.process.printable import printable
 
-__all__ = ["Layer", "Model", "name_fault", "read_models"]
+__all__ = ["DatabaseLayer", "Model", "name_fault", "read_models"]
 
 _LEVELS: Final = ("model_id", "conv_depth", "conv_depth_norm")
 _COLUMNS: Final = ("in_channels", "out_channels", "filter_ids", "model")
@@ -27,7 +27,7 @@ _MAX_TEXT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class DatabaseLayer:
     """One 3x3 convolution: where it lies in its model, and where its filters are in the file.
 
     Parameters
@@ -70,7 +70,7 @@ class Model:
 
     number: int
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[DatabaseLayer, ...]
     facts: dict[str, Cell]
 
 
@@ -190,7 +190,7 @@ class _Rows:
         """Return relative depths; a single depth was divided by zero."""
         return [float(cell) if 0 <= cell <= 1 else math.nan for cell in self._cells("conv_depth_norm")]
 
-    def _layers(self, n_filters: int) -> list[Layer]:
+    def _layers(self, n_filters: int) -> list[DatabaseLayer]:
         ids = [self._ids(cell, place, n_filters) for place, cell in enumerate(self._cells("filter_ids"))]
         names = ("conv_depth", "in_channels", "out_channels")
         columns = zip(self._layer_ids(), self._norms(), *(self.whole(name) for name in names), ids, strict=True)
@@ -200,7 +200,7 @@ class _Rows:
                 raise CheckpointError(
                     f"{self._row(place)} has {inputs} x {outputs} channels, but {stop - start} filters"
                 )
-            layers.append(Layer(layer_id, depth, norm, inputs, outputs, start, stop))
+            layers.append(DatabaseLayer(layer_id, depth, norm, inputs, outputs, start, stop))
         return layers
 
     def _ids(self, cell: Cell, place: int, n_filters: int) -> tuple[int, int]:
@@ -228,13 +228,13 @@ class _Rows:
         return f"{self._where}: row {place}" + (f" ({printable(name[:60])})" if isinstance(name, str) else "")
 
 
-def _ordered(number: int, layers: list[Layer], where: str) -> tuple[Layer, ...]:
+def _ordered(number: int, layers: list[DatabaseLayer], where: str) -> tuple[DatabaseLayer, ...]:
     if len({layer.layer_id for layer in layers}) != len(layers):
         raise CheckpointError(f"{where}: model {number} has two convolutions of the same layer_id")
     return tuple(sorted(layers, key=lambda layer: (layer.conv_depth, layer.layer_id)))
 
 
-def _check_disjoint(layers: list[Layer], where: str) -> None:
+def _check_disjoint(layers: list[DatabaseLayer], where: str) -> None:
     ordered = sorted(range(len(layers)), key=lambda place: layers[place].start)
     for place, following in pairwise(ordered):
         if layers[following].start < layers[place].stop:

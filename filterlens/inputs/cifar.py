@@ -20,7 +20,7 @@ from filterlens.inputs.arrays import as_images
 from filterlens.inputs.cifar_files import read_batch, read_member
 from filterlens.inputs.images import Images
 from filterlens.inputs.reading import read_regular
-from filterlens.process.files import publish
+from filterlens.process.files import commit_file
 
 __all__ = ["DATASETS", "CifarFormat", "fetch_cifar", "holds_cifar", "load_cifar"]
 
@@ -156,7 +156,7 @@ def fetch_cifar(name: str, folder: Path) -> None:
                 file.write(block)
         if digest.hexdigest() != form.md5:
             raise DownloadError(f"{form.url} gave another file than expected (MD5 {digest.hexdigest()}): {instead}")
-        publish(temporary, target)
+        commit_file(temporary, target)
     except OSError as error:
         raise DownloadError(f"{form.url} could not be downloaded ({error}): {instead}") from error
     finally:

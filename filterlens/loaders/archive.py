@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from filterlens.loaders.tar import DamagedTar, Member, members
+from filterlens.loaders.tar import DamagedTar, TarMember, members
 
 __all__ = ["checkpoint_inside"]
 
@@ -49,7 +49,7 @@ def checkpoint_inside(path: Path) -> Iterator[Path]:
         yield out
 
 
-def _choose(found: list[Member], path: Path) -> Member:
+def _choose(found: list[TarMember], path: Path) -> TarMember:
     for member in found:
         _check_member(member, path)
     files = [member for member in found if member.is_file and PurePosixPath(member.name).suffix.lower() in _SUFFIXES]
@@ -62,7 +62,7 @@ def _choose(found: list[Member], path: Path) -> Member:
     return files[0]
 
 
-def _check_member(member: Member, path: Path) -> None:
+def _check_member(member: TarMember, path: Path) -> None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or "\0" in member.name:
         raise UnsafeCheckpointError(

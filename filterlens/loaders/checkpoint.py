@@ -18,7 +18,7 @@ import torch
 from torch import UntypedStorage
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from filterlens.loaders.kinds import impostor, is_zip
+from filterlens.loaders.kinds import detect_non_checkpoint, is_zip
 from filterlens.loaders.state_dict import shown
 from filterlens.loaders.torch_legacy import find_storages
 from filterlens.loaders.torch_zip import DamagedZip, Record, read_records
@@ -102,7 +102,7 @@ def read(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
 def _check_kind(path: Path) -> None:
     """Say what the file is when it is plainly something else."""
     try:
-        what = impostor(path)
+        what = detect_non_checkpoint(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): check the path") from error
     if what:

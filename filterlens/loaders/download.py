@@ -25,8 +25,8 @@ from filterlens.errors import DownloadError
 from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.quick_check import quick_check
 from filterlens.loaders.transfer import MAX_BYTES, printable, save_url, shown_url
-from filterlens.process.files import publish
-from filterlens.process.interruption import forget_temporary, temporary
+from filterlens.process.files import commit_file
+from filterlens.process.interruption import forget_temporary, remove_on_interruption
 
 __all__ = ["Origin", "drive", "fetch", "fetch_json", "place", "read_json", "web"]
 
@@ -122,7 +122,7 @@ def fetch(target: Path, origin: Origin, *, offline: bool = False) -> Path:
             fresh = work / target.name
             _save(origin, fresh)
             _check(origin, fresh)
-            publish(fresh, target)
+            commit_file(fresh, target)
     return target
 
 
@@ -151,7 +151,7 @@ def place(target: Path) -> Iterator[Path]:
             for left in cache.rglob(f"{_PARTIAL}*"):
                 # only a killed process leaves one, and we hold the lock
                 shutil.rmtree(left, ignore_errors=True)
-            work = temporary(target.parent / f"{_PARTIAL}{secrets.token_hex(4)}")
+            work = remove_on_interruption(target.parent / f"{_PARTIAL}{secrets.token_hex(4)}")
             try:
                 work.mkdir()
                 yield work

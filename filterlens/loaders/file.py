@@ -16,7 +16,7 @@ from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.tar import is_tar
-from filterlens.loaders.weights import check_weights, file_digest, fit, ready
+from filterlens.loaders.weights import check_weights, file_digest, load_weights, to_eval
 
 __all__ = ["SUFFIXES", "classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
 
@@ -83,7 +83,7 @@ def filled(
     CheckpointError
         They do not fit.
     """
-    fit(network, weights, str(path))
+    load_weights(network, weights, str(path))
     entry = request.entry
     if entry.mean is None:
         notes = (*notes, "no mean and std are given: images go to the network as they are, in [0, 1]")
@@ -91,7 +91,7 @@ def filled(
         model_id=entry.model_id,
         source=entry.source,
         sha256=file_digest(path),
-        weights=ready(network).state_dict(),
+        weights=to_eval(network).state_dict(),
         classifier=Classifier(network, entry.mean, entry.std),
         notes=notes,
     )
@@ -123,7 +123,7 @@ def load_path(path: Path, request: Request) -> LoadedModel:
         source=entry.source,
         sha256=file_digest(path),
         weights=weights,
-        classifier=None if network is None else Classifier(ready(network), entry.mean, entry.std),
+        classifier=None if network is None else Classifier(to_eval(network), entry.mean, entry.std),
         notes=notes,
     )
 

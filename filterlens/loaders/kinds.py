@@ -5,10 +5,10 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-__all__ = ["impostor", "is_whole_zip", "is_zip"]
+__all__ = ["detect_non_checkpoint", "is_whole_zip", "is_zip"]
 
 
-def impostor(path: Path) -> str:
+def detect_non_checkpoint(path: Path) -> str:
     """Say what the file is instead of a checkpoint; empty where nothing is plainly wrong.
 
     Parameters

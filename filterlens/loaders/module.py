@@ -23,7 +23,7 @@ from filterlens.loaders.file import named_weights, read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.transfer import printable
-from filterlens.loaders.weights import file_digest, fit, ready
+from filterlens.loaders.weights import file_digest, load_weights, to_eval
 
 __all__ = ["build", "call_factory", "load"]
 
@@ -53,12 +53,12 @@ def load(request: Request) -> LoadedModel:
         notes = ("no weights given: the factory's own are used",)
     else:
         weights, _, notes = read_weights(path, trust_pickle=request.trust_pickle)
-        fit(network, weights, str(path))
+        load_weights(network, weights, str(path))
     return LoadedModel(
         model_id=entry.model_id,
         source=entry.source,
         sha256="" if path is None else file_digest(path),
-        weights=ready(network).state_dict(),
+        weights=to_eval(network).state_dict(),
         classifier=Classifier(network, entry.mean, entry.std),
         notes=notes,
     )

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from filterlens.loaders.kinds import impostor
+from filterlens.loaders.kinds import detect_non_checkpoint
 
 __all__ = ["quick_check"]
 
@@ -47,7 +47,7 @@ def quick_check(path: Path) -> str:
     >>> quick_check(path)
     'a JSON answer, not a checkpoint: {"error": "rate limit exceeded"}'
     """
-    if wrong := impostor(path):
+    if wrong := detect_non_checkpoint(path):
         return wrong
     with path.open("rb") as file:
         head = file.read(1024)

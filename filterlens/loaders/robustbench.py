@@ -19,7 +19,7 @@ from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.robustbench_compat import reading_inertly, robustbench
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
-from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
+from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
 
 __all__ = ["load", "untrained", "zoo"]
 
@@ -47,7 +47,7 @@ def load(request: Request) -> LoadedModel:
     """
     dataset, threat, name = _split(request.rest)
     files, notes, network = _network(dataset, threat, name, offline=request.offline)
-    weights = ready(network).state_dict()
+    weights = to_eval(network).state_dict()
     check_weights(weights, request.entry.source)
     return LoadedModel(
         model_id=request.entry.model_id,
@@ -102,7 +102,7 @@ def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[li
     else:
         raise CheckpointError(f"RobustBench says nowhere where {name} is to be fetched: leave the row out")
     load_model = importlib.import_module("robustbench.utils").load_model
-    with reading_inertly() as notes, taking_over():
+    with reading_inertly() as notes, assign_weights():
         try:
             network = load_model(name, model_dir=cache_folder(), dataset=dataset, threat_model=threat)
         except READ_FAULTS as error:

@@ -20,7 +20,7 @@ from filterlens.loaders.file import classes_of, filled, named_weights, read_weig
 from filterlens.loaders.hub import hub_file
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
+from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
 
 __all__ = ["check_size", "create", "load", "loaded"]
 
@@ -98,7 +98,7 @@ def loaded(
     mean = entry.mean or tuple(cfg["mean"])
     std = entry.std or tuple(cfg["std"])
     size = tuple(cfg["input_size"])
-    weights = ready(network).state_dict()
+    weights = to_eval(network).state_dict()
     check_weights(weights, entry.source)
     return LoadedModel(
         model_id=entry.model_id,
@@ -186,7 +186,7 @@ def create(
         overlay["num_classes"] = options["num_classes"]
     if not state:
         raise CheckpointError(f"{path} holds no weights")
-    with warnings.catch_warnings(), taking_over():
+    with warnings.catch_warnings(), assign_weights():
         warnings.simplefilter("ignore")
         try:
             network: nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)

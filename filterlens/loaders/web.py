@@ -16,7 +16,7 @@ from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.timm import WEIGHT_FILES, check_size, create, loaded
 from filterlens.loaders.transfer import shown_url
-from filterlens.loaders.weights import file_digest, fit, ready
+from filterlens.loaders.weights import file_digest, load_weights, to_eval
 
 __all__ = ["load_hub", "load_torchvision", "load_url"]
 
@@ -113,7 +113,7 @@ def load_torchvision(request: Request) -> LoadedModel:
     path = fetch(cache_folder() / "torchvision" / file, origin, offline=request.offline)
     weights, _, notes = read_weights(path)
     network = models.get_model(name, weights=None)
-    fit(network, weights, str(path))
+    load_weights(network, weights, str(path))
     transform = chosen.transforms()
     entry = request.entry
     crop = transform.crop_size[0]
@@ -121,7 +121,7 @@ def load_torchvision(request: Request) -> LoadedModel:
         model_id=entry.model_id,
         source=entry.source,
         sha256=file_digest(path),
-        weights=ready(network).state_dict(),
+        weights=to_eval(network).state_dict(),
         classifier=Classifier(network, entry.mean or tuple(transform.mean), entry.std or tuple(transform.std)),
         input_size=(3, crop, crop),
         notes=notes,

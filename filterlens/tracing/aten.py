@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import InputError
-from filterlens.tracing.dense import Convolution, Pair, Pool, conv_dense, pool_dense
+from filterlens.tracing.dense import ConvolutionCall, Pair, Pool, conv_dense, pool_dense
 
 __all__ = ["Call", "read_call"]
 
@@ -70,7 +70,7 @@ def _conv2d(output: Tensor, given: dict[str, Any]) -> Call | None:
     x, weight, bias = given["input"], given["weight"], given["bias"]
     if given["transposed"] or weight.dim() != 4:
         return None
-    call = Convolution(_pair(given["stride"]), _pair(given["padding"]), _pair(given["dilation"]), given["groups"])
+    call = ConvolutionCall(_pair(given["stride"]), _pair(given["padding"]), _pair(given["dilation"]), given["groups"])
     size = (output.shape[2], output.shape[3])
     kernel = (weight.shape[2], weight.shape[3])
     if kernel == (1, 1):

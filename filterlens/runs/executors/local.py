@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filterlens.errors import InputError
-from filterlens.process.interruption import deferred_signals, on_interruption, temporary
+from filterlens.process.interruption import deferred_signals, on_interruption, remove_on_interruption
 from filterlens.runs.executors.protocol import Listener, Work, WorkerLost
 from filterlens.runs.executors.worker import BLOCKED, Finished, Raised, Reported, serve
 
@@ -189,7 +189,7 @@ def _choose_socket_folder() -> None:
     before = tempfile.gettempdir()
     if len(os.fsencode(before)) > _SOCKET_FOLDER:
         tempfile.tempdir = "/tmp"  # noqa: S108 - `mkdtemp` makes a folder of ours in it
-    temporary(Path(util.get_temp_dir()))
+    remove_on_interruption(Path(util.get_temp_dir()))
     tempfile.tempdir = before
 
 
