@@ -1,7 +1,7 @@
 """Gradient attacks: one projected-gradient loop that moves inputs, latents and weights.
 
-`ascend` is the loop. What it updates is a `Variable`: `Perturbed` holds inputs or latents, each in a ball around its own
-centre and in a box; `Weights` holds a model's parameters, each tensor in a ball relative to its own norm. `attack`
+`ascend` is the loop. What it updates is a `Variable`: `Perturbed` holds inputs or latents, each in a ball around its
+own centre and in a box; `Weights` holds a model's parameters, each tensor in a ball relative to its own norm. `attack`
 keeps the best point of each example, `last_iterate` returns the last iterate and scores nothing twice (the inner loop
 of adversarial training), `pgd` is `attack` on a model's images that leaves the model exactly as it was.
 """

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from filterlens.dumps.hdf5_check import check_hdf5
-from filterlens.errors import CheckpointError
+from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.filterdb.frames import check_written, read_frame
 from filterlens.filterdb.models import DatabaseLayer, Model, read_models
 
@@ -122,7 +122,7 @@ class path_errors:  # noqa: N801 - a context manager that reads as a function
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, OSError | KeyError | RuntimeError | ValueError | TypeError | MemoryError | OverflowError):
+        if isinstance(error, Exception) and not isinstance(error, FilterlensError):
             raise CheckpointError(f"{self.path} is no HDF5 file, or damaged ({error})") from error
 
 

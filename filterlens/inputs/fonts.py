@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterlens.errors import InputError
+from filterlens.inputs.glyphs import LETTERS, SIDE, rasterise_folder
 from filterlens.inputs.images import Images
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ FACES: Final = (
     "cmti10",
     "cmtt10",
 )
-LETTERS: Final = "ABCDEFGHIJ"
-SIDE: Final = 28
 DIGEST: Final = "9b3ef9511fbc68ee07dd4e8d9748f6ff0d920c5ce184d01780e1652103bdb010"
 LATENTS: Final = ("translation_x", "translation_y", "shear_x", "shear_y", "scale", "rotation")
 LOWER: Final = (-0.2, -0.2, -0.5, -0.5, 0.75, -np.pi / 2)
@@ -97,8 +96,6 @@ def load_prototypes(fonts: Path | None = None) -> NDArray[np.float32]:
                 "the file was changed; install filterlens again"
             )
     else:
-        from filterlens.inputs.glyphs import rasterise_folder
-
         _, ink = rasterise_folder(fonts)
     prototypes = ink.astype(np.float32) / np.float32(255)
     prototypes.setflags(write=False)

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.loaders.tar import DamagedTar, TarMember, members
 
 __all__ = ["checkpoint_inside"]
 
-_SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".safetensors")
+_SUFFIXES: Final = tuple(suffix for suffix in SUFFIXES if suffix not in {".tar", ".onnx"})
 _BLOCK: Final = 1 << 20
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 from urllib.parse import parse_qsl
 
 from torch import Tensor, nn
 
+from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, MissingExtraError
 from filterlens.loaders import checkpoint
 from filterlens.loaders.archive import checkpoint_inside
@@ -18,9 +18,7 @@ from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.tar import is_tar
 from filterlens.loaders.weights import check_weights, file_digest, load_weights, to_eval
 
-__all__ = ["SUFFIXES", "classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
-
-SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".safetensors", ".onnx")
+__all__ = ["classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
 
 
 def locate(text: str, folder: Path) -> Path:

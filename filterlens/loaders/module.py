@@ -22,8 +22,8 @@ from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.loaders.file import named_weights, read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.transfer import printable
 from filterlens.loaders.weights import file_digest, load_weights, to_eval
+from filterlens.process.printable import printable
 
 __all__ = ["build", "call_factory", "load"]
 
@@ -112,7 +112,7 @@ def call_factory(target: str, folder: Path) -> object:
             raise
         except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise CheckpointError(
-                f"module:{target} could not be built: {type(error).__name__}: {printable(error)} "
+                f"module:{target} could not be built: {type(error).__name__}: {printable(str(error)[:500])} "
                 f"(looked in {folder} too)"
             ) from error
 

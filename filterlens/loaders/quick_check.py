@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.loaders.kinds import detect_non_checkpoint
 
 __all__ = ["quick_check"]
@@ -19,7 +20,7 @@ _END_RECORD: Final = b"PK\5\6"
 _END_SIZE: Final = 22
 #: torch.save's magic number as pickle writes it, in binary and in text protocols
 _LEGACY: Final = (b"l\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"119547037146038801333356")
-_PICKLES: Final = {".pt", ".pth", ".th", ".ckpt", ".bin", ".tar"}
+_PICKLES: Final = {*SUFFIXES} - {".safetensors", ".onnx"}
 _SAFETENSORS_HEADER: Final = 100 << 20
 _FIELDS: Final = 100_000
 _GRAPH: Final = 7

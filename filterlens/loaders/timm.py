@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from filterlens.errors import CheckpointError
-from filterlens.loaders.cache import cache_folder
-from filterlens.loaders.checkpoint import READ_FAULTS
+from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.loaders.download import fetch, web
 from filterlens.loaders.file import classes_of, filled, named_weights, read_weights
 from filterlens.loaders.hub import hub_file
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
+from filterlens.process.cache import cache_folder
 
 __all__ = ["check_size", "create", "load", "loaded"]
 
@@ -142,7 +141,9 @@ def check_size(name: str, weights: Mapping[str, Tensor], path: Path, **options: 
         warnings.simplefilter("ignore")
         try:
             outline = timm.create_model(name, pretrained=False, **options)
-        except READ_FAULTS as error:
+        except FilterlensError:
+            raise
+        except Exception as error:  # a library's code on a file's weights
             raise CheckpointError(f"{path}: timm's {name} takes no {options} ({str(error).strip()[:200]})") from error
     needed = sum(value.numel() for value in (*outline.parameters(), *outline.buffers()))
     there = sum(value.numel() for value in weights.values())
@@ -190,7 +191,9 @@ def create(
         warnings.simplefilter("ignore")
         try:
             network: nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
-        except READ_FAULTS as error:
+        except FilterlensError:
+            raise
+        except Exception as error:  # a library's code on a file's weights
             raise CheckpointError(
                 f"{path} does not fit timm's {name} ({str(error).strip()[:300]}): delete it to have it fetched again"
             ) from error

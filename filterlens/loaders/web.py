@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, DownloadError
-from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.download import fetch, read_json, web
-from filterlens.loaders.file import SUFFIXES, classes_of, filled, load_path, named_weights, read_weights
+from filterlens.loaders.file import classes_of, filled, load_path, named_weights, read_weights
 from filterlens.loaders.hub import hub_file
 from filterlens.loaders.hub_config import read_config
 from filterlens.loaders.model import Classifier, LoadedModel
@@ -17,6 +17,7 @@ from filterlens.loaders.registry import Request
 from filterlens.loaders.timm import WEIGHT_FILES, check_size, create, loaded
 from filterlens.loaders.transfer import shown_url
 from filterlens.loaders.weights import file_digest, load_weights, to_eval
+from filterlens.process.cache import cache_folder
 
 __all__ = ["load_hub", "load_torchvision", "load_url"]
 

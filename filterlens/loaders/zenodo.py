@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, DownloadError
-from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.download import Origin, fetch, fetch_json, web
 from filterlens.loaders.file import read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
@@ -17,6 +16,7 @@ from filterlens.loaders.registry import Request
 from filterlens.loaders.robustbench import untrained, zoo
 from filterlens.loaders.transfer import MAX_BYTES
 from filterlens.loaders.weights import file_digest, load_weights, to_eval
+from filterlens.process.cache import cache_folder
 
 __all__ = ["load"]
 

@@ -112,12 +112,10 @@ def test_a_file_in_the_folders_place_is_said_plainly(tmp_path: Path, inside: str
 
 def test_no_module_writes_a_file_in_a_way_of_its_own() -> None:
     own = {
-        "files.py",  # the way
-        "ledger.py",  # appends, and every reader passes over a torn line
-        "run_folder.py",  # who holds the lock: read by nobody after its process
-        "dumps.py",  # HDF5 streams into its own temporary file, and finishes as files.py does
+        "process/files.py",  # the way
+        "runs/ledger.py",  # appends, and every reader passes over a torn line
         "training/logs.py",  # appends
-        "loaders/download.py",  # streams into a folder of its own, and finishes as files.py does
+        "loaders/transfer.py",  # streams into a folder of its own, and finishes as files.py does
         "loaders/archive.py",  # a temporary copy
         "inputs/cifar.py",  # streams into its own temporary file, and finishes as files.py does
         "report/write.py",  # draws into memory

@@ -319,7 +319,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(tmp_path):
         measured(tmp_path, weights_only, images())
     with pytest.raises(InputError, match="needs labelled images for small"):
         measured(tmp_path, model, None)
-    with pytest.raises(InputError, match=r"takes images of 3 x 6 x 6 .* random has 3 x 9 x 9"):
+    with pytest.raises(InputError, match="images of random are 3x9x9 but the model takes 3x6x6"):
         measured(tmp_path, model, images(size=9))
     with pytest.raises(InputError, match=r"logits of shape \(1, 4\) .* labels up to 9"):
         measured(tmp_path, model, images(40, classes=10))
