@@ -198,8 +198,7 @@ def test_a_tiff_of_huge_tiles_is_refused(tmp_path: Path) -> None:
 def test_a_narrow_image_is_not_blown_up_to_be_cropped(tmp_path: Path) -> None:
     path = put(tmp_path, png(2, 16_000))
     assert read_image(path).shape == (16_000, 2, 1)
-    path = put(tmp_path, png(2, 600_000))
-    with pytest.raises(InputError, match="256x76800000 pixels"):
+    with pytest.raises(InputError, match="256x2048000 pixels"):
         read_image(path, crop=(256, 224))
 
 
