@@ -16,7 +16,7 @@ import pytest
 import torch
 from small_zoo import make_zoo, weights
 
-from filterlens import lens as lenses
+from filterlens import lenses
 from filterlens.catalogs import load_catalog
 from filterlens.errors import InputError
 from filterlens.runs import analyze, extract

@@ -52,7 +52,7 @@ def defer_sigint() -> Callable[[], object]:
 
 
 class DeferredErrorFile(io.FileIO):
-    """A file that remembers its first write error and swallows what follows.
+    """A file that keeps its first write error for later and ignores all writes that follow.
 
     HDF5 keeps its tables in memory and writes them when a file is closed; where that fails (a full disk) it fails
     again and again and takes the process down at exit. So it is let close, and the error is raised afterwards.

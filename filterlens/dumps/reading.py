@@ -163,7 +163,7 @@ class DumpGroup:
 
 @contextlib.contextmanager
 def _guarded(path: Path) -> Iterator[None]:
-    """Turn what h5py raises on a damaged file into an error of ours."""
+    """Turn what h5py raises on a damaged file into a DumpError."""
     try:
         yield
     except Exception as error:  # h5py raises anything on a damaged file

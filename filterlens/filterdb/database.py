@@ -111,7 +111,7 @@ def _check_file(path: Path) -> None:
 
 
 class path_errors:  # noqa: N801 - a context manager that reads as a function
-    """Turn what h5py raises on a damaged file into an error of ours."""
+    """Turn what h5py raises on a damaged file into a CheckpointError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

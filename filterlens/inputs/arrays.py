@@ -99,7 +99,7 @@ def check_fits(images: Images, input_size: tuple[int, int, int] | None, classes:
     input_size
         (channels, height, width) that it expects, or None where unknown.
     classes
-        How many classes it tells apart, or None where unknown.
+        How many classes it distinguishes, or None where unknown.
 
     Raises
     ------

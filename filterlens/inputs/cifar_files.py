@@ -48,7 +48,7 @@ def read_member(path: Path, name: str) -> bytes:
     InputError
         The file is none, or the archive does not hold it.
     OSError, EOFError, ValueError, zlib.error, tarfile.TarError
-        The archive is damaged, or holds more than its bytes can honestly hold.
+        The archive is damaged, or declares more than its bytes can hold.
     """
     with ExitStack() as stack:
         file = stack.enter_context(open_regular(path))

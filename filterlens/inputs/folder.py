@@ -206,7 +206,7 @@ def _decode(
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Say of whatever Pillow stumbles over which file it was; what it only warns of (EXIF, mostly) changes no pixel."""
+    """Name the file in errors of Pillow; its warnings (EXIF, mostly) are ignored: they change no pixel."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)

@@ -62,7 +62,7 @@ def load_npz(path: Path, n: int) -> Images:
     ------
     InputError
         The file is missing or damaged, lacks an array, or an array is of the wrong shape, type or range; or it declares
-        more than it can honestly hold (see `filterlens.inputs.reading`).
+        more than it can hold (see `filterlens.inputs.reading`).
     """
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:

@@ -1,4 +1,4 @@
-"""Files that `torch.save` wrote, read by a parser of ours: nothing that they name is imported or run."""
+"""Files that `torch.save` wrote, read by our own parser: nothing that they name is imported or run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def read(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
 
 
 def _check_kind(path: Path) -> None:
-    """Say what the file is when it is plainly something else."""
+    """Refuse a file that is recognisably no checkpoint."""
     try:
         what = detect_non_checkpoint(path)
     except OSError as error:

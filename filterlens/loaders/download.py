@@ -137,7 +137,7 @@ def _damage(target: Path) -> str | None:
 
 @contextlib.contextmanager
 def place(target: Path) -> Iterator[Path]:
-    """Give a folder beside the target to work in, alone on this host; it is gone afterwards.
+    """Give a folder beside the target to work in, locked on this host; it is removed afterwards.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Local files: `.pt .pth .th .ckpt .bin .tar .safetensors .onnx`, told by what they hold rather than by their name."""
+"""Local files: `.pt .pth .th .ckpt .bin .tar .safetensors .onnx`, recognised by content rather than by name."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def named_weights(request: Request) -> tuple[str, Path | None]:
 
 
 def classes_of(weights: Mapping[str, Tensor], path: Path) -> int:
-    """How many classes a state dict's network tells apart: the length of its last bias or matrix.
+    """How many classes a state dict's network distinguishes: the length of its last bias or matrix.
 
     Raises
     ------

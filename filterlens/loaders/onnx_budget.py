@@ -44,7 +44,7 @@ class MemoryBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     Attributes
     ----------
     held
-        Bytes that are held: grows by what is made, and is set anew by whoever knows what was freed.
+        Bytes that are held: grows by what is made, and is set anew by the caller, who knows what was freed.
     """
 
     def __init__(self, most_bytes: int, most_work: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Tell from its outline whether a file is a whole checkpoint: nothing that fails is kept in the cache.
+"""Check from its outline whether a file is a whole checkpoint: nothing that fails is kept in the cache.
 
 No tensor is read: an end record, a header, a magic number, the lengths of outer fields. A file may pass and still be
 damaged inside; its loader says so.

@@ -81,7 +81,7 @@ def _weights_of(name: str, architecture: str) -> Any:  # noqa: ANN401 - timm's o
 
 
 def _own(request: Request, architecture: str, path: Path) -> LoadedModel:
-    """Fill timm's architecture with the user's own weights, whose normalisation only the catalog can tell."""
+    """Fill timm's architecture with the user's own weights, whose normalisation only the catalog knows."""
     import timm
 
     weights, _, notes = read_weights(path, trust_pickle=request.trust_pickle)

@@ -86,36 +86,20 @@ def _conv2d(output: Tensor, given: dict[str, Any]) -> Call | None:
 
 
 def _max_pool2d(output: Tensor, given: dict[str, Any]) -> Call:
-    kernel = _pair(given["kernel_size"])
-    return _pool_call(
-        given["self"],
-        output,
-        Pool(
-            maximum=True,
-            kernel=kernel,
-            stride=_pair(given["stride"]) if given["stride"] else kernel,
-            padding=_pair(given["padding"]),
-            dilation=_pair(given["dilation"]),
-            ceil_mode=given["ceil_mode"],
-        ),
-    )
+    return _pool2d(output, given, maximum=True, dilation=_pair(given["dilation"]))
 
 
 def _avg_pool2d(output: Tensor, given: dict[str, Any]) -> Call:
-    kernel = _pair(given["kernel_size"])
-    return _pool_call(
-        given["self"],
-        output,
-        Pool(
-            maximum=False,
-            kernel=kernel,
-            stride=_pair(given["stride"]) if given["stride"] else kernel,
-            padding=_pair(given["padding"]),
-            ceil_mode=given["ceil_mode"],
-            count_include_pad=given["count_include_pad"],
-            divisor=given["divisor_override"],
-        ),
+    return _pool2d(
+        output, given, maximum=False, count_include_pad=given["count_include_pad"], divisor=given["divisor_override"]
     )
+
+
+def _pool2d(output: Tensor, given: dict[str, Any], **options: Any) -> Call:  # noqa: ANN401 - as `Pool` takes them
+    kernel = _pair(given["kernel_size"])
+    stride = _pair(given["stride"]) if given["stride"] else kernel
+    pool = Pool(kernel=kernel, stride=stride, padding=_pair(given["padding"]), ceil_mode=given["ceil_mode"], **options)
+    return _pool_call(given["self"], output, pool)
 
 
 def _adaptive_avg_pool2d(output: Tensor, given: dict[str, Any]) -> Call | None:

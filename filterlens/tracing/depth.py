@@ -34,7 +34,7 @@ _CONVOLUTIONS = {
 
 @dataclass(slots=True)
 class Trace:
-    """What one forward pass tells of its convolutions.
+    """What one forward pass shows of its convolutions.
 
     Parameters
     ----------

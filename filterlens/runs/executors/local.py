@@ -194,7 +194,7 @@ def _choose_socket_folder() -> None:
 
 
 def _end_all(idle: list[_Worker], busy: dict[Connection, _Worker], patient: bool) -> None:  # noqa: FBT001 - an action
-    """End all workers: those that work are told to, and killed where they take too long."""
+    """End all workers: busy ones are asked to (SIGTERM), and killed where they take too long."""
     for worker in idle:
         worker.connection.close()
     for worker in busy.values():
