@@ -91,7 +91,7 @@ def attack(
 
     Returns
     -------
-        Of n examples: `steps` + 1 forward and `steps` backward passes a restart found it.
+        Result for n examples: `steps` + 1 forward and `steps` backward passes a restart.
     """
     keeper = _Keeper(centre, labels, stop_at_success=stop_at_success)
     for restart in range(restarts):
@@ -132,7 +132,7 @@ def last_iterate(
     forward, centre, labels, ball, step, steps, rule, box, loss
         As in `attack`.
     generator
-        Of the random start; None begins at the centre.
+        Random generator of the start; None begins at the centre.
 
     Returns
     -------

@@ -37,7 +37,7 @@ class DatabaseLayer:
     conv_depth, conv_depth_norm
         Rank among the depths that hold a convolution of any kernel, and the same in [0, 1].
     in_channels, out_channels
-        Of the weight: c_in / groups and c_out.
+        Channels of the weight: c_in / groups and c_out.
     start, stop
         Rows of the array of filters, `stop` not among them.
     """

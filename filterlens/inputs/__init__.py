@@ -35,7 +35,7 @@ def load_images(
         How many at most. A `.npz` and CIFAR give their first n, as the papers do; folders, which are sorted by class,
         a choice by seed.
     seed
-        Of the choice, and of FONTS' transformations.
+        Random seed of the choice, and of FONTS' transformations.
     dataset
         The data set that the model was trained on: `imagenet` crops a folder's images as ImageNet's.
     cache

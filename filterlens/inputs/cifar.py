@@ -43,7 +43,7 @@ class CifarFormat:
     files
         File stems by split.
     key
-        Of the labels in a pickled batch.
+        Key of the labels in a pickled batch.
     label_bytes
         Before each image of the binary version; the last is the class.
     classes

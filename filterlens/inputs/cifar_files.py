@@ -41,7 +41,7 @@ def read_member(path: Path, name: str) -> bytes:
     path
         The archive.
     name
-        Of the file in it, as it stands in the plain header; extended headers are passed over.
+        Name of the file in it, as it stands in the plain header; extended headers are ignored.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def read_batch(content: bytes, key: str, where: str) -> tuple[NDArray[Any], NDAr
     content
         The pickle.
     key
-        Of the labels.
+        Key of the labels.
     where
         The file, for messages.
 

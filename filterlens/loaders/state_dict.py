@@ -48,7 +48,7 @@ def find_state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], str
     Parameters
     ----------
     content
-        Of a `Checkpoint`.
+        Content of a `Checkpoint`.
     path
         Named in errors.
 

@@ -39,7 +39,7 @@ class TarMember:
     kind
         One byte, as POSIX names kinds.
     offset
-        Of its first byte in the archive.
+        Position of its first byte in the archive.
     size
         In bytes.
     """
@@ -78,7 +78,7 @@ def members(file: BinaryIO, size: int) -> Iterator[TarMember]:
     file
         The archive.
     size
-        Of the archive, in bytes.
+        Size of the archive in bytes.
 
     Raises
     ------

@@ -167,7 +167,7 @@ def create(
     described
         Fields of timm's record of pretrained weights that these weights have otherwise.
     options
-        Of `timm.create_model`.
+        Options of `timm.create_model`.
 
     Raises
     ------

@@ -28,7 +28,7 @@ class Fit:
     Parameters
     ----------
     epochs, batch_size, learning_rate
-        Of Adam with betas (0.5, 0.999); the rate falls on a cosine to 0.
+        Settings of Adam with betas (0.5, 0.999); the rate falls on a cosine to 0.
     latent
         Dimensions, 10 in the paper.
     reconstruction, adversarial
@@ -36,7 +36,7 @@ class Fit:
     width
         Feature maps of the finest stage, a multiple of 8.
     seed
-        Of initialisation, order and noise.
+        Random seed of initialisation, order and noise.
     device
         `cpu`, `cuda`, …
     """
@@ -69,7 +69,7 @@ def fit_manifold(
     held_out
         For the card's reconstruction error.
     path
-        Of the safetensors file; a card is written beside it as `PATH.json`.
+        Path of the safetensors file; a card is written beside it as `PATH.json`.
     fit
         How; the paper's weights where None.
     progress
@@ -136,7 +136,7 @@ def load_split(data: str, n: int, *, seed: int = 0) -> tuple[Images, Images]:
     n
         How many to learn from at most.
     seed
-        Of FONTS' transformations, or of the choice of images.
+        Random seed of FONTS' transformations, or of the choice of images.
 
     Raises
     ------

@@ -39,7 +39,7 @@ class Learned:
     device
         Where the images are; the pair is moved there.
     iterations
-        Of a projection.
+        Iterations of a projection.
 
     References
     ----------
@@ -159,9 +159,9 @@ def save_learned(path: Path, encoder: Encoder, decoder: Decoder, card: dict[str,
     Parameters
     ----------
     path
-        Of the file; its folder is made.
+        Path of the file; its folder is made.
     encoder, decoder
-        Of the same shape.
+        Networks of the same `Shape`.
     card
         Plain JSON: data, reconstruction error, seed, … kept in the file's header and as `PATH.json` beside it.
     """

@@ -42,7 +42,7 @@ class LedgerRow:
     key
         What decides the numbers: source, settings, schema. Another key means that the job is to be done again.
     sha256
-        Of the checkpoint.
+        SHA-256 of the checkpoint.
     notes
         What the loader wants a reader to know (names in pickles that were not rebuilt, folded BatchNorm, …).
     started, host, versions

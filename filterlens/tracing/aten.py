@@ -28,7 +28,7 @@ class Call:
     kernel, stride
         Height and width.
     groups
-        Of a convolution; 1 for a pool.
+        Groups of a convolution; 1 for a pool.
     dense
         Computes the dense map of the given channels.
     """

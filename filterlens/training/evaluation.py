@@ -44,9 +44,9 @@ def evaluate(
     images, labels
         Shapes (n, channels, height, width) and (n,).
     eps, steps, restarts
-        Of the attack; per example the highest loss of all iterates and restarts counts.
+        Settings of the attack; per example the highest loss of all iterates and restarts counts.
     seed
-        Of the random starts.
+        Random seed of the starts.
 
     References
     ----------

@@ -39,13 +39,13 @@ class TrainingPlan:
     recipe, architecture
         Names in `RECIPES` and `ARCHITECTURES`.
     seed
-        Of initialisation, data, order and attacks.
+        Random seed of initialisation, data, order and attacks.
     epochs, images, batch_size
         Passes over so many FONTS images; the last incomplete batch of a pass is left out.
     learning_rate, weight_decay
-        Of AdamW. The rate rises linearly over the first fifth of the steps, then falls on a half cosine to 0.
+        Settings of AdamW. The rate rises linearly over the first fifth of the steps, then falls on a half cosine to 0.
     eps, eta, steps, fgsm_step, beta, half_precision
-        Of the attacks, see `AttackBudget`.
+        Settings of the attacks, see `AttackBudget`.
     warmup
         Share of the steps over which ε and η rise to full size: small networks learn nothing under full attack.
     fonts

@@ -183,7 +183,7 @@ def measure_accuracy(weights: Path, *, images: int = 200, restarts: int = _RESTA
     weights
         A bundled `.safetensors` file.
     images, restarts, eps
-        Of the attack.
+        Settings of the attack.
     """
     with safe_open(weights, framework="pt") as file:
         model = build(file.metadata()["architecture"])
