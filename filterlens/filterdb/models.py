@@ -12,7 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from filterlens.errors import CheckpointError
-from filterlens.filterdb.cells import Cell, shown
+from filterlens.filterdb.cells import Cell, format_cell
 from filterlens.process.printable import printable
 
 __all__ = ["DatabaseLayer", "Model", "name_fault", "read_models"]
@@ -149,7 +149,7 @@ class _Rows:
         column = self._cells("model")
         name = column[places[0]]
         if fault := name_fault(name):
-            raise CheckpointError(f"{self._row(places[0])} names its model {shown(name)}, which {fault}")
+            raise CheckpointError(f"{self._row(places[0])} names its model {format_cell(name)}, which {fault}")
         strange = next((place for place in places if column[place] != name), None)
         if strange is not None:
             raise CheckpointError(
@@ -165,7 +165,9 @@ class _Rows:
             if cell is None or (isinstance(cell, float) and math.isnan(cell)):
                 continue
             if isinstance(cell, str) and (len(cell) > _MAX_TEXT or "\0" in cell):
-                raise CheckpointError(f"{self._row(place)} has the {name} {shown(cell)}, which is no text of a catalog")
+                raise CheckpointError(
+                    f"{self._row(place)} has the {name} {format_cell(cell)}, which is no text of a catalog"
+                )
             found[name] = cell
         return found
 
@@ -209,7 +211,7 @@ class _Rows:
         start, stop = (int(found[1]), int(found[2]) + 1) if found else (0, 0)
         if not start < stop:
             raise CheckpointError(
-                f"{self._row(place)} has the filter_ids {shown(cell)}; they are first:last, the last included"
+                f"{self._row(place)} has the filter_ids {format_cell(cell)}; they are first:last, the last included"
             )
         if stop > n_filters:
             raise CheckpointError(f"{self._row(place)} ends at filter {stop - 1}, but the file holds {n_filters}")
@@ -218,9 +220,9 @@ class _Rows:
     def _whole(self, cell: Cell, name: str, place: int) -> int:
         exact = type(cell) is int or (isinstance(cell, float) and cell.is_integer())
         if not exact:
-            raise CheckpointError(f"{self._row(place)} has the {name} {shown(cell)}, which is no whole number")
+            raise CheckpointError(f"{self._row(place)} has the {name} {format_cell(cell)}, which is no whole number")
         if not 0 <= cell < _MAX_WHOLE:  # type: ignore[operator] # it is a number
-            raise CheckpointError(f"{self._row(place)} has the {name} {shown(cell)}, which is out of range")
+            raise CheckpointError(f"{self._row(place)} has the {name} {format_cell(cell)}, which is out of range")
         return int(cell)  # type: ignore[arg-type] # as above
 
     def _row(self, place: int) -> str:

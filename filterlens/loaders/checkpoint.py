@@ -14,7 +14,7 @@ from torch import UntypedStorage
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.loaders.kinds import detect_non_checkpoint, is_zip
-from filterlens.loaders.state_dict import shown
+from filterlens.loaders.state_dict import list_names
 from filterlens.loaders.torch_legacy import find_storages
 from filterlens.loaders.torch_zip import DamagedZip, Record, read_records
 from filterlens.loaders.unpickle import Storages, keep_metadata, torch_constructors
@@ -157,7 +157,7 @@ def _rebuilt(data: mmap.mmap, file: BinaryIO, layout: _Layout) -> Checkpoint:
         persistent=storages.persistent,
         build=keep_metadata,
     )
-    return Checkpoint(found.content, (f"not rebuilt: {shown(found.unknown, 20)}",) if found.unknown else ())
+    return Checkpoint(found.content, (f"not rebuilt: {list_names(found.unknown, 20)}",) if found.unknown else ())
 
 
 def _trusted(path: Path, *, mapped: bool) -> object:

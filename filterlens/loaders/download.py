@@ -160,10 +160,10 @@ def place(target: Path) -> Iterator[Path]:
                 shutil.rmtree(work, ignore_errors=True)
                 forget_temporary(work)
     except OSError as error:
-        raise _no_room(target, error) from error
+        raise _disk_full(target, error) from error
 
 
-def _no_room(target: Path, error: OSError) -> DownloadError:
+def _disk_full(target: Path, error: OSError) -> DownloadError:
     if error.errno in _FULL:
         return DownloadError(
             f"the disk is full: {target} could not be written; make room, or set FILTERLENS_CACHE to another disk"

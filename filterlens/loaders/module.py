@@ -172,7 +172,7 @@ def _path_with(folder: Path) -> Iterator[None]:
     finally:
         sys.path[:] = path
         sys.dont_write_bytecode = writes
-        brought = [name for name, module in sys.modules.items() if name not in modules and _lies_in(module, folder)]
+        brought = [name for name, module in sys.modules.items() if name not in modules and _is_inside(module, folder)]
         for name in brought:
             del sys.modules[name]
         sys.modules.update(modules)
@@ -183,6 +183,6 @@ def _is_implicit(entry: str, path: list[str]) -> bool:
     return entry in {"", "."} or (entry == path[0] and not sys.flags.safe_path and Path(entry).resolve() == Path.cwd())
 
 
-def _lies_in(module: ModuleType, folder: Path) -> bool:
+def _is_inside(module: ModuleType, folder: Path) -> bool:
     spec = getattr(module, "__spec__", None)
     return spec is not None and folder in Path(_place(spec)).parents

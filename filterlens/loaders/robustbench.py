@@ -15,7 +15,7 @@ from filterlens.loaders import checkpoint
 from filterlens.loaders.download import drive, fetch, web
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.robustbench_compat import reading_inertly, robustbench
+from filterlens.loaders.robustbench_compat import robustbench, safe_torch_load
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
 from filterlens.process.cache import cache_folder
@@ -101,7 +101,7 @@ def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[li
     else:
         raise CheckpointError(f"RobustBench says nowhere where {name} is to be fetched: leave the row out")
     load_model = importlib.import_module("robustbench.utils").load_model
-    with reading_inertly() as notes, assign_weights():
+    with safe_torch_load() as notes, assign_weights():
         try:
             network = load_model(name, model_dir=cache_folder(), dataset=dataset, threat_model=threat)
         except FilterlensError:

@@ -163,12 +163,12 @@ def train_zoo(
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
         for future in as_completed([pool.submit(_train, plan, work) for plan in plans]):
             done += 1
-            _tell(progress, future.result(), done, total)
+            _report_progress(progress, future.result(), done, total)
         waiting = {pool.submit(_publish, member, work, out, images): member for member in members}
         for measurement in as_completed(waiting):
             done += 1
             measured[waiting[measurement].name] = measurement.result()
-            _tell(progress, waiting[measurement].name, done, total)
+            _report_progress(progress, waiting[measurement].name, done, total)
     write_atomically(out.with_suffix(".csv"), _catalog(out.name, members, measured))
     card = out / "README.md"
     write_atomically(card, _card(members, measured, work, images))
@@ -199,7 +199,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _tell(progress: Callable[[str, int, int], None] | None, name: str, done: int, total: int) -> None:
+def _report_progress(progress: Callable[[str, int, int], None] | None, name: str, done: int, total: int) -> None:
     if progress is not None:
         progress(name, done, total)
 

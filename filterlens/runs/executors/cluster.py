@@ -72,7 +72,7 @@ class RayCluster:
             yield from self._run(ray, jobs, work, listener)
             return
         self._connect(ray)
-        with on_interruption(lambda patient: patient and ray.shutdown()):
+        with on_interruption(lambda wait: wait and ray.shutdown()):
             try:
                 yield from self._run(ray, jobs, work, listener)
             finally:

@@ -115,7 +115,7 @@ class LocalProcesses:
                             worker.process.join()
                             yield worker.number, message
             finally:
-                _end_all(idle, busy, patient=True)
+                _end_all(idle, busy, wait=True)
 
 
 @dataclass(slots=True)
@@ -193,13 +193,13 @@ def _choose_socket_folder() -> None:
     tempfile.tempdir = before
 
 
-def _end_all(idle: list[_Worker], busy: dict[Connection, _Worker], patient: bool) -> None:  # noqa: FBT001 - an action
+def _end_all(idle: list[_Worker], busy: dict[Connection, _Worker], wait: bool) -> None:  # noqa: FBT001 - an action
     """End all workers: busy ones are asked to (SIGTERM), and killed where they take too long."""
     for worker in idle:
         worker.connection.close()
     for worker in busy.values():
         worker.process.terminate()
-    deadline = time.monotonic() + (_SECONDS if patient else 0)
+    deadline = time.monotonic() + (_SECONDS if wait else 0)
     for worker in [*idle, *busy.values()]:
         worker.process.join(max(0, deadline - time.monotonic()))
         worker.process.kill()
