@@ -65,7 +65,7 @@ def pgd(model: nn.Module, images: Tensor, labels: Tensor, steps: int = 20) -> Te
     return x
 
 
-def measure(name: str, model: nn.Module, images: Tensor, args: argparse.Namespace) -> str:
+def time_capture(name: str, model: nn.Module, images: Tensor, args: argparse.Namespace) -> str:
     device = torch.device(args.device)
     model, images = model.to(device).eval(), images.to(device)
     labels = torch.zeros(len(images), dtype=torch.long, device=device)
@@ -118,9 +118,15 @@ def main() -> None:
     head += ["PGD-20"] * args.pgd + ["/ forward", "/ dense alone"] + ["PGD-20 / capture"] * args.pgd
     print(f"| {' | '.join(head)} |")
     print(f"|{'---|' * len(head)}")
-    print(measure("CIFAR ResNet-18, 32 x 32", cifar_resnet18(), torch.rand(32, 3, 32, 32), args), flush=True)
-    print(measure("ResNet-18, 224 x 224", torchvision.models.resnet18(), torch.rand(4, 3, 224, 224), args), flush=True)
-    print(measure("ResNet-50, 224 x 224", torchvision.models.resnet50(), torch.rand(4, 3, 224, 224), args), flush=True)
+    print(time_capture("CIFAR ResNet-18, 32 x 32", cifar_resnet18(), torch.rand(32, 3, 32, 32), args), flush=True)
+    print(
+        time_capture("ResNet-18, 224 x 224", torchvision.models.resnet18(), torch.rand(4, 3, 224, 224), args),
+        flush=True,
+    )
+    print(
+        time_capture("ResNet-50, 224 x 224", torchvision.models.resnet50(), torch.rand(4, 3, 224, 224), args),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

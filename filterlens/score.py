@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from filterlens.errors import InputError, ReportError
-from filterlens.process.files import whole_file
+from filterlens.process.files import atomic_write
 
 if TYPE_CHECKING:  # what only extracts does without its 60 MB
     import pandas as pd
@@ -236,7 +236,7 @@ def write_scores(scores: pd.DataFrame, path: Path) -> None:
     WriteError
         The disk is full or the folder cannot be written.
     """
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         scores.to_parquet(temporary, index=False)
 
 

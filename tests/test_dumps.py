@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 
 from filterlens.dumps import SCHEMA, DumpReader, DumpWriter, WritableGroup, decode_name, encode_name
 from filterlens.errors import DumpError, FilterlensError
-from filterlens.process.files import publish
+from filterlens.process.files import commit_file
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i4", "i8", "u1", "u8", "?"])
@@ -379,10 +379,10 @@ def test_a_dump_is_read_with_h5py_alone(tmp_path: Path) -> None:
 def test_ctrl_c_waits_until_a_dump_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(temporary: Path, path: Path) -> None:
         signal.raise_signal(signal.SIGINT)
-        publish(temporary, path)
+        commit_file(temporary, path)
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("filterlens.dumps.writing.publish", interrupted)
+    monkeypatch.setattr("filterlens.dumps.writing.commit_file", interrupted)
 
     def write_and_wait() -> None:
         write(tmp_path / "m.h5", a=[1.0])

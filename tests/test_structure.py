@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +30,44 @@ def test_importing_filterlens_loads_no_heavy_library() -> None:
 def test_help_loads_no_torch() -> None:
     code = "from filterlens.cli.app import app\ntry: app(['--help'])\nexcept SystemExit: pass"
     assert not {"torch", "matplotlib", "timm", "robustbench", "pandas"} & _loaded_after(code)
+
+
+def test_measuring_and_loading_local_files_import_no_robustbench() -> None:
+    code = """
+import tempfile, torch, filterlens
+from pathlib import Path
+from filterlens.catalogs import Entry
+from filterlens.loaders import load_model
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))
+filterlens.measure(network)
+with tempfile.TemporaryDirectory() as folder:
+    torch.save(network.state_dict(), f"{folder}/a.pt")
+    load_model(Entry(model_id="a", source=f"file:{folder}/a.pt"), folder=Path(folder))
+"""
+    assert not {"robustbench", "timm", "torchvision"} & _loaded_after(code)
+
+
+def test_every_import_is_declared() -> None:
+    """What the package imports, lazily too, is a dependency or one of an extra's."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = ("onnx", "ray", "lightning")
+    requirements = [
+        *project["dependencies"],
+        *(one for extra in extras for one in project["optional-dependencies"][extra]),
+    ]
+    names = {"fonttools": "fontTools", "pillow": "PIL"}
+    declared = {re.split(r"[^\w-]", one)[0].lower() for one in requirements}
+    importable = {names.get(name, name.replace("-", "_")) for name in declared} | {"google"}  # protobuf comes with onnx
+    imported = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(str(node.module).split(".")[0])
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+                imported |= {str(arg.value).split(".")[0] for arg in node.args if isinstance(arg, ast.Constant)}
+    assert imported - importable - sys.stdlib_module_names - {"filterlens"} == set()
 
 
 def test_every_public_name_resolves_and_is_documented() -> None:

@@ -12,11 +12,12 @@ from torch import Tensor
 from filterlens.attacks import Ball, Norm, Rule, preserved
 from filterlens.catalogs import Entry
 from filterlens.errors import InputError, LensSkipped
+from filterlens.inputs import check_fits
 from filterlens.inputs.images import Images
 from filterlens.lens import RunSettings
 from filterlens.loaders.model import Classifier, LoadedModel
 
-__all__ = ["Batch", "Running", "Threat", "running", "threat_of"]
+__all__ = ["EvaluatedBatch", "Running", "Threat", "running", "threat_of"]
 
 _NORMS: dict[str, Norm] = {"linf": "Linf", "l∞": "Linf", "": "Linf", "l2": "L2"}
 
@@ -65,7 +66,7 @@ def threat_of(entry: Entry, lens: str) -> Threat:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class EvaluatedBatch:
     """Some of the images, on the model's device.
 
     Parameters
@@ -133,13 +134,13 @@ class Running:
         """Say how many forward passes over all images are to come, so that progress has an end."""
         self._expected = self.passes + passes * self.n_batches
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[EvaluatedBatch]:
         """All images in order."""
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         for start in range(0, len(self.images), self._batch_size):
             rows = slice(start, min(start + self._batch_size, len(self.images)))
             pixels = torch.from_numpy(self.images.pixels[rows]).to(self.device).contiguous(memory_format=layout)
-            yield Batch(rows, pixels, torch.from_numpy(self.images.labels[rows]).to(self.device))
+            yield EvaluatedBatch(rows, pixels, torch.from_numpy(self.images.labels[rows]).to(self.device))
 
 
 @contextmanager
@@ -178,7 +179,7 @@ def running(
     classifier = model.require_classifier(lens)
     if images is None or len(images) == 0:
         raise InputError(f"the {lens} lens needs labelled images for {model.model_id}: name a data set with --data")
-    _check_size(model, images)
+    check_fits(images, model.input_size)
     on_cuda = torch.device(settings.device).type == "cuda"
     classifier.to(settings.device)
     if on_cuda:
@@ -187,15 +188,6 @@ def running(
         runner = Running(classifier, images, settings, bf16=bf16, progress=progress)
         _check_logits(model, runner)
         yield runner
-
-
-def _check_size(model: LoadedModel, images: Images) -> None:
-    if model.input_size is not None and tuple(images.pixels.shape[1:]) != tuple(model.input_size):
-        found, wanted = (" x ".join(map(str, size)) for size in (images.pixels.shape[1:], model.input_size))
-        raise InputError(
-            f"{model.model_id} takes images of {wanted} (channels, height, width), {images.name} has {found}: "
-            "name other images with --data"
-        )
 
 
 def _check_logits(model: LoadedModel, runner: Running) -> None:

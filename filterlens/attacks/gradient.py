@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from filterlens.attacks.ball import Ball, Norm, per_example, random_points
 from filterlens.attacks.loop import ascend
-from filterlens.attacks.points import Box, Points, Rule
+from filterlens.attacks.points import Box, Perturbed, Rule
 from filterlens.attacks.preserve import preserved
 from filterlens.errors import InputError
 
-__all__ = ["Attacked", "Forward", "Loss", "attack", "climb", "cross_entropy", "pgd"]
+__all__ = ["Attacked", "Forward", "Loss", "attack", "cross_entropy", "last_iterate", "pgd"]
 
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -38,14 +38,14 @@ class Attacked:
         The loss there, float32, shape (n,).
     logits
         float32, shape (n, classes).
-    fooled
+    success
         Whether the prediction there is not the label, shape (n,).
     """
 
     points: Tensor
     losses: Tensor
     logits: Tensor
-    fooled: Tensor
+    success: Tensor
 
 
 def attack(
@@ -76,7 +76,7 @@ def attack(
     labels
         Shape (n,).
     ball, step, steps, rule, box
-        As in `Points`.
+        As in `Perturbed`.
     restarts
         How often to begin anew; each with random starts of its own.
     seed, first
@@ -91,7 +91,7 @@ def attack(
 
     Returns
     -------
-        Of n examples: `steps` + 1 forward and `steps` backward passes a restart found it.
+        Result for n examples: `steps` + 1 forward and `steps` backward passes a restart.
     """
     keeper = _Keeper(centre, labels, stop_at_success=stop_at_success)
     for restart in range(restarts):
@@ -99,9 +99,9 @@ def attack(
         if random_start:
             noise = random_points(ball, centre.shape, seed=seed, restart=restart, first=first)
             start = centre + noise.to(centre)
-        points = Points(centre, start, ball=ball, step=step, rule=rule, box=box)
+        points = Perturbed(centre, start, ball=ball, step=step, rule=rule, box=box)
 
-        def score(with_gradient: bool, points: Points = points) -> bool:  # noqa: FBT001 - as `ascend` calls it
+        def score(with_gradient: bool, points: Perturbed = points) -> bool:  # noqa: FBT001 - as `ascend` calls it
             losses, logits = _evaluate(forward, points, labels, loss, with_gradient=with_gradient)
             return keeper.keep(points, losses, logits)
 
@@ -112,7 +112,7 @@ def attack(
     return keeper.found()
 
 
-def climb(
+def last_iterate(
     forward: Forward,
     centre: Tensor,
     labels: Tensor,
@@ -132,14 +132,14 @@ def climb(
     forward, centre, labels, ball, step, steps, rule, box, loss
         As in `attack`.
     generator
-        Of the random start; None begins at the centre.
+        Random generator of the start; None begins at the centre.
 
     Returns
     -------
         Points of the balls, detached, shape as `centre`.
     """
     start = None if generator is None else centre + random_points(ball, centre.shape, generator=generator).to(centre)
-    points = Points(centre, start, ball=ball, step=step, rule=rule, box=box)
+    points = Perturbed(centre, start, ball=ball, step=step, rule=rule, box=box)
 
     def score(with_gradient: bool) -> bool:  # noqa: FBT001 - as `ascend` calls it
         _evaluate(forward, points, labels, loss, with_gradient=with_gradient)
@@ -195,7 +195,7 @@ def pgd(
 
 
 def _evaluate(
-    forward: Forward, points: Points, labels: Tensor, loss: Loss, *, with_gradient: bool
+    forward: Forward, points: Perturbed, labels: Tensor, loss: Loss, *, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Losses (n,) and logits (n, classes) at the points; the gradient is left with them."""
     with torch.set_grad_enabled(with_gradient):
@@ -221,7 +221,7 @@ class _Keeper:
     def done(self) -> bool:
         return self.left is not None and not bool(self.left.any())
 
-    def keep(self, points: Points, losses: Tensor, logits: Tensor) -> bool:
+    def keep(self, points: Perturbed, losses: Tensor, logits: Tensor) -> bool:
         losses, logits = losses.float(), logits.float()
         if self._logits is None:
             self._logits = torch.full_like(logits, torch.nan)

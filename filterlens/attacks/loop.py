@@ -1,29 +1,31 @@
-"""The loop of every attack, and what moves in it."""
+"""The loop of every attack, and the variables that it updates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-__all__ = ["Player", "ascend"]
+__all__ = ["Variable", "ascend"]
 
 
-class Player(Protocol):
+class Variable(Protocol):
     """What a gradient loop moves."""
 
     def move(self) -> None:
         """Take one step along the gradient that was left behind, and project."""
 
 
-def ascend(score: Callable[[bool], bool], players: Sequence[Player], *, steps: int, score_last: bool = True) -> None:
-    """Score the players' place, move all of them, and so on: the loop of every attack.
+def ascend(
+    score: Callable[[bool], bool], variables: Sequence[Variable], *, steps: int, score_last: bool = True
+) -> None:
+    """Score the variables' place, move all of them, and so on: the loop of every attack.
 
     Parameters
     ----------
     score
-        Called with whether gradients are wanted; leaves them with the players and keeps what it wants of the place.
+        Called with whether gradients are wanted; leaves them with the variables and keeps what it wants of the place.
         Returns True to stop.
-    players
+    variables
         Moved together.
     steps
         How many times they move.
@@ -33,7 +35,7 @@ def ascend(score: Callable[[bool], bool], players: Sequence[Player], *, steps: i
     for _ in range(steps):
         if score(True):  # noqa: FBT003 - a callback's only argument
             return
-        for player in players:
-            player.move()
+        for variable in variables:
+            variable.move()
     if score_last:
         score(False)  # noqa: FBT003

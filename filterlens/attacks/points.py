@@ -1,4 +1,4 @@
-"""Inputs or latents that climb."""
+"""Inputs or latents under attack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from filterlens.attacks.ball import TINY, Ball, per_example
 from filterlens.errors import InputError
 
-__all__ = ["Box", "Points", "Rule"]
+__all__ = ["Box", "Perturbed", "Rule"]
 
 Rule = Literal["sign", "normalised", "adam"]
 Box = tuple[float | Tensor, float | Tensor]
@@ -18,8 +18,8 @@ Box = tuple[float | Tensor, float | Tensor]
 _ADAM = (0.9, 0.999, 1e-8)
 
 
-class Points:
-    """Inputs or latents that climb, each in its ball and all of them in a box.
+class Perturbed:
+    """Inputs or latents under attack, each in its ball and all of them in a box.
 
     Parameters
     ----------

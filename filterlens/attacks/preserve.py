@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from filterlens.tracing.modes import in_eval_mode
+
 __all__ = ["preserved"]
 
 
@@ -27,21 +29,16 @@ def preserved(*modules: nn.Module, evaluate: bool = True) -> Iterator[None]:
         False keeps the mode they are in.
     """
     parts = list(dict.fromkeys(part for module in modules for part in module.modules()))
-    modes = [part.training for part in parts]
     parameters = list(dict.fromkeys(p for part in parts for p in part.parameters(recurse=False)))
     before = [(p.requires_grad, p.grad) for p in parameters]
     buffers = [(part, name, b) for part in parts for name, b in part.named_buffers(recurse=False)]
     values = [b.detach().clone() for _, _, b in buffers]
     try:
-        for part in parts:
-            part.training = part.training and not evaluate
         for p in parameters:
             p.requires_grad_(False)  # noqa: FBT003 - torch's own signature
-        with torch.inference_mode(mode=False), torch.enable_grad():
+        with in_eval_mode(*(modules if evaluate else ())), torch.inference_mode(mode=False), torch.enable_grad():
             yield
     finally:
-        for part, mode in zip(parts, modes, strict=True):
-            part.training = mode
         for p, (flag, gradient) in zip(parameters, before, strict=True):
             p.requires_grad_(flag)
             p.grad = gradient

@@ -1,4 +1,4 @@
-"""Parameters that climb."""
+"""Parameters under attack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Weights"]
 
 
 class Weights:
-    """Parameters that climb, each tensor w in ‖ν‖₂ ≤ radius · ‖w‖₂; use as a context manager, which puts w back.
+    """Parameters under attack, each tensor w in ‖ν‖₂ ≤ radius · ‖w‖₂; use as a context manager, which puts w back.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Weights:
         for p in self.parameters:
             p.requires_grad_(False)  # noqa: FBT003 - torch's own signature
 
-    def scatter(self, generator: torch.Generator, *, on_sphere: bool) -> None:
+    def random_start(self, generator: torch.Generator, *, on_sphere: bool) -> None:
         """Put each tensor at w + ν, ν uniform in direction, with norm radius · ‖w‖₂ or uniform below it."""
         self._clear()
         for p, w, norm in zip(self.parameters, self._origins, self._norms, strict=True):

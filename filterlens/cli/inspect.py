@@ -191,7 +191,7 @@ def check(
     from filterlens.commands import inspection as checkup
     from filterlens.commands.audit import choose_lenses
     from filterlens.errors import InputError
-    from filterlens.process.files import write_whole
+    from filterlens.process.files import write_atomically
 
     set_up_logging(verbose=False, log_file=None)
     named = {"max-sparsity": max_sparsity, "min-variance_entropy": min_entropy, "min-orthogonality": min_orthogonality}
@@ -214,7 +214,7 @@ def check(
     _single(model, scores)
     results = checkup.check(scores, wanted)
     if junit is not None:
-        write_whole(junit, checkup.as_junit(model, results))
+        write_atomically(junit, checkup.as_junit(model, results))
     if json:
         rows = [
             {"metric": r.metric, "side": r.side, "bound": r.bound, "value": r.value, "holds": r.holds} for r in results

@@ -136,10 +136,10 @@ def print_score(score: Score) -> None:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a comparison as CSV, Markdown or LaTeX, told by the file's ending."""
     from filterlens.errors import InputError
-    from filterlens.process.files import write_whole
+    from filterlens.process.files import write_atomically
 
     if path.suffix == ".csv":
-        write_whole(path, table.to_csv(index=False))
+        write_atomically(path, table.to_csv(index=False))
         return
     from filterlens.report.formats import Column, Table, to_latex, to_markdown
 
@@ -151,7 +151,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     )
     note = "An empty layer is the model's mean."
     drawn = Table("comparison", "Two checkpoints, layer by layer", note, table, columns)
-    write_whole(path, writers[path.suffix](drawn))
+    write_atomically(path, writers[path.suffix](drawn))
 
 
 def say(text: str) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from filterlens.process.interruption import temporary
+from filterlens.process.interruption import remove_on_interruption
 
 __all__ = ["use_temporary_folder"]
 
@@ -25,7 +25,7 @@ def use_temporary_folder() -> None:
     """
     with suppress(OSError):  # no room: it is said by what needs it
         _remove_stale()
-        folder = temporary(Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(4)}")
+        folder = remove_on_interruption(Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(4)}")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         _lock(folder)  # until the process ends

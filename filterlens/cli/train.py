@@ -67,10 +67,10 @@ def train(
 
         train_manifold(data, out, images=images, epochs=epochs, batch_size=batch_size, seed=seed, device=device)
         return
-    from filterlens.training.loop import Plan
+    from filterlens.training.loop import TrainingPlan
     from filterlens.training.loop import train as run
 
-    plan = Plan(
+    plan = TrainingPlan(
         recipe,
         arch,
         seed=seed,

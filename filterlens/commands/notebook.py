@@ -1,4 +1,4 @@
-"""A finished audit in a notebook: its scores, pairs and figures under the hand."""
+"""A finished audit in a notebook: its scores, pairs and figures, for interactive use."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def defer_sigint() -> Callable[[], object]:
     if ends_on_signals() or threading.current_thread() is not threading.main_thread() or not callable(before):
         return lambda: None
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def defer(number: int, frame: FrameType | None) -> None:
         running = frame
         while running is not None:
             if running.f_code in _DEFERRING:
@@ -47,12 +47,12 @@ def defer_sigint() -> Callable[[], object]:
             running = running.f_back
         before(number, frame)
 
-    signal.signal(signal.SIGINT, hear)
+    signal.signal(signal.SIGINT, defer)
     return lambda: signal.signal(signal.SIGINT, before)
 
 
 class DeferredErrorFile(io.FileIO):
-    """A file that remembers its first write error and swallows what follows.
+    """A file that keeps its first write error for later and ignores all writes that follow.
 
     HDF5 keeps its tables in memory and writes them when a file is closed; where that fails (a full disk) it fails
     again and again and takes the process down at exit. So it is let close, and the error is raised afterwards.

@@ -1,6 +1,6 @@
 """Check an HDF5 file of others in a process of its own, before this one opens it.
 
-libhdf5 hangs or crashes on damaged metadata, and hears no signal then. `hdf5_walk.py` walks the whole file first
+libhdf5 hangs or crashes on damaged metadata, and no signal is handled then. `hdf5_walk.py` walks the whole file first
 (every object, attribute, type, filter and chunk, not the data) in a process that can be ended; what has passed holds
 nothing that would hang this one. Data may be damaged still: reading them raises, as their checksums fail.
 """

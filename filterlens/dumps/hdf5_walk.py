@@ -39,7 +39,7 @@ OPEN: Final = h5f.OBJ_FILE | h5f.OBJ_DATASET | h5f.OBJ_GROUP | h5f.OBJ_ATTR
 
 
 class Refused(Exception):  # noqa: N818 - an answer
-    """The file holds what no file of ours holds."""
+    """The file holds what no filterlens file holds."""
 
 
 class Walk:

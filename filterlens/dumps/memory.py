@@ -1,4 +1,4 @@
-"""Memory that is free, given back.
+"""Return freed heap memory to the operating system.
 
 The allocator of Linux keeps what programs free, in pieces between what is still used. From model to model the pieces
 fit badly, and an audit of many models would grow without holding anything.
@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from functools import cache
 
-__all__ = ["give_back"]
+__all__ = ["return_freed_memory"]
 
 
-def give_back() -> None:
+def return_freed_memory() -> None:
     """Return free memory to the system: milliseconds, worth it between two models. Nothing where it cannot be asked."""
     trim = _trim()
     if trim is not None:

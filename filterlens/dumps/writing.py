@@ -21,7 +21,7 @@ from filterlens.dumps.deferred import DeferredErrorFile, defer_sigint, defers_si
 from filterlens.dumps.hdf5_check import check_hdf5, trust_hdf5
 from filterlens.dumps.layout import NUMBERS, SCHEMA, encode_name
 from filterlens.errors import DumpError
-from filterlens.process.files import beside, explain_failure, publish
+from filterlens.process.files import commit_file, explain_failure, temporary_path
 from filterlens.process.interruption import forget_temporary
 
 __all__ = ["DumpWriter", "WritableGroup"]
@@ -54,7 +54,7 @@ class DumpWriter:
     def __init__(self, path: Path, attributes: Mapping[str, Attribute], *, keep: bool = True) -> None:
         self.path = path
         self._keep = keep
-        self._temporary = beside(path)
+        self._temporary = temporary_path(path)
         self._attributes = dict(attributes)
         self._file: h5py.File | None = None
         self._raw: DeferredErrorFile | None = None
@@ -129,7 +129,7 @@ class DumpWriter:
             self._check_disk()
             if self._raw is not None:
                 self._raw.close()
-            publish(self._temporary, self.path)
+            commit_file(self._temporary, self.path)
             trust_hdf5(self.path)
             self._resume_sigint()
         except BaseException as failure:

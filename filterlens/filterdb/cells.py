@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.pickles import Budget, PickleError, read_pickle
 
-__all__ = ["Cell", "pickle_cells", "shown", "unpickle_cells"]
+__all__ = ["Cell", "format_cell", "pickle_cells", "unpickle_cells"]
 
 Cell = str | int | float | bool | None
 
@@ -153,6 +153,6 @@ def pickle_cells(cells: NDArray[np.object_]) -> bytes:
     return data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1)
 
 
-def shown(cell: object) -> str:
+def format_cell(cell: object) -> str:
     """Write a cell for a message, however long it is."""
     return repr(cell[:40] + "…" if isinstance(cell, str) and len(cell) > 40 else cell)[:80]

@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from filterlens.dumps.hdf5_check import check_hdf5
-from filterlens.errors import CheckpointError
+from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.filterdb.frames import check_written, read_frame
-from filterlens.filterdb.models import Layer, Model, read_models
+from filterlens.filterdb.models import DatabaseLayer, Model, read_models
 
-__all__ = ["KERNEL", "FilterDatabase", "Layer", "Model"]
+__all__ = ["KERNEL", "DatabaseLayer", "FilterDatabase", "Model"]
 
 KERNEL: Final = (3, 3)
 _ARRAYS: Final = ("filters", "filter")
@@ -75,7 +75,7 @@ class FilterDatabase:
         """In which the file keeps them."""
         return str(self._filters.dtype)
 
-    def weight(self, layer: Layer) -> NDArray[np.float32]:
+    def weight(self, layer: DatabaseLayer) -> NDArray[np.float32]:
         """Return a convolution's weight, float32, shape (c_out, c_in / groups, 3, 3).
 
         Raises
@@ -111,7 +111,7 @@ def _check_file(path: Path) -> None:
 
 
 class path_errors:  # noqa: N801 - a context manager that reads as a function
-    """Turn what h5py raises on a damaged file into an error of ours."""
+    """Turn what h5py raises on a damaged file into a CheckpointError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -122,7 +122,7 @@ class path_errors:  # noqa: N801 - a context manager that reads as a function
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, OSError | KeyError | RuntimeError | ValueError | TypeError | MemoryError | OverflowError):
+        if isinstance(error, Exception) and not isinstance(error, FilterlensError):
             raise CheckpointError(f"{self.path} is no HDF5 file, or damaged ({error})") from error
 
 

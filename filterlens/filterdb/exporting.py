@@ -21,7 +21,7 @@ from filterlens.errors import CatalogError, DumpError, WriteError
 from filterlens.filterdb.database import KERNEL
 from filterlens.filterdb.frames import write_frame
 from filterlens.filterdb.models import name_fault
-from filterlens.process.files import explain_failure, whole_file
+from filterlens.process.files import atomic_write, explain_failure
 from filterlens.score import read_scores
 
 __all__ = ["Exported", "export_run"]
@@ -102,7 +102,7 @@ def export_run(folder: Path, path: Path, progress: Callable[[int, int], None] = 
         why = next((f"; {model}: {reason}" for model, reason in exported.left_out.items()), "")
         raise DumpError(f"no model of {folder} has 3x3 filters: extract them with the filters lens first{why}")
     exported.n_models = len(found)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             with h5py.File(temporary, "w") as file:
                 _write(file, folder, found, exported, lambda done: progress(len(entries) + done, 2 * len(entries)))

@@ -12,10 +12,10 @@ from typing import Any, Final
 import pandas as pd
 
 from filterlens.errors import CheckpointError
-from filterlens.filterdb.cells import Cell, shown
+from filterlens.filterdb.cells import Cell, format_cell
 from filterlens.process.printable import printable
 
-__all__ = ["Layer", "Model", "name_fault", "read_models"]
+__all__ = ["DatabaseLayer", "Model", "name_fault", "read_models"]
 
 _LEVELS: Final = ("model_id", "conv_depth", "conv_depth_norm")
 _COLUMNS: Final = ("in_channels", "out_channels", "filter_ids", "model")
@@ -27,7 +27,7 @@ _MAX_TEXT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class DatabaseLayer:
     """One 3x3 convolution: where it lies in its model, and where its filters are in the file.
 
     Parameters
@@ -37,7 +37,7 @@ class Layer:
     conv_depth, conv_depth_norm
         Rank among the depths that hold a convolution of any kernel, and the same in [0, 1].
     in_channels, out_channels
-        Of the weight: c_in / groups and c_out.
+        Channels of the weight: c_in / groups and c_out.
     start, stop
         Rows of the array of filters, `stop` not among them.
     """
@@ -70,7 +70,7 @@ class Model:
 
     number: int
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[DatabaseLayer, ...]
     facts: dict[str, Cell]
 
 
@@ -149,7 +149,7 @@ class _Rows:
         column = self._cells("model")
         name = column[places[0]]
         if fault := name_fault(name):
-            raise CheckpointError(f"{self._row(places[0])} names its model {shown(name)}, which {fault}")
+            raise CheckpointError(f"{self._row(places[0])} names its model {format_cell(name)}, which {fault}")
         strange = next((place for place in places if column[place] != name), None)
         if strange is not None:
             raise CheckpointError(
@@ -165,7 +165,9 @@ class _Rows:
             if cell is None or (isinstance(cell, float) and math.isnan(cell)):
                 continue
             if isinstance(cell, str) and (len(cell) > _MAX_TEXT or "\0" in cell):
-                raise CheckpointError(f"{self._row(place)} has the {name} {shown(cell)}, which is no text of a catalog")
+                raise CheckpointError(
+                    f"{self._row(place)} has the {name} {format_cell(cell)}, which is no text of a catalog"
+                )
             found[name] = cell
         return found
 
@@ -190,7 +192,7 @@ class _Rows:
         """Return relative depths; a single depth was divided by zero."""
         return [float(cell) if 0 <= cell <= 1 else math.nan for cell in self._cells("conv_depth_norm")]
 
-    def _layers(self, n_filters: int) -> list[Layer]:
+    def _layers(self, n_filters: int) -> list[DatabaseLayer]:
         ids = [self._ids(cell, place, n_filters) for place, cell in enumerate(self._cells("filter_ids"))]
         names = ("conv_depth", "in_channels", "out_channels")
         columns = zip(self._layer_ids(), self._norms(), *(self.whole(name) for name in names), ids, strict=True)
@@ -200,7 +202,7 @@ class _Rows:
                 raise CheckpointError(
                     f"{self._row(place)} has {inputs} x {outputs} channels, but {stop - start} filters"
                 )
-            layers.append(Layer(layer_id, depth, norm, inputs, outputs, start, stop))
+            layers.append(DatabaseLayer(layer_id, depth, norm, inputs, outputs, start, stop))
         return layers
 
     def _ids(self, cell: Cell, place: int, n_filters: int) -> tuple[int, int]:
@@ -209,7 +211,7 @@ class _Rows:
         start, stop = (int(found[1]), int(found[2]) + 1) if found else (0, 0)
         if not start < stop:
             raise CheckpointError(
-                f"{self._row(place)} has the filter_ids {shown(cell)}; they are first:last, the last included"
+                f"{self._row(place)} has the filter_ids {format_cell(cell)}; they are first:last, the last included"
             )
         if stop > n_filters:
             raise CheckpointError(f"{self._row(place)} ends at filter {stop - 1}, but the file holds {n_filters}")
@@ -218,9 +220,9 @@ class _Rows:
     def _whole(self, cell: Cell, name: str, place: int) -> int:
         exact = type(cell) is int or (isinstance(cell, float) and cell.is_integer())
         if not exact:
-            raise CheckpointError(f"{self._row(place)} has the {name} {shown(cell)}, which is no whole number")
+            raise CheckpointError(f"{self._row(place)} has the {name} {format_cell(cell)}, which is no whole number")
         if not 0 <= cell < _MAX_WHOLE:  # type: ignore[operator] # it is a number
-            raise CheckpointError(f"{self._row(place)} has the {name} {shown(cell)}, which is out of range")
+            raise CheckpointError(f"{self._row(place)} has the {name} {format_cell(cell)}, which is out of range")
         return int(cell)  # type: ignore[arg-type] # as above
 
     def _row(self, place: int) -> str:
@@ -228,13 +230,13 @@ class _Rows:
         return f"{self._where}: row {place}" + (f" ({printable(name[:60])})" if isinstance(name, str) else "")
 
 
-def _ordered(number: int, layers: list[Layer], where: str) -> tuple[Layer, ...]:
+def _ordered(number: int, layers: list[DatabaseLayer], where: str) -> tuple[DatabaseLayer, ...]:
     if len({layer.layer_id for layer in layers}) != len(layers):
         raise CheckpointError(f"{where}: model {number} has two convolutions of the same layer_id")
     return tuple(sorted(layers, key=lambda layer: (layer.conv_depth, layer.layer_id)))
 
 
-def _check_disjoint(layers: list[Layer], where: str) -> None:
+def _check_disjoint(layers: list[DatabaseLayer], where: str) -> None:
     ordered = sorted(range(len(layers)), key=lambda place: layers[place].start)
     for place, following in pairwise(ordered):
         if layers[following].start < layers[place].stop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal, cast
 
@@ -10,6 +9,7 @@ from filterlens.errors import InputError
 from filterlens.inputs.arrays import check_fits
 from filterlens.inputs.images import Images
 from filterlens.inputs.reading import is_there
+from filterlens.process.cache import cache_folder
 
 __all__ = ["Images", "check_fits", "data_folders", "load_images"]
 
@@ -35,7 +35,7 @@ def load_images(
         How many at most. A `.npz` and CIFAR give their first n, as the papers do; folders, which are sorted by class,
         a choice by seed.
     seed
-        Of the choice, and of FONTS' transformations.
+        Random seed of the choice, and of FONTS' transformations.
     dataset
         The data set that the model was trained on: `imagenet` crops a folder's images as ImageNet's.
     cache
@@ -61,7 +61,7 @@ def load_images(
 
 def data_folders() -> tuple[Path, ...]:
     """Where named data sets are looked for: the cache, then `./data`, as torchvision and RobustBench have it."""
-    return _cache_folder(), Path("data")
+    return cache_folder() / "data", Path("data")
 
 
 def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fonts: Path | None, split: str) -> Images:
@@ -86,13 +86,6 @@ def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fon
     from filterlens.inputs.npz import load_npz
 
     return load_npz(path, n)
-
-
-def _cache_folder() -> Path:
-    from platformdirs import user_cache_path
-
-    named = os.environ.get("FILTERLENS_CACHE")
-    return (Path(named).expanduser() if named else user_cache_path("filterlens", appauthor=False)) / "data"
 
 
 def _named_cifar(name: str, n: int, cache: Path | None, split: str) -> Images:

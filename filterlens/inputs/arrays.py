@@ -21,7 +21,7 @@ def as_images(name: str, images: NDArray[Any], labels: NDArray[Any], *, where: s
     Parameters
     ----------
     name
-        Of the data set, for tables.
+        Name of the data set, for tables.
     images
         uint8, or float in [0, 1]; NHWC or NCHW with one or three channels.
     labels
@@ -99,7 +99,7 @@ def check_fits(images: Images, input_size: tuple[int, int, int] | None, classes:
     input_size
         (channels, height, width) that it expects, or None where unknown.
     classes
-        How many classes it tells apart, or None where unknown.
+        How many classes it distinguishes, or None where unknown.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def check_fits(images: Images, input_size: tuple[int, int, int] | None, classes:
         )
     if classes is not None and len(images) and int(images.labels.max()) >= classes:
         raise InputError(
-            f"{images.name} has label {int(images.labels.max())} but the model tells {classes} classes apart: "
+            f"{images.name} has label {int(images.labels.max())} but the model has {classes} classes: "
             "choose the --data that it was trained for"
         )
 

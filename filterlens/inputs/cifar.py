@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tarfile
-import tempfile
 import urllib.request
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,8 @@ from filterlens.inputs.arrays import as_images
 from filterlens.inputs.cifar_files import read_batch, read_member
 from filterlens.inputs.images import Images
 from filterlens.inputs.reading import read_regular
-from filterlens.process.files import publish
+from filterlens.process.files import commit_file, temporary_path
+from filterlens.process.interruption import forget_temporary
 
 __all__ = ["DATASETS", "CifarFormat", "fetch_cifar", "holds_cifar", "load_cifar"]
 
@@ -42,7 +43,7 @@ class CifarFormat:
     files
         File stems by split.
     key
-        Of the labels in a pickled batch.
+        Key of the labels in a pickled batch.
     label_bytes
         Before each image of the binary version; the last is the class.
     classes
@@ -143,25 +144,25 @@ def fetch_cifar(name: str, folder: Path) -> None:
     target = folder / Path(form.url).name
     instead = f"put {target.name} (or {form.folder}/) into {folder} by hand, or give its folder with --data"
     digest = hashlib.md5(usedforsecurity=False)
-    temporary: Path | None = None
+    temporary = temporary_path(target)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (
             urllib.request.urlopen(form.url, timeout=_TIMEOUT) as answer,  # noqa: S310 - a constant of this module
-            tempfile.NamedTemporaryFile(dir=folder, prefix=f".{target.name}.", delete=False) as file,
+            temporary.open("xb") as file,
         ):
-            temporary = Path(file.name)
             while block := answer.read(1 << 20):
                 digest.update(block)
                 file.write(block)
         if digest.hexdigest() != form.md5:
             raise DownloadError(f"{form.url} gave another file than expected (MD5 {digest.hexdigest()}): {instead}")
-        publish(temporary, target)
+        commit_file(temporary, target)
     except OSError as error:
         raise DownloadError(f"{form.url} could not be downloaded ({error}): {instead}") from error
     finally:
-        if temporary is not None:
+        with contextlib.suppress(OSError):  # such as a parent that is no folder
             temporary.unlink(missing_ok=True)
+        forget_temporary(temporary)
 
 
 def _batch(form: CifarFormat, folder: Path, stem: str) -> tuple[NDArray[Any], NDArray[Any]]:

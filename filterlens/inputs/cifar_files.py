@@ -41,14 +41,14 @@ def read_member(path: Path, name: str) -> bytes:
     path
         The archive.
     name
-        Of the file in it, as it stands in the plain header; extended headers are passed over.
+        Name of the file in it, as it stands in the plain header; extended headers are ignored.
 
     Raises
     ------
     InputError
         The file is none, or the archive does not hold it.
     OSError, EOFError, ValueError, zlib.error, tarfile.TarError
-        The archive is damaged, or holds more than its bytes can honestly hold.
+        The archive is damaged, or declares more than its bytes can hold.
     """
     with ExitStack() as stack:
         file = stack.enter_context(open_regular(path))
@@ -84,7 +84,7 @@ def read_batch(content: bytes, key: str, where: str) -> tuple[NDArray[Any], NDAr
     content
         The pickle.
     key
-        Of the labels.
+        Key of the labels.
     where
         The file, for messages.
 

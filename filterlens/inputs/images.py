@@ -19,7 +19,7 @@ class Images:
     Parameters
     ----------
     name
-        Of the data set, for tables.
+        Name of the data set, for tables.
     pixels
         float32 in [0, 1], shape (n, channels, height, width).
     labels

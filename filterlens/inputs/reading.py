@@ -1,4 +1,4 @@
-"""What reading files of others may cost: only plain files, and no more memory than they can honestly need."""
+"""Limits on reading untrusted files: regular files only, and memory in proportion to their bytes."""
 
 from __future__ import annotations
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from filterlens.loaders.tar import DamagedTar, Member, members
+from filterlens.loaders.tar import DamagedTar, TarMember, members
 
 __all__ = ["checkpoint_inside"]
 
-_SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".safetensors")
+_SUFFIXES: Final = tuple(suffix for suffix in SUFFIXES if suffix not in {".tar", ".onnx"})
 _BLOCK: Final = 1 << 20
 
 
@@ -49,7 +50,7 @@ def checkpoint_inside(path: Path) -> Iterator[Path]:
         yield out
 
 
-def _choose(found: list[Member], path: Path) -> Member:
+def _choose(found: list[TarMember], path: Path) -> TarMember:
     for member in found:
         _check_member(member, path)
     files = [member for member in found if member.is_file and PurePosixPath(member.name).suffix.lower() in _SUFFIXES]
@@ -62,7 +63,7 @@ def _choose(found: list[Member], path: Path) -> Member:
     return files[0]
 
 
-def _check_member(member: Member, path: Path) -> None:
+def _check_member(member: TarMember, path: Path) -> None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or "\0" in member.name:
         raise UnsafeCheckpointError(

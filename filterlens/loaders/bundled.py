@@ -8,7 +8,7 @@ from filterlens.loaders.file import classes_of, filled, named_weights, read_weig
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.safetensors import read_safetensors
-from filterlens.loaders.weights import file_digest, fit, ready
+from filterlens.loaders.weights import file_digest, load_weights, to_eval
 
 __all__ = ["load"]
 
@@ -43,13 +43,13 @@ def load(request: Request) -> LoadedModel:
     if "architecture" not in metadata:
         raise CheckpointError(f"{known[name]} does not say its architecture: install filterlens again")
     network = build(metadata["architecture"], in_channels=1, classes=10)
-    fit(network, weights, str(known[name]))
+    load_weights(network, weights, str(known[name]))
     entry = request.entry
     return LoadedModel(
         model_id=entry.model_id,
         source=entry.source,
         sha256=file_digest(known[name]),
-        weights=ready(network).state_dict(),
+        weights=to_eval(network).state_dict(),
         classifier=Classifier(network, entry.mean, entry.std),
         input_size=(1, 28, 28),
     )

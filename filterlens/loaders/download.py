@@ -22,11 +22,12 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from filterlens.errors import DownloadError
-from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.quick_check import quick_check
-from filterlens.loaders.transfer import MAX_BYTES, printable, save_url, shown_url
-from filterlens.process.files import publish
-from filterlens.process.interruption import forget_temporary, temporary
+from filterlens.loaders.transfer import MAX_BYTES, save_url, shown_url
+from filterlens.process.cache import cache_folder
+from filterlens.process.files import commit_file
+from filterlens.process.interruption import forget_temporary, remove_on_interruption
+from filterlens.process.printable import printable
 
 __all__ = ["Origin", "drive", "fetch", "fetch_json", "place", "read_json", "web"]
 
@@ -122,7 +123,7 @@ def fetch(target: Path, origin: Origin, *, offline: bool = False) -> Path:
             fresh = work / target.name
             _save(origin, fresh)
             _check(origin, fresh)
-            publish(fresh, target)
+            commit_file(fresh, target)
     return target
 
 
@@ -136,7 +137,7 @@ def _damage(target: Path) -> str | None:
 
 @contextlib.contextmanager
 def place(target: Path) -> Iterator[Path]:
-    """Give a folder beside the target to work in, alone on this host; it is gone afterwards.
+    """Give a folder beside the target to work in, locked on this host; it is removed afterwards.
 
     Raises
     ------
@@ -151,7 +152,7 @@ def place(target: Path) -> Iterator[Path]:
             for left in cache.rglob(f"{_PARTIAL}*"):
                 # only a killed process leaves one, and we hold the lock
                 shutil.rmtree(left, ignore_errors=True)
-            work = temporary(target.parent / f"{_PARTIAL}{secrets.token_hex(4)}")
+            work = remove_on_interruption(target.parent / f"{_PARTIAL}{secrets.token_hex(4)}")
             try:
                 work.mkdir()
                 yield work
@@ -159,10 +160,10 @@ def place(target: Path) -> Iterator[Path]:
                 shutil.rmtree(work, ignore_errors=True)
                 forget_temporary(work)
     except OSError as error:
-        raise _no_room(target, error) from error
+        raise _disk_full(target, error) from error
 
 
-def _no_room(target: Path, error: OSError) -> DownloadError:
+def _disk_full(target: Path, error: OSError) -> DownloadError:
     if error.errno in _FULL:
         return DownloadError(
             f"the disk is full: {target} could not be written; make room, or set FILTERLENS_CACHE to another disk"
@@ -179,21 +180,22 @@ def _save(origin: Origin, path: Path) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         raise DownloadError(
-            f"{origin.name} answers {error.code} {printable(error.reason)}: check the address, or try again later"
+            f"{origin.name} answers {error.code} {printable(str(error.reason)[:500])}: check the address, or try "
+            "again later"
         ) from error
     except (http.client.HTTPException, EOFError) as error:
-        raise DownloadError(f"{origin.name} broke off ({printable(error)}): try again") from error
+        raise DownloadError(f"{origin.name} broke off ({printable(str(error)[:500])}): try again") from error
     except UnicodeError as error:
         raise DownloadError(
-            f"{origin.name} is no address ({printable(error)}): give it as a browser shows it"
+            f"{origin.name} is no address ({printable(str(error)[:500])}): give it as a browser shows it"
         ) from error
     except OSError as error:
         if error.errno in _FULL or isinstance(error, PermissionError):
             raise
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
-            f"{origin.name} cannot be reached ({printable(reason)}): check the network, or put the file into the cache "
-            f"yourself and run with --offline"
+            f"{origin.name} cannot be reached ({printable(str(reason)[:500])}): check the network, or put the file "
+            "into the cache yourself and run with --offline"
         ) from error
 
 

@@ -1,14 +1,14 @@
-"""Local files: `.pt .pth .th .ckpt .bin .tar .safetensors .onnx`, told by what they hold rather than by their name."""
+"""Local files: `.pt .pth .th .ckpt .bin .tar .safetensors .onnx`, recognised by content rather than by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 from urllib.parse import parse_qsl
 
 from torch import Tensor, nn
 
+from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, MissingExtraError
 from filterlens.loaders import checkpoint
 from filterlens.loaders.archive import checkpoint_inside
@@ -16,11 +16,9 @@ from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.tar import is_tar
-from filterlens.loaders.weights import check_weights, file_digest, fit, ready
+from filterlens.loaders.weights import check_weights, file_digest, load_weights, to_eval
 
-__all__ = ["SUFFIXES", "classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
-
-SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".safetensors", ".onnx")
+__all__ = ["classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
 
 
 def locate(text: str, folder: Path) -> Path:
@@ -60,7 +58,7 @@ def named_weights(request: Request) -> tuple[str, Path | None]:
 
 
 def classes_of(weights: Mapping[str, Tensor], path: Path) -> int:
-    """How many classes a state dict's network tells apart: the length of its last bias or matrix.
+    """How many classes a state dict's network distinguishes: the length of its last bias or matrix.
 
     Raises
     ------
@@ -83,7 +81,7 @@ def filled(
     CheckpointError
         They do not fit.
     """
-    fit(network, weights, str(path))
+    load_weights(network, weights, str(path))
     entry = request.entry
     if entry.mean is None:
         notes = (*notes, "no mean and std are given: images go to the network as they are, in [0, 1]")
@@ -91,7 +89,7 @@ def filled(
         model_id=entry.model_id,
         source=entry.source,
         sha256=file_digest(path),
-        weights=ready(network).state_dict(),
+        weights=to_eval(network).state_dict(),
         classifier=Classifier(network, entry.mean, entry.std),
         notes=notes,
     )
@@ -123,7 +121,7 @@ def load_path(path: Path, request: Request) -> LoadedModel:
         source=entry.source,
         sha256=file_digest(path),
         weights=weights,
-        classifier=None if network is None else Classifier(ready(network), entry.mean, entry.std),
+        classifier=None if network is None else Classifier(to_eval(network), entry.mean, entry.std),
         notes=notes,
     )
 

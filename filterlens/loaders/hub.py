@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final, Literal, overload
 
 from filterlens.errors import DownloadError
-from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.download import read_json
 from filterlens.loaders.quick_check import quick_check
-from filterlens.loaders.transfer import printable
+from filterlens.process.cache import cache_folder
+from filterlens.process.printable import printable
 
 __all__ = ["hub_file"]
 
@@ -61,13 +61,13 @@ def hub_file(repository: str, names: Sequence[str], *, offline: bool = False, op
                 continue
     except HFValidationError as error:
         raise DownloadError(
-            f"{printable(repository)!r} is no repository's name: ORG/NAME or ORG/NAME@REVISION"
+            f"{printable(repository[:500])!r} is no repository's name: ORG/NAME or ORG/NAME@REVISION"
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DownloadError(
-            f"{repository} cannot be fetched from the Hugging Face Hub ({printable(said)}): check its name and the "
-            "network"
+            f"{repository} cannot be fetched from the Hugging Face Hub ({printable(said[:500])}): check its name "
+            "and the network"
         ) from error
     if optional:
         return None

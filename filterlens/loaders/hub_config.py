@@ -1,6 +1,6 @@
 """What a repository's `config.json` may say about a timm network: plain values of known names, within bounds.
 
-Everything in it is a stranger's. Whatever names a file, an address, a function or another configuration is refused, so
+Everything in it is untrusted. Whatever names a file, an address, a function or another configuration is refused, so
 that it can only choose a network of timm's own, some of its sizes, and how its input is normalised.
 """
 

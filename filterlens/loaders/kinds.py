@@ -1,15 +1,15 @@
-"""Tell a file by its bytes when it is plainly something else than a checkpoint, or not all of one."""
+"""Detect from a file's first and last bytes that it is no checkpoint, or a truncated one."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
 
-__all__ = ["impostor", "is_whole_zip", "is_zip"]
+__all__ = ["detect_non_checkpoint", "is_whole_zip", "is_zip"]
 
 
-def impostor(path: Path) -> str:
-    """Say what the file is instead of a checkpoint; empty where nothing is plainly wrong.
+def detect_non_checkpoint(path: Path) -> str:
+    """Say what the file is instead of a checkpoint; empty where it may be one.
 
     Parameters
     ----------

@@ -22,8 +22,8 @@ from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.loaders.file import named_weights, read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.transfer import printable
-from filterlens.loaders.weights import file_digest, fit, ready
+from filterlens.loaders.weights import file_digest, load_weights, to_eval
+from filterlens.process.printable import printable
 
 __all__ = ["build", "call_factory", "load"]
 
@@ -53,12 +53,12 @@ def load(request: Request) -> LoadedModel:
         notes = ("no weights given: the factory's own are used",)
     else:
         weights, _, notes = read_weights(path, trust_pickle=request.trust_pickle)
-        fit(network, weights, str(path))
+        load_weights(network, weights, str(path))
     return LoadedModel(
         model_id=entry.model_id,
         source=entry.source,
         sha256="" if path is None else file_digest(path),
-        weights=ready(network).state_dict(),
+        weights=to_eval(network).state_dict(),
         classifier=Classifier(network, entry.mean, entry.std),
         notes=notes,
     )
@@ -112,7 +112,7 @@ def call_factory(target: str, folder: Path) -> object:
             raise
         except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise CheckpointError(
-                f"module:{target} could not be built: {type(error).__name__}: {printable(error)} "
+                f"module:{target} could not be built: {type(error).__name__}: {printable(str(error)[:500])} "
                 f"(looked in {folder} too)"
             ) from error
 
@@ -172,7 +172,7 @@ def _path_with(folder: Path) -> Iterator[None]:
     finally:
         sys.path[:] = path
         sys.dont_write_bytecode = writes
-        brought = [name for name, module in sys.modules.items() if name not in modules and _lies_in(module, folder)]
+        brought = [name for name, module in sys.modules.items() if name not in modules and _is_inside(module, folder)]
         for name in brought:
             del sys.modules[name]
         sys.modules.update(modules)
@@ -183,6 +183,6 @@ def _is_implicit(entry: str, path: list[str]) -> bool:
     return entry in {"", "."} or (entry == path[0] and not sys.flags.safe_path and Path(entry).resolve() == Path.cwd())
 
 
-def _lies_in(module: ModuleType, folder: Path) -> bool:
+def _is_inside(module: ModuleType, folder: Path) -> bool:
     spec = getattr(module, "__spec__", None)
     return spec is not None and folder in Path(_place(spec)).parents

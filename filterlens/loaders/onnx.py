@@ -15,7 +15,7 @@ from filterlens.loaders.onnx_file import read_onnx
 from filterlens.loaders.onnx_names import LAYERS, constants, layer_names
 from filterlens.loaders.onnx_tensors import to_torch
 from filterlens.loaders.registry import Request
-from filterlens.loaders.weights import check_weights, file_digest, ready
+from filterlens.loaders.weights import check_weights, file_digest, to_eval
 
 __all__ = ["load_onnx"]
 
@@ -53,20 +53,11 @@ def load_onnx(path: Path, request: Request) -> LoadedModel:
     if not request.weights_only:
         try:
             network = build_network(model, names)
-        except (
-            NotImplementedError,
-            RuntimeError,
-            MemoryError,
-            KeyError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            IndexError,
-        ) as error:
+        except Exception as error:  # noqa: BLE001 - onnx2torch raises anything on what it does not know
             said = (str(error).splitlines() or [""])[0][:200]
             notes = (*notes, f"weights only: onnx2torch cannot convert it ({type(error).__name__}: {said})")
         else:
-            classifier = Classifier(ready(network), request.entry.mean, request.entry.std)
+            classifier = Classifier(to_eval(network), request.entry.mean, request.entry.std)
             # the network's own tensors: the same values, held once
             held = network.state_dict()
             weights = {key: held.get(key, value) for key, value in weights.items()}

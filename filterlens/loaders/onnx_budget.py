@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from filterlens.errors import CheckpointError
 
-__all__ = ["Budget", "OverBudgetError", "forward_budget"]
+__all__ = ["MemoryBudget", "OverBudgetError", "forward_budget"]
 
 _BYTES_PER_IMAGE: Final = 1 << 30
 _WORK_PER_IMAGE: Final = 2 * 10**11
@@ -27,7 +27,7 @@ class OverBudgetError(CheckpointError, RuntimeError):
     """Operations ask for more memory or time than their network may take; also a way for a forward pass to fail."""
 
 
-class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
+class MemoryBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
     """Refuse an operation before it runs where the budget does not hold what it makes.
 
     Every ATen call that makes something new first runs on tensors without data, which tells the sizes of its results.
@@ -44,7 +44,7 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does 
     Attributes
     ----------
     held
-        Bytes that are held: grows by what is made, and is set anew by whoever knows what was freed.
+        Bytes that are held: grows by what is made, and is set anew by the caller, who knows what was freed.
     """
 
     def __init__(self, most_bytes: int, most_work: int, what: str) -> None:
@@ -89,11 +89,13 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does 
             )
 
 
-def forward_budget(images: int) -> Budget:
+def forward_budget(images: int) -> MemoryBudget:
     """Return what one forward pass may take: 1 GiB and 2·10¹¹ multiplications an image, and half the memory."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 1 << 34
     count = max(images, 1)
-    return Budget(min(count * _BYTES_PER_IMAGE, physical // 2), count * _WORK_PER_IMAGE, "this network's forward pass")
+    return MemoryBudget(
+        min(count * _BYTES_PER_IMAGE, physical // 2), count * _WORK_PER_IMAGE, "this network's forward pass"
+    )
 
 
 def _demand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int]:  # noqa: ANN401 - an ATen overload

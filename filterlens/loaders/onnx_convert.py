@@ -12,7 +12,7 @@ from onnx2torch.node_converters.slice import OnnxSlice
 from onnx2torch.onnx_graph import OnnxGraph
 from torch import Tensor, nn
 
-from filterlens.loaders.onnx_budget import Budget
+from filterlens.loaders.onnx_budget import MemoryBudget
 from filterlens.loaders.onnx_names import constants, with_generated_names
 from filterlens.loaders.onnx_network import OnnxNetwork
 from filterlens.loaders.onnx_tensors import nbytes
@@ -71,7 +71,7 @@ def build_network(model: ModelProto, names: list[str]) -> nn.Module:
     made = set(graph.input_values)
     taken = set(names)
     most = 4 * sum(nbytes(tensor) for tensor in plain.graph.initializer) + _SPARE_BYTES
-    with warnings.catch_warnings(), Budget(most, _MAX_WORK, "building this network"):
+    with warnings.catch_warnings(), MemoryBudget(most, _MAX_WORK, "building this network"):
         warnings.simplefilter("ignore")
         for node, name in zip(graph.nodes.values(), names, strict=True):
             module, mapping = get_converter(node.operation_type, version)(node, graph)

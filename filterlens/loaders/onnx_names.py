@@ -44,7 +44,7 @@ def constants(graph: GraphProto) -> dict[str, TensorProto]:
 
 
 def layer_names(graph: GraphProto) -> list[str]:
-    """Name every node as the exporting network named its layer, where the file still tells.
+    """Name every node as the exporting network named its layer, where the file still holds that name.
 
     In this order: the node's own name where the older exporter numbered it (`Conv_0`); the stem of its weight's
     name (`layer1.0.conv1` of `layer1.0.conv1.weight`); the modules in its path (`/layer1/layer1.0/conv1/Conv`);

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError
-from filterlens.loaders.onnx_budget import Budget, forward_budget
+from filterlens.loaders.onnx_budget import MemoryBudget, forward_budget
 
-__all__ = ["ForwardError", "OnnxNetwork", "Step"]
+__all__ = ["ForwardError", "NodeCall", "OnnxNetwork"]
 
 
 class ForwardError(CheckpointError, RuntimeError):
@@ -20,7 +20,7 @@ class ForwardError(CheckpointError, RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class NodeCall:
     """One call.
 
     Parameters
@@ -58,7 +58,7 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self._graph_inputs, self._graph_outputs = tuple(inputs), tuple(dict.fromkeys(outputs))
         self._constants: dict[str, str] = {}
-        self._steps: list[Step] = []
+        self._steps: list[NodeCall] = []
         self._admitted: set[tuple[torch.Size, ...]] = set()
 
     def forward(self, *inputs: Tensor) -> Tensor | list[Tensor]:
@@ -71,7 +71,7 @@ class OnnxNetwork(nn.Module):
         self._admitted.add(shapes)
         return result
 
-    def _run(self, inputs: Sequence[Tensor], budget: Budget | None = None) -> Tensor | list[Tensor]:
+    def _run(self, inputs: Sequence[Tensor], budget: MemoryBudget | None = None) -> Tensor | list[Tensor]:
         values: dict[str, Tensor] = {value: self.get_buffer(name) for value, name in self._constants.items()}
         values.update(zip(self._graph_inputs, inputs, strict=True))
         held = 0
@@ -142,7 +142,7 @@ class OnnxNetwork(nn.Module):
         later = zip(list(signature.parameters)[first:], inputs[first:], strict=False)
         named = tuple((parameter, value) for parameter, value in later if value)
         signature.bind(*inputs[:first], **dict(named))
-        self._steps.append(Step(tuple(name.split(".")), tuple(inputs[:first]), named, tuple(outputs)))
+        self._steps.append(NodeCall(tuple(name.split(".")), tuple(inputs[:first]), named, tuple(outputs)))
 
     def finish(self) -> None:
         """Let every value be freed after its last use.
@@ -165,7 +165,7 @@ class OnnxNetwork(nn.Module):
             if value not in self._graph_outputs:
                 freed[number].append(value)
         self._steps = [
-            Step(step.path, step.inputs, step.named_inputs, step.outputs, tuple(names))
+            NodeCall(step.path, step.inputs, step.named_inputs, step.outputs, tuple(names))
             for step, names in zip(self._steps, freed, strict=True)
         ]
 

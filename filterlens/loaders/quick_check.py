@@ -1,4 +1,4 @@
-"""Tell from its outline whether a file is a whole checkpoint: nothing that fails is kept in the cache.
+"""Check from its outline whether a file is a whole checkpoint: nothing that fails is kept in the cache.
 
 No tensor is read: an end record, a header, a magic number, the lengths of outer fields. A file may pass and still be
 damaged inside; its loader says so.
@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from filterlens.loaders.kinds import impostor
+from filterlens.catalogs.trajectories import SUFFIXES
+from filterlens.loaders.kinds import detect_non_checkpoint
 
 __all__ = ["quick_check"]
 
@@ -19,7 +20,7 @@ _END_RECORD: Final = b"PK\5\6"
 _END_SIZE: Final = 22
 #: torch.save's magic number as pickle writes it, in binary and in text protocols
 _LEGACY: Final = (b"l\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"119547037146038801333356")
-_PICKLES: Final = {".pt", ".pth", ".th", ".ckpt", ".bin", ".tar"}
+_PICKLES: Final = {*SUFFIXES} - {".safetensors", ".onnx"}
 _SAFETENSORS_HEADER: Final = 100 << 20
 _FIELDS: Final = 100_000
 _GRAPH: Final = 7
@@ -47,7 +48,7 @@ def quick_check(path: Path) -> str:
     >>> quick_check(path)
     'a JSON answer, not a checkpoint: {"error": "rate limit exceeded"}'
     """
-    if wrong := impostor(path):
+    if wrong := detect_non_checkpoint(path):
         return wrong
     with path.open("rb") as file:
         head = file.read(1024)

@@ -11,16 +11,15 @@ from typing import Any, Final
 
 from torch import nn
 
-from filterlens.errors import CheckpointError
+from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.loaders import checkpoint
-from filterlens.loaders.cache import cache_folder
-from filterlens.loaders.checkpoint import READ_FAULTS
 from filterlens.loaders.download import drive, fetch, web
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.robustbench_compat import reading_inertly, robustbench
+from filterlens.loaders.robustbench_compat import robustbench, safe_torch_load
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
-from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
+from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
+from filterlens.process.cache import cache_folder
 
 __all__ = ["load", "untrained", "zoo"]
 
@@ -48,7 +47,7 @@ def load(request: Request) -> LoadedModel:
     """
     dataset, threat, name = _split(request.rest)
     files, notes, network = _network(dataset, threat, name, offline=request.offline)
-    weights = ready(network).state_dict()
+    weights = to_eval(network).state_dict()
     check_weights(weights, request.entry.source)
     return LoadedModel(
         model_id=request.entry.model_id,
@@ -103,10 +102,12 @@ def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[li
     else:
         raise CheckpointError(f"RobustBench says nowhere where {name} is to be fetched: leave the row out")
     load_model = importlib.import_module("robustbench.utils").load_model
-    with reading_inertly() as notes, taking_over():
+    with safe_torch_load() as notes, assign_weights():
         try:
             network = load_model(name, model_dir=cache_folder(), dataset=dataset, threat_model=threat)
-        except READ_FAULTS as error:
+        except FilterlensError:
+            raise
+        except Exception as error:  # a library's code on a file's weights
             raise CheckpointError(
                 f"{files[0]} does not fit RobustBench's {name} ({str(error).strip()[:300]}): delete it to have it "
                 "fetched again"

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from filterlens.loaders.checkpoint import read
 
-__all__ = ["reading_inertly", "robustbench"]
+__all__ = ["robustbench", "safe_torch_load"]
 
 _LOCK: Final = threading.RLock()
 _STANDS_FOR: Final = {"autoattack": "pyautoattack", "autoattack.state": "pyautoattack.state"}
@@ -79,7 +79,7 @@ class _Torch:
 
 
 @contextlib.contextmanager
-def reading_inertly() -> Iterator[list[str]]:
+def safe_torch_load() -> Iterator[list[str]]:
     """Let `robustbench.utils.load_model` read files through our reader; yields the notes it leaves.
 
     robustbench calls `torch.load` itself, whose default ran pickles before torch 2.6. Only the name `torch` in

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.pickles import Placeholder
 
-__all__ = ["CONTAINERS", "find_state_dict", "shown", "strip_prefixes"]
+__all__ = ["CONTAINERS", "find_state_dict", "list_names", "strip_prefixes"]
 
 #: Where people keep weights, in the order of trust.
 CONTAINERS: Final = (
@@ -48,7 +48,7 @@ def find_state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], str
     Parameters
     ----------
     content
-        Of a `Checkpoint`.
+        Content of a `Checkpoint`.
     path
         Named in errors.
 
@@ -69,7 +69,7 @@ def find_state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], str
     names = sorted({value.name for value in _placeholders(content)})
     if names:
         raise UnsafeCheckpointError(
-            f"{path} holds no weights that can be read without running {shown(names, 5)}: save its state_dict(), "
+            f"{path} holds no weights that can be read without running {list_names(names, 5)}: save its state_dict(), "
             "or pass --trust-pickle if you made the file yourself"
         )
     keys = (
@@ -80,7 +80,7 @@ def find_state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], str
     raise CheckpointError(f"{path} holds no weights{keys}: a state dict, name to tensor, was expected")
 
 
-def shown(names: Iterable[str], count: int) -> str:
+def list_names(names: Iterable[str], count: int) -> str:
     """List some names of a file in one line."""
     found = [name[:100] if name.isprintable() else f"{name[:100]!r}" for name in islice(names, count + 1)]
     return ", ".join([*found[:count], "…"] if len(found) > count else found)
@@ -147,7 +147,7 @@ class _Search:
         }
         if len(others) > 1:
             raise CheckpointError(
-                f"{self.path} holds several sets of weights ({shown(others, 5)}): save the one that is meant alone"
+                f"{self.path} holds several sets of weights ({list_names(others, 5)}): save the one that is meant alone"
             )
         for key, (weights, below) in others.items():
             return weights, f"{key}.{below}".rstrip(".")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-__all__ = ["DamagedTar", "Member", "is_tar", "members"]
+__all__ = ["DamagedTar", "TarMember", "is_tar", "members"]
 
 _BLOCK: Final = 512
 #: Bytes of one extended header, which holds a path and times.
@@ -29,7 +29,7 @@ class DamagedTar(ValueError):  # noqa: N818 - told as an error of ours by the ca
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TarMember:
     """A member of an archive.
 
     Parameters
@@ -39,7 +39,7 @@ class Member:
     kind
         One byte, as POSIX names kinds.
     offset
-        Of its first byte in the archive.
+        Position of its first byte in the archive.
     size
         In bytes.
     """
@@ -70,7 +70,7 @@ def is_tar(path: Path) -> bool:
         return False
 
 
-def members(file: BinaryIO, size: int) -> Iterator[Member]:
+def members(file: BinaryIO, size: int) -> Iterator[TarMember]:
     """Read the members of an archive.
 
     Parameters
@@ -78,7 +78,7 @@ def members(file: BinaryIO, size: int) -> Iterator[Member]:
     file
         The archive.
     size
-        Of the archive, in bytes.
+        Size of the archive in bytes.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def members(file: BinaryIO, size: int) -> Iterator[Member]:
             length = 0 if kind in _EMPTY else _decimal(extended[b"size"]) if b"size" in extended else length
             if place + length > size:
                 raise DamagedTar(f"its member {name[-100:]!r} declares more than the archive holds")
-            yield Member(name.decode("utf-8", "surrogateescape"), kind, place, length)
+            yield TarMember(name.decode("utf-8", "surrogateescape"), kind, place, length)
             extended = {}
         place += -(-length // _BLOCK) * _BLOCK
     raise DamagedTar(f"it has more than {_HEADERS} headers: it is not trusted")

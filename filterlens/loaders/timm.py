@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from filterlens.errors import CheckpointError
-from filterlens.loaders.cache import cache_folder
-from filterlens.loaders.checkpoint import READ_FAULTS
+from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.loaders.download import fetch, web
 from filterlens.loaders.file import classes_of, filled, named_weights, read_weights
 from filterlens.loaders.hub import hub_file
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
-from filterlens.loaders.weights import check_weights, file_digest, ready, taking_over
+from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
+from filterlens.process.cache import cache_folder
 
 __all__ = ["check_size", "create", "load", "loaded"]
 
@@ -82,7 +81,7 @@ def _weights_of(name: str, architecture: str) -> Any:  # noqa: ANN401 - timm's o
 
 
 def _own(request: Request, architecture: str, path: Path) -> LoadedModel:
-    """Fill timm's architecture with the user's own weights, whose normalisation only the catalog can tell."""
+    """Fill timm's architecture with the user's own weights, whose normalisation only the catalog knows."""
     import timm
 
     weights, _, notes = read_weights(path, trust_pickle=request.trust_pickle)
@@ -98,7 +97,7 @@ def loaded(
     mean = entry.mean or tuple(cfg["mean"])
     std = entry.std or tuple(cfg["std"])
     size = tuple(cfg["input_size"])
-    weights = ready(network).state_dict()
+    weights = to_eval(network).state_dict()
     check_weights(weights, entry.source)
     return LoadedModel(
         model_id=entry.model_id,
@@ -142,7 +141,9 @@ def check_size(name: str, weights: Mapping[str, Tensor], path: Path, **options: 
         warnings.simplefilter("ignore")
         try:
             outline = timm.create_model(name, pretrained=False, **options)
-        except READ_FAULTS as error:
+        except FilterlensError:
+            raise
+        except Exception as error:  # a library's code on a file's weights
             raise CheckpointError(f"{path}: timm's {name} takes no {options} ({str(error).strip()[:200]})") from error
     needed = sum(value.numel() for value in (*outline.parameters(), *outline.buffers()))
     there = sum(value.numel() for value in weights.values())
@@ -166,7 +167,7 @@ def create(
     described
         Fields of timm's record of pretrained weights that these weights have otherwise.
     options
-        Of `timm.create_model`.
+        Options of `timm.create_model`.
 
     Raises
     ------
@@ -186,11 +187,13 @@ def create(
         overlay["num_classes"] = options["num_classes"]
     if not state:
         raise CheckpointError(f"{path} holds no weights")
-    with warnings.catch_warnings(), taking_over():
+    with warnings.catch_warnings(), assign_weights():
         warnings.simplefilter("ignore")
         try:
             network: nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
-        except READ_FAULTS as error:
+        except FilterlensError:
+            raise
+        except Exception as error:  # a library's code on a file's weights
             raise CheckpointError(
                 f"{path} does not fit timm's {name} ({str(error).strip()[:300]}): delete it to have it fetched again"
             ) from error

@@ -37,7 +37,7 @@ class Record:
     Parameters
     ----------
     offset
-        Of its first byte in the file.
+        Position of its first byte in the file.
     size
         In bytes; they are not compressed.
     """

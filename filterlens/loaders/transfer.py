@@ -16,8 +16,9 @@ from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from filterlens.errors import DownloadError
+from filterlens.process.printable import printable
 
-__all__ = ["MAX_BYTES", "printable", "save_url", "shown_url"]
+__all__ = ["MAX_BYTES", "save_url", "shown_url"]
 
 MAX_BYTES: Final = 1 << 40
 """No checkpoint is larger."""
@@ -27,19 +28,6 @@ _SECONDS: Final = 60.0
 #: what may come in `_SECONDS` at least, and for one block (or for all of a header) at most
 _LEAST: Final = 6_000
 _MOST: Final = 4 << 20
-
-
-def printable(text: object) -> str:
-    r"""Return a text from elsewhere as one line that is safe on a terminal: what does not print is escaped.
-
-    Examples
-    --------
-    >>> print(printable("Not\x1b[31m Found\n"))
-    Not\x1b[31m Found\n
-    """
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)[:500]
-    )
 
 
 def shown_url(url: str) -> str:
@@ -80,7 +68,8 @@ def save_url(url: str, path: Path, *, limit: int = MAX_BYTES) -> None:
     with _opener().open(request, timeout=_SECONDS) as answer, path.open("wb") as file:
         if answer.status != 200:
             raise DownloadError(
-                f"{shown_url(url)} answers {answer.status} {printable(answer.reason)} where 200 was expected: try again"
+                f"{shown_url(url)} answers {answer.status} {printable(answer.reason[:500])} where 200 was "
+                "expected: try again"
             )
         declared = _declared(answer, url)
         if declared > limit:

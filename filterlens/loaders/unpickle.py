@@ -43,7 +43,7 @@ class Storages:
     read
         Returns the bytes of a storage of this key, type and number of values.
     size
-        Of the file, in bytes: bounds what its tensors may declare together.
+        Size of the file in bytes: bounds what its tensors may declare together.
     """
 
     read: Callable[[str, torch.dtype, int], UntypedStorage]

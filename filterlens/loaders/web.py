@@ -6,17 +6,18 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, DownloadError
-from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.download import fetch, read_json, web
-from filterlens.loaders.file import SUFFIXES, classes_of, filled, load_path, named_weights, read_weights
+from filterlens.loaders.file import classes_of, filled, load_path, named_weights, read_weights
 from filterlens.loaders.hub import hub_file
 from filterlens.loaders.hub_config import read_config
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.timm import WEIGHT_FILES, check_size, create, loaded
 from filterlens.loaders.transfer import shown_url
-from filterlens.loaders.weights import file_digest, fit, ready
+from filterlens.loaders.weights import file_digest, load_weights, to_eval
+from filterlens.process.cache import cache_folder
 
 __all__ = ["load_hub", "load_torchvision", "load_url"]
 
@@ -113,7 +114,7 @@ def load_torchvision(request: Request) -> LoadedModel:
     path = fetch(cache_folder() / "torchvision" / file, origin, offline=request.offline)
     weights, _, notes = read_weights(path)
     network = models.get_model(name, weights=None)
-    fit(network, weights, str(path))
+    load_weights(network, weights, str(path))
     transform = chosen.transforms()
     entry = request.entry
     crop = transform.crop_size[0]
@@ -121,7 +122,7 @@ def load_torchvision(request: Request) -> LoadedModel:
         model_id=entry.model_id,
         source=entry.source,
         sha256=file_digest(path),
-        weights=ready(network).state_dict(),
+        weights=to_eval(network).state_dict(),
         classifier=Classifier(network, entry.mean or tuple(transform.mean), entry.std or tuple(transform.std)),
         input_size=(3, crop, crop),
         notes=notes,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from filterlens.errors import CheckpointError
 from filterlens.loaders.state_dict import strip_prefixes
 
-__all__ = ["check_weights", "file_digest", "fit", "ready", "taking_over"]
+__all__ = ["assign_weights", "check_weights", "file_digest", "load_weights", "to_eval"]
 
 _BLOCK: Final = 1 << 20
 _LOCK: Final = threading.RLock()
@@ -71,7 +71,9 @@ def check_weights(weights: Mapping[str, Tensor], source: str) -> None:
         raise CheckpointError(f"layer {name} of {source} is {what}: real floating-point weights were expected")
 
 
-def fit(network: nn.Module, weights: Mapping[str, Tensor], source: str, *, optional: tuple[str, ...] = ()) -> None:
+def load_weights(
+    network: nn.Module, weights: Mapping[str, Tensor], source: str, *, optional: tuple[str, ...] = ()
+) -> None:
     """Put weights into a network; their names must be the network's, but for wrappers' prefixes.
 
     Parameters
@@ -110,12 +112,12 @@ def fit(network: nn.Module, weights: Mapping[str, Tensor], source: str, *, optio
                 f"{key} of {source} has shape {tuple(value.shape)} where {type(network).__name__} has "
                 f"{tuple(expected[key].shape)}: it is another architecture or number of classes"
             )
-    with taking_over():
+    with assign_weights():
         network.load_state_dict({key: value for key, value in chosen.items() if key in expected}, strict=False)
 
 
 @contextmanager
-def taking_over() -> Iterator[None]:
+def assign_weights() -> Iterator[None]:
     """Let networks take a state dict's tensors as their own instead of copying them, until the block ends.
 
     A mapped checkpoint so stays on the disk until its weights are used, and memory holds them once. What is written to
@@ -156,6 +158,6 @@ def _some(names: list[str]) -> str:
     return f" ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})" if names else ""
 
 
-def ready(network: nn.Module) -> nn.Module:
+def to_eval(network: nn.Module) -> nn.Module:
     """Set a network to eval mode and float32, on the CPU."""
     return network.to("cpu", torch.float32).eval()

@@ -9,14 +9,14 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, DownloadError
-from filterlens.loaders.cache import cache_folder
 from filterlens.loaders.download import Origin, fetch, fetch_json, web
 from filterlens.loaders.file import read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.robustbench import untrained, zoo
 from filterlens.loaders.transfer import MAX_BYTES
-from filterlens.loaders.weights import file_digest, fit, ready
+from filterlens.loaders.weights import file_digest, load_weights, to_eval
+from filterlens.process.cache import cache_folder
 
 __all__ = ["load"]
 
@@ -49,7 +49,7 @@ def load(request: Request) -> LoadedModel:
         model_id=entry.model_id,
         source=entry.source,
         sha256=file_digest(path),
-        weights=weights if network is None else ready(network).state_dict(),
+        weights=weights if network is None else to_eval(network).state_dict(),
         classifier=None if network is None else Classifier(network, entry.mean, entry.std),
         notes=notes,
     )
@@ -86,7 +86,7 @@ def _network(
         members = getattr(made, "models", None)
         for network in (made, *(members[:1] if isinstance(members, nn.ModuleList) else ())):
             try:
-                fit(network, weights, str(path), optional=("mu", "sigma", "mean", "std"))
+                load_weights(network, weights, str(path), optional=("mu", "sigma", "mean", "std"))
             except CheckpointError as error:
                 refusals.append(str(error))
             else:

@@ -40,7 +40,7 @@ def choose_manifold(
     settings
         The run's device, data, seed and fonts.
     starts, iterations
-        Of the search for the nearest point.
+        Settings of the search for the nearest point.
 
     Raises
     ------

@@ -28,7 +28,7 @@ class Fit:
     Parameters
     ----------
     epochs, batch_size, learning_rate
-        Of Adam with betas (0.5, 0.999); the rate falls on a cosine to 0.
+        Settings of Adam with betas (0.5, 0.999); the rate falls on a cosine to 0.
     latent
         Dimensions, 10 in the paper.
     reconstruction, adversarial
@@ -36,7 +36,7 @@ class Fit:
     width
         Feature maps of the finest stage, a multiple of 8.
     seed
-        Of initialisation, order and noise.
+        Random seed of initialisation, order and noise.
     device
         `cpu`, `cuda`, …
     """
@@ -69,7 +69,7 @@ def fit_manifold(
     held_out
         For the card's reconstruction error.
     path
-        Of the safetensors file; a card is written beside it as `PATH.json`.
+        Path of the safetensors file; a card is written beside it as `PATH.json`.
     fit
         How; the paper's weights where None.
     progress
@@ -136,7 +136,7 @@ def load_split(data: str, n: int, *, seed: int = 0) -> tuple[Images, Images]:
     n
         How many to learn from at most.
     seed
-        Of FONTS' transformations, or of the choice of images.
+        Random seed of FONTS' transformations, or of the choice of images.
 
     Raises
     ------
@@ -162,11 +162,11 @@ def _train(
     """Alternate between the VAE and the discriminator; return the last epoch's mean losses."""
     encoder, decoder, critic = networks
     vae = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=fit.learning_rate, betas=(0.5, 0.999))
-    judge = torch.optim.Adam(critic.parameters(), lr=fit.learning_rate, betas=(0.5, 0.999))
+    discriminator_optimiser = torch.optim.Adam(critic.parameters(), lr=fit.learning_rate, betas=(0.5, 0.999))
     means: dict[str, float] = {}
     generator = torch.Generator().manual_seed(fit.seed)
     for epoch in range(fit.epochs):
-        for optimiser in (vae, judge):
+        for optimiser in (vae, discriminator_optimiser):
             optimiser.param_groups[0]["lr"] = fit.learning_rate * (1 + math.cos(math.pi * epoch / fit.epochs)) / 2
         sums = torch.zeros(4)
         batches = 0
@@ -183,12 +183,12 @@ def _train(
             with torch.no_grad():
                 drawn = decoder(noise[1], labels)
             fake = torch.cat([decoded.detach(), drawn])
-            judged = functional.softplus(-critic(images, labels)).mean()
-            judged = judged + functional.softplus(critic(fake, labels.repeat(2))).mean()
-            judge.zero_grad()
-            torch.autograd.backward(judged)
-            judge.step()
-            sums += torch.stack([squared, divergence, fooling, judged]).detach().cpu()
+            critic_loss = functional.softplus(-critic(images, labels)).mean()
+            critic_loss = critic_loss + functional.softplus(critic(fake, labels.repeat(2))).mean()
+            discriminator_optimiser.zero_grad()
+            torch.autograd.backward(critic_loss)
+            discriminator_optimiser.step()
+            sums += torch.stack([squared, divergence, fooling, critic_loss]).detach().cpu()
             batches += 1
         names = ("reconstruction", "divergence", "adversarial", "discriminator")
         means = dict(zip(names, (sums / batches).tolist(), strict=True))

@@ -31,7 +31,7 @@ class Fonts:
     starts
         From how many places beside the known ones a projection starts: the best of 128 fixed random ones.
     iterations
-        Of a projection.
+        Iterations of a projection.
 
     References
     ----------

@@ -15,7 +15,7 @@ from filterlens.inputs.reading import read_regular
 from filterlens.manifolds.optimise import Decode, nearest_latents, tangent_by_differences
 from filterlens.manifolds.protocol import Capability, Points, distance
 from filterlens.manifolds.vae import Decoder, Encoder, Shape
-from filterlens.process.files import write_whole
+from filterlens.process.files import write_atomically
 
 __all__ = ["Learned", "load_learned", "load_module_pair", "read_card", "save_learned"]
 
@@ -39,7 +39,7 @@ class Learned:
     device
         Where the images are; the pair is moved there.
     iterations
-        Of a projection.
+        Iterations of a projection.
 
     References
     ----------
@@ -159,9 +159,9 @@ def save_learned(path: Path, encoder: Encoder, decoder: Decoder, card: dict[str,
     Parameters
     ----------
     path
-        Of the file; its folder is made.
+        Path of the file; its folder is made.
     encoder, decoder
-        Of the same shape.
+        Networks of the same `Shape`.
     card
         Plain JSON: data, reconstruction error, seed, … kept in the file's header and as `PATH.json` beside it.
     """
@@ -170,8 +170,8 @@ def save_learned(path: Path, encoder: Encoder, decoder: Decoder, card: dict[str,
     tensors = {f"encoder.{name}": value.contiguous().cpu() for name, value in encoder.state_dict().items()}
     tensors |= {f"decoder.{name}": value.contiguous().cpu() for name, value in decoder.state_dict().items()}
     full = {"shape": asdict(decoder.shape), **card}
-    write_whole(path, save(tensors, metadata={"filterlens_manifold": json.dumps(full)}))
-    write_whole(path.with_name(f"{path.name}.json"), json.dumps(full, indent=2) + "\n")
+    write_atomically(path, save(tensors, metadata={"filterlens_manifold": json.dumps(full)}))
+    write_atomically(path.with_name(f"{path.name}.json"), json.dumps(full, indent=2) + "\n")
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def nearest_latents(
     bounds
         Lowest and highest valid latents, shape (d,) each.
     iterations
-        Of Adam, its step falling from 5 % of the range along a cosine; Levenberg-Marquardt steps then polish each
-        image's best, because Adam alone needs many hundreds more to come within 1e-3.
+        Iterations of Adam, its step falling from 5 % of the range along a cosine; Levenberg-Marquardt steps then
+        polish each image's best, because Adam alone needs many hundreds more to come within 1e-3.
 
     Returns
     -------

@@ -28,7 +28,7 @@ class Shape:
     Parameters
     ----------
     channels, height, width
-        Of an image; the sides at least 8.
+        Shape of an image; the sides at least 8.
     classes
         How many classes the manifold is conditioned on.
     latent

@@ -57,7 +57,7 @@ def read_pickle(
     build
         Takes what a constructor returned and the state that the pickle would set on it, which is dropped otherwise.
     encoding
-        Of text that Python 2 wrote; `bytes` leaves it as bytes.
+        Encoding of text that Python 2 wrote; `bytes` leaves it as bytes.
     budget
         How much it may ask for.
 

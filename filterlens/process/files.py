@@ -15,16 +15,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filterlens.errors import WriteError
-from filterlens.process.interruption import forget_temporary
-from filterlens.process.interruption import temporary as remove_when_interrupted
+from filterlens.process.interruption import forget_temporary, remove_on_interruption
 
-__all__ = ["beside", "cannot_write", "explain_failure", "fsync_folder", "publish", "sweep", "whole_file", "write_whole"]
+__all__ = [
+    "atomic_write",
+    "cannot_write",
+    "commit_file",
+    "explain_failure",
+    "fsync_folder",
+    "remove_stale_temporaries",
+    "temporary_path",
+    "write_atomically",
+]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file, whole or not at all; text is UTF-8, its line ends as they are.
 
     Parameters
@@ -39,12 +47,12 @@ def write_whole(path: Path, content: bytes | str) -> None:
     WriteError
         The disk is full or the folder cannot be written; what was there before is there still.
     """
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write; it takes `path`'s place when the `with` block ends without an exception.
 
     Raises
@@ -56,18 +64,18 @@ def whole_file(path: Path) -> Iterator[Path]:
     --------
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp()) / "table.csv"
-    >>> with whole_file(path) as temporary:
+    >>> with atomic_write(path) as temporary:
     ...     _ = temporary.write_text("a,b")
     ...     path.exists()
     False
     >>> path.read_text()
     'a,b'
     """
-    temporary = beside(path)
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        publish(temporary, path)
+        commit_file(temporary, path)
     except OSError as error:
         raise WriteError(explain_failure(path, error)) from error
     finally:
@@ -76,12 +84,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         forget_temporary(temporary)
 
 
-def beside(path: Path) -> Path:
-    """Return the name of a temporary file in the same folder; `sweep` finds it when its process was killed."""
-    return remove_when_interrupted(path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp"))
+def temporary_path(path: Path) -> Path:
+    """Return the name of a temporary file in the same folder, removed when a signal ends the process.
+
+    `remove_stale_temporaries` finds the file of a process that was killed.
+    """
+    return remove_on_interruption(path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp"))
 
 
-def publish(temporary: Path, path: Path) -> None:
+def commit_file(temporary: Path, path: Path) -> None:
     """Let a finished file appear: its bytes are on the disk before its name is.
 
     Raises
@@ -105,10 +116,10 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left in a folder; only for one who knows that nobody writes there."""
-    for torn in folder.glob(".*.tmp"):
-        torn.unlink(missing_ok=True)
+def remove_stale_temporaries(folder: Path) -> None:
+    """Remove what processes that were killed left in a folder; only where no process writes."""
+    for stale in folder.glob(".*.tmp"):
+        stale.unlink(missing_ok=True)
 
 
 def cannot_write(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ __all__ = [
     "forget_temporary",
     "handle_signals",
     "on_interruption",
-    "temporary",
+    "remove_on_interruption",
 ]
 
 Action = Callable[[bool], object]
@@ -74,7 +74,7 @@ def handle_signals() -> None:
     """Handle again what `end_on_signals` was given, after a library has put its own handlers in place."""
     if threading.current_thread() is threading.main_thread():
         for number in _State.signals:
-            signal.signal(number, _hear)
+            signal.signal(number, _handle)
 
 
 def ends_on_signals() -> bool:
@@ -101,39 +101,39 @@ def deferred_signals() -> Iterator[None]:
     finally:
         _State.deferrals -= 1
         if _State.waiting and not _State.deferrals:
-            _end(_State.waiting, patient=True)
+            _end(_State.waiting, wait=True)
 
 
-def temporary(path: Path) -> Path:
+def remove_on_interruption(path: Path) -> Path:
     """Have a file or folder removed when a signal ends the process; return it."""
     _State.temporary.add(path)
     return path
 
 
 def forget_temporary(path: Path) -> None:
-    """Take back `temporary`: the path is gone, or has its own name."""
+    """Take back `remove_on_interruption`: the path is gone, or has its own name."""
     _State.temporary.discard(path)
 
 
-def _hear(number: int, _: FrameType | None) -> None:
+def _handle(number: int, _: FrameType | None) -> None:
     if _State.deferrals and not _State.waiting:
         _State.waiting = number
     else:
-        _end(number, patient=not _State.ending)
+        _end(number, wait=not _State.ending)
 
 
 def _watch(readable: int, patience: float) -> None:
     number = os.read(readable, 1)[0]
     time.sleep(patience)
-    _end(number, patient=False)
+    _end(number, wait=False)
 
 
-def _end(number: int, *, patient: bool) -> None:
+def _end(number: int, *, wait: bool) -> None:
     _State.ending = True
     if _State.process == os.getpid():  # not a fork of it
         for action in reversed(_State.actions):
             with suppress(Exception):  # whatever was interrupted may be half-made: the others still have their turn
-                action(patient)
+                action(wait)
         for path in list(_State.temporary):
             with suppress(OSError):
                 path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path, ignore_errors=True)

@@ -50,7 +50,7 @@ def set_up_logging(*, verbose: bool, log_file: Path | None) -> None:
 
 
 def follow_logging() -> None:
-    """Do in a worker process as its driver was told."""
+    """Set up a worker process's logging as its driver's."""
     if told := os.environ.get(_VARIABLE):
         found = json.loads(told)
         with suppress(OSError):  # another machine may not see the file

@@ -20,7 +20,7 @@ from filterlens.report.statistics import benjamini_hochberg, bootstrap_mean, ran
 from filterlens.score import Score
 
 __all__ = [
-    "compare",
+    "compare_scores",
     "correlate",
     "incomplete_pairs",
     "main_scores",
@@ -102,7 +102,9 @@ def incomplete_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFr
     return pd.DataFrame(rows, columns=["robust", "normal", "lens", "missing"])
 
 
-def compare(models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = None, seed: int = 0) -> pd.DataFrame:
+def compare_scores(
+    models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = None, seed: int = 0
+) -> pd.DataFrame:
     """Compare robust with normal models, score by score.
 
     Parameters
@@ -241,5 +243,5 @@ def correlate(models: pd.DataFrame, scores: Sequence[Score], *, target: str | No
 
 
 def robust_vs_normal(run: RunData) -> pd.DataFrame:
-    """Compare the robust with the normal models of a run; see `compare`."""
-    return compare(run.models, main_scores(run))
+    """Compare the robust with the normal models of a run; see `compare_scores`."""
+    return compare_scores(run.models, main_scores(run))

@@ -14,7 +14,7 @@ from filterlens.score import Score
 
 __all__ = ["cheap_scores", "predict_robustness", "ridge_predictions"]
 
-FEWEST = 20
+MIN_PREDICTED_MODELS = 20
 _PENALTIES = np.logspace(-3, 3, 25)
 Vector = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ def predict_robustness(models: pd.DataFrame, scores: Sequence[Score], *, seed: i
         usable = [name for name in names if part[name].notna().mean() >= 0.9]
         known = part.dropna(subset=[target, *usable, *([clean] if clean else [])])
         architectures = known["architecture"].astype(object).to_numpy()
-        if len(known) < FEWEST or not usable or len(pd.unique(architectures)) < 3:
+        if len(known) < MIN_PREDICTED_MODELS or not usable or len(pd.unique(architectures)) < 3:
             continue
         y = known[target].to_numpy(dtype=np.float64)
         predictions = {

@@ -63,7 +63,7 @@ def counted(models: pd.DataFrame, pairs: pd.DataFrame, ledger: pd.DataFrame) -> 
 
 
 def compared(row: Mapping[str, Any]) -> str:
-    """Say one row of `compare` in words.
+    """Say one row of `compare_scores` in words.
 
     Examples
     --------

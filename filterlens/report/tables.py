@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pandas as pd
 
 from filterlens.errors import FilterlensError
-from filterlens.report.comparison import compare, correlate, incomplete_pairs, main_scores, robustness_column
+from filterlens.report.comparison import compare_scores, correlate, incomplete_pairs, main_scores, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.depth import by_depth
 from filterlens.report.formats import Column, Table
@@ -81,10 +81,10 @@ def comparison_tables(run: RunData, models: pd.DataFrame) -> Iterable[Table]:
     """Robust against normal: overall, by data set, by architecture."""
     scores = main_scores(run)
     overall = (SCORE, UNIT, *SIDES, *CLAIM)
-    yield Table("robust_vs_normal", "Robust against normal", HOW, compare(models, scores), overall)
+    yield Table("robust_vs_normal", "Robust against normal", HOW, compare_scores(models, scores), overall)
     for by, column in (("dataset", DATASET), ("architecture", ARCHITECTURE)):
         title = f"Robust against normal by {column.head}"
-        yield Table(f"robust_vs_normal_by_{by}", title, HOW, compare(models, scores, by=by), (column, *overall))
+        yield Table(f"robust_vs_normal_by_{by}", title, HOW, compare_scores(models, scores, by=by), (column, *overall))
 
 
 def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -103,7 +103,7 @@ def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     for group, part in long.groupby("group"):
         wide = part.pivot_table(index="model_id", columns="metric", values="value")
         scores = [score for score in main_scores(run) if score.name in wide]
-        compared = compare(facts.join(wide), scores, by="dataset")
+        compared = compare_scores(facts.join(wide), scores, by="dataset")
         frames.append(compared.assign(depth=DEPTH_GROUPS[int(str(group))], place=group))
     frame = one_family(frames, ["dataset", "metric", "place"])
     depth = Column("depth", "depth", "name", about="0: first convolution; (a, b]: share of the network's depth.")
@@ -143,7 +143,7 @@ def correlation_table(run: RunData, models: pd.DataFrame) -> Table:
 
 
 def prediction_table(run: RunData, models: pd.DataFrame) -> Table:
-    """How well attack-free scores foretell robust accuracy."""
+    """How well attack-free scores predict robust accuracy."""
     note = (
         "Ridge regression, architectures held out in turn; the architecture baseline holds out single models instead, "
         "and so is given more. Only where a data set has 20 robust models with everything known."

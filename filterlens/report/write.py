@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from filterlens.errors import FilterlensError, WriteError
-from filterlens.process.files import write_whole
+from filterlens.process.files import write_atomically
 from filterlens.report.data import RunData, read_run
 from filterlens.report.figure import Drawing, Figure, FinishedFigure
 from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_latex, to_markdown
@@ -171,7 +171,7 @@ class _Writer:
 
     def write(self, name: str, content: bytes) -> Path:
         path = self.folder / name
-        write_whole(path, content)
+        write_atomically(path, content)
         self.written.append(name)
         return path
 

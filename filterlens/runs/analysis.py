@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from filterlens import __version__
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import DumpReader
-from filterlens.dumps.memory import give_back
+from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import CatalogError, DumpError, ReportError
 from filterlens.lens import all_lenses, get_lens
 from filterlens.runs.events import Event
@@ -90,7 +90,7 @@ def _analyze(
             good.append((entry, path))
             continue
         found = _score_dump(entry, path, failures)
-        give_back()
+        return_freed_memory()
         if failures.has(entry.model_id):
             del stamps[entry.model_id]
         if found is not None:

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, get_lens
-from filterlens.process.files import write_whole
+from filterlens.process.files import write_atomically
 
 __all__ = ["RunConfig"]
 
@@ -59,7 +59,7 @@ class RunConfig:
             "# `filterlens audit --config run.toml` repeats this run; options on the command line go before these.\n\n"
         )
         content = {"run": _present(run), "lenses": lenses, "versions": dict(versions)}
-        write_whole(path, (head + tomli_w.dumps(content)).encode())
+        write_atomically(path, (head + tomli_w.dumps(content)).encode())
 
     @classmethod
     def read(cls, path: Path) -> Self:

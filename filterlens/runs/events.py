@@ -1,4 +1,4 @@
-"""What a run tells: while it goes on, of a failure, and at its end."""
+"""Messages of a run: its progress, its failures and its end."""
 
 from __future__ import annotations
 

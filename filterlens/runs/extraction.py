@@ -89,10 +89,10 @@ def extract(
         _check_images(jobs, settings)
         rows = list(kept)
 
-        def hear(job: Job, what: str, done: int, total: int) -> None:
+        def report_progress(job: Job, what: str, done: int, total: int) -> None:
             listener(Event(job.entry.model_id, what, done, total))
 
-        for job, result in executor.run(jobs, run_job, hear):
+        for job, result in executor.run(jobs, run_job, report_progress):
             new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
             ledger.append(new)
             rows += new

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.errors import AuditLockedError, CatalogError, UnsafeFolderError, WriteError
-from filterlens.process.files import explain_failure, sweep, write_whole
+from filterlens.process.files import explain_failure, remove_stale_temporaries, write_atomically
 from filterlens.process.interruption import on_interruption
 
 __all__ = ["check_folder", "freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
@@ -56,7 +56,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         with on_interruption(lambda _: _clear(folder)):
             try:
                 _clear(folder)
-                write_whole(holder, f"process {os.getpid()} on {socket.gethostname()}")
+                write_atomically(holder, f"process {os.getpid()} on {socket.gethostname()}")
                 yield
             finally:
                 _clear(folder)
@@ -116,7 +116,7 @@ def _clear(folder: Path) -> None:
     with suppress(OSError):  # a folder that has become read-only
         for place in (folder, *(folder / name for name in ("dumps", "tables", "figures"))):
             if not place.is_symlink():
-                sweep(place)
+                remove_stale_temporaries(place)
         (folder / ".holder").unlink(missing_ok=True)
 
 
@@ -149,7 +149,7 @@ def write_catalog(entries: Sequence[Entry], path: Path) -> None:
     writer.writerow(Entry.model_fields)
     for entry in entries:
         writer.writerow([_cell(getattr(entry, name)) for name in Entry.model_fields])
-    write_whole(path, text.getvalue())
+    write_atomically(path, text.getvalue())
 
 
 def _cell(value: object) -> str:
@@ -184,4 +184,4 @@ def read_json(path: Path) -> dict[str, str]:
 
 def write_json(path: Path, content: dict[str, str]) -> None:
     """Write a JSON object, whole or not at all."""
-    write_whole(path, json.dumps(content, indent=1))
+    write_atomically(path, json.dumps(content, indent=1))

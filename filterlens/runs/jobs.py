@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from filterlens.catalogs import Entry
 from filterlens.dumps import SCHEMA, DumpWriter
-from filterlens.dumps.memory import give_back
+from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import FilterlensError, InputError, LensSkipped
 from filterlens.inputs.images import Images
 from filterlens.lens import ExtractContext, Lens, Options, RunSettings, get_lens
@@ -82,7 +82,7 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
         )
         for name in job.options
     }
-    give_back()  # what the model before has left
+    return_freed_memory()  # what the model before has left
     progress("loading", 0, 1)
     try:
         model = load_model(

@@ -42,7 +42,7 @@ class LedgerRow:
     key
         What decides the numbers: source, settings, schema. Another key means that the job is to be done again.
     sha256
-        Of the checkpoint.
+        SHA-256 of the checkpoint.
     notes
         What the loader wants a reader to know (names in pickles that were not rebuilt, folded BatchNorm, …).
     started, host, versions
@@ -118,7 +118,7 @@ class Ledger:
         text = "".join(printable_json(json.dumps(asdict(row), ensure_ascii=False)) + "\n" for row in rows)
         try:
             with self.path.open("ab+") as file:
-                if file.seek(0, os.SEEK_END) and self._torn():
+                if file.seek(0, os.SEEK_END) and self._ends_within_a_line():
                     text = "\n" + text
                 file.write(text.encode("utf-8", "backslashreplace"))
                 file.flush()
@@ -126,7 +126,7 @@ class Ledger:
         except OSError as error:
             raise WriteError(explain_failure(self.path, error)) from error
 
-    def _torn(self) -> bool:
+    def _ends_within_a_line(self) -> bool:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from filterlens.errors import ReportError
-from filterlens.process.files import write_whole
+from filterlens.process.files import write_atomically
 from filterlens.report.data import RunData
 from filterlens.report.statistics import bootstrap_mean
 
@@ -19,7 +19,7 @@ __all__ = ["claims_table", "correlation", "study_models", "within_groups", "writ
 
 Values = NDArray[np.float64]
 Kind = Literal["pearson", "spearman"]
-_FEWEST: Final = 4  # networks for a correlation or an interval
+_MIN_NETWORKS: Final = 4  # networks for a correlation or an interval
 COLUMNS = ["claim", "measure", "value", "low", "high", "n", "paper"]
 
 
@@ -57,7 +57,7 @@ def correlation(
     -------
         Value, lower and upper end; NaN for fewer than four networks, or where one side is constant.
     """
-    if len(x) < _FEWEST:
+    if len(x) < _MIN_NETWORKS:
         return math.nan, math.nan, math.nan
     value = float(_coefficients(x[None], y[None], kind)[0])
     rows = np.random.default_rng(seed).integers(len(x), size=(n_resamples, len(x)))
@@ -178,7 +178,7 @@ def _paired(claim: str, models: pd.DataFrame, recipe: str, text: str, paper: str
 
 def _mean(claim: str, text: str, values: pd.Series, paper: str) -> dict[str, object]:
     known = values.dropna().to_numpy(dtype=float)
-    low, high = bootstrap_mean(known) if len(known) >= _FEWEST else (math.nan, math.nan)
+    low, high = bootstrap_mean(known) if len(known) >= _MIN_NETWORKS else (math.nan, math.nan)
     return _row(claim, text, (float(known.mean()) if len(known) else math.nan, low, high), len(known), paper)
 
 
@@ -188,11 +188,11 @@ def _row(claim: str, text: str, value: tuple[float, float, float], n: int, paper
 
 def write_claims(claims: pd.DataFrame, folder: Path) -> None:
     """Write `claims.csv` and, for reading, `claims.md`."""
-    write_whole(folder / "claims.csv", claims.to_csv(index=False))
+    write_atomically(folder / "claims.csv", claims.to_csv(index=False))
     lines = ["| claim | measure | value | 95 % interval | n | the paper expects |", "|---|---|---:|---|---:|---|"]
     for row in claims.to_dict("records"):
         interval = f"{row['low']:.3f} … {row['high']:.3f}" if math.isfinite(row["low"]) else "–"
         value = f"{row['value']:.3f}" if math.isfinite(row["value"]) else "–"
         cells = (row["claim"], row["measure"], value, interval, row["n"], row["paper"])
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
-    write_whole(folder / "claims.md", "\n".join(lines) + "\n")
+    write_atomically(folder / "claims.md", "\n".join(lines) + "\n")

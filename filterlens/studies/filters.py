@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from filterlens.errors import ReportError
-from filterlens.process.files import write_whole
+from filterlens.process.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +102,7 @@ def write_filter_numbers(folder: Path) -> tuple[pd.DataFrame, Path]:
     """Compute the paper's numbers and store them as `numbers.csv` in the run's folder; see `filter_numbers`."""
     numbers = filter_numbers(folder)
     path = folder / "numbers.csv"
-    write_whole(path, numbers.to_csv(index=False))
+    write_atomically(path, numbers.to_csv(index=False))
     return numbers, path
 
 

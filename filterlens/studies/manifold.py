@@ -13,7 +13,7 @@ import pandas as pd
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import InputError, ReportError
 from filterlens.lens import RunSettings
-from filterlens.process.files import write_whole
+from filterlens.process.files import write_atomically
 from filterlens.runs.executors import Executor, InProcess, LocalProcesses, Progress, WorkerLost
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def run_study(
     rows = [{"model_id": t.model_id, "recipe": t.recipe, "n_train": t.n_train, "seed": t.seed} for t in trainings]
     table = pd.DataFrame(rows)
     table["test_error"] = table["model_id"].map(errors)
-    write_whole(folder / _TABLE, table.to_csv(index=False))
+    write_atomically(folder / _TABLE, table.to_csv(index=False))
     catalog = Catalog("manifold-study", tuple(t.entry for t in trainings), folder.resolve())
     settings = RunSettings(device=device, data="fonts", allow_code=True)
     lenses = choose_lenses(["manifold"], {"images": study.images, "manifold": "fonts"}, fast=study.fast)
@@ -216,10 +216,10 @@ def train_one(training: Training, progress: Progress) -> float:
     import torch
 
     from filterlens.inputs.fonts import load_fonts
-    from filterlens.training.loop import Plan, train
+    from filterlens.training.loop import TrainingPlan, train
 
     study = training.study
-    plan = Plan(
+    plan = TrainingPlan(
         training.recipe, ARCHITECTURE, seed=training.seed, epochs=training.epochs, images=training.n_train,
         batch_size=study.batch_size, eps=EPS, steps=study.steps, device=training.device, test_images=16, test_steps=1,
     )  # fmt: skip
@@ -238,5 +238,5 @@ def train_one(training: Training, progress: Progress) -> float:
             logits = trained.model(torch.from_numpy(test.pixels[start : start + 500]))
             wrong += int((logits.argmax(dim=1).numpy() != test.labels[start : start + 500]).sum())
     error = wrong / len(test)
-    write_whole(done, json.dumps(facts | {"test_error": error}))
+    write_atomically(done, json.dumps(facts | {"test_error": error}))
     return error

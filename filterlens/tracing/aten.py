@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from filterlens.errors import InputError
-from filterlens.tracing.dense import Convolution, Pair, Pool, conv_dense, pool_dense
+from filterlens.tracing.dense import ConvolutionCall, Pair, Pool, conv_dense, pool_dense
 
 __all__ = ["Call", "read_call"]
 
@@ -28,7 +28,7 @@ class Call:
     kernel, stride
         Height and width.
     groups
-        Of a convolution; 1 for a pool.
+        Groups of a convolution; 1 for a pool.
     dense
         Computes the dense map of the given channels.
     """
@@ -70,7 +70,7 @@ def _conv2d(output: Tensor, given: dict[str, Any]) -> Call | None:
     x, weight, bias = given["input"], given["weight"], given["bias"]
     if given["transposed"] or weight.dim() != 4:
         return None
-    call = Convolution(_pair(given["stride"]), _pair(given["padding"]), _pair(given["dilation"]), given["groups"])
+    call = ConvolutionCall(_pair(given["stride"]), _pair(given["padding"]), _pair(given["dilation"]), given["groups"])
     size = (output.shape[2], output.shape[3])
     kernel = (weight.shape[2], weight.shape[3])
     if kernel == (1, 1):
@@ -86,36 +86,20 @@ def _conv2d(output: Tensor, given: dict[str, Any]) -> Call | None:
 
 
 def _max_pool2d(output: Tensor, given: dict[str, Any]) -> Call:
-    kernel = _pair(given["kernel_size"])
-    return _pool_call(
-        given["self"],
-        output,
-        Pool(
-            maximum=True,
-            kernel=kernel,
-            stride=_pair(given["stride"]) if given["stride"] else kernel,
-            padding=_pair(given["padding"]),
-            dilation=_pair(given["dilation"]),
-            ceil_mode=given["ceil_mode"],
-        ),
-    )
+    return _pool2d(output, given, maximum=True, dilation=_pair(given["dilation"]))
 
 
 def _avg_pool2d(output: Tensor, given: dict[str, Any]) -> Call:
-    kernel = _pair(given["kernel_size"])
-    return _pool_call(
-        given["self"],
-        output,
-        Pool(
-            maximum=False,
-            kernel=kernel,
-            stride=_pair(given["stride"]) if given["stride"] else kernel,
-            padding=_pair(given["padding"]),
-            ceil_mode=given["ceil_mode"],
-            count_include_pad=given["count_include_pad"],
-            divisor=given["divisor_override"],
-        ),
+    return _pool2d(
+        output, given, maximum=False, count_include_pad=given["count_include_pad"], divisor=given["divisor_override"]
     )
+
+
+def _pool2d(output: Tensor, given: dict[str, Any], **options: Any) -> Call:  # noqa: ANN401 - as `Pool` takes them
+    kernel = _pair(given["kernel_size"])
+    stride = _pair(given["stride"]) if given["stride"] else kernel
+    pool = Pool(kernel=kernel, stride=stride, padding=_pair(given["padding"]), ceil_mode=given["ceil_mode"], **options)
+    return _pool_call(given["self"], output, pool)
 
 
 def _adaptive_avg_pool2d(output: Tensor, given: dict[str, Any]) -> Call | None:

@@ -44,7 +44,7 @@ class Downsampling:
     kernel, stride
         Height and width.
     groups
-        Of a convolution; 1 for a pool.
+        Groups of a convolution; 1 for a pool.
     n_channels
         How many channels the operation's output has.
     channels

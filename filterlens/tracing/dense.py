@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
-__all__ = ["Convolution", "Pool", "conv_dense", "pool_dense"]
+__all__ = ["ConvolutionCall", "Pool", "conv_dense", "pool_dense"]
 
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Convolution:
+class ConvolutionCall:
     """Arguments of a two-dimensional convolution, as ATen takes them."""
 
     stride: Pair
@@ -43,7 +43,7 @@ class Pool:
 
 
 def conv_dense(
-    x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution, *, size: Pair, channels: Sequence[int]
+    x: Tensor, weight: Tensor, bias: Tensor | None, call: ConvolutionCall, *, size: Pair, channels: Sequence[int]
 ) -> Tensor:
     """Dense map of a strided convolution.
 
@@ -129,7 +129,7 @@ def _window_sums(x: Tensor, kernel: Pair) -> Tensor:
     return F.avg_pool2d(x, kernel, 1, divisor_override=1)
 
 
-def _bottom_right(x: Tensor, kernel: Pair, call: Convolution | Pool, size: Pair) -> tuple[int, int, int, int]:
+def _bottom_right(x: Tensor, kernel: Pair, call: ConvolutionCall | Pool, size: Pair) -> tuple[int, int, int, int]:
     """Return (0, right, 0, bottom): what must be added for s_h H x s_w W windows at stride 1."""
     missing = [
         call.stride[axis] * size[axis]

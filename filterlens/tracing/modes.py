@@ -1,4 +1,4 @@
-"""A module's training mode, put back after a measurement."""
+"""Training modes, restored after a measurement."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ __all__ = ["in_eval_mode"]
 
 
 @contextmanager
-def in_eval_mode(model: nn.Module) -> Iterator[None]:
+def in_eval_mode(*models: nn.Module) -> Iterator[None]:
     """Set every module to eval mode for the block, and each one back to its own mode after it."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    modes = [(module, module.training) for model in models for module in model.modules()]
     try:
+        for model in models:
+            model.eval()
         yield
     finally:
         for module, training in modes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
     from filterlens.training.early_stopping import AliasingEarlyStopping
     from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
-    from filterlens.training.loop import Plan, train
+    from filterlens.training.loop import TrainingPlan, train
     from filterlens.training.monitor import Monitor
     from filterlens.training.reading import Reading
     from filterlens.training.zoo import train_zoo
@@ -22,8 +22,8 @@ __all__ = [
     "AliasFreeDownsampling",
     "AliasingEarlyStopping",
     "Monitor",
-    "Plan",
     "Reading",
+    "TrainingPlan",
     "build",
     "csv_log",
     "lightning_callback",
@@ -38,7 +38,7 @@ _HOME = {
     "AliasFreeDownsampling": "filterlens.training.alias_free",
     "AliasingEarlyStopping": "filterlens.training.early_stopping",
     "Monitor": "filterlens.training.monitor",
-    "Plan": "filterlens.training.loop",
+    "TrainingPlan": "filterlens.training.loop",
     "Reading": "filterlens.training.reading",
     "build": "filterlens.loaders.architectures",
     "csv_log": "filterlens.training.logs",

@@ -44,9 +44,9 @@ def evaluate(
     images, labels
         Shapes (n, channels, height, width) and (n,).
     eps, steps, restarts
-        Of the attack; per example the highest loss of all iterates and restarts counts.
+        Settings of the attack; per example the highest loss of all iterates and restarts counts.
     seed
-        Of the random starts.
+        Random seed of the starts.
 
     References
     ----------
@@ -61,7 +61,7 @@ def evaluate(
                 model, x, y, eps=eps, step=2.5 * eps / steps, steps=steps, restarts=restarts, seed=seed, first=start
             )
             right = clean.argmax(dim=1) == y
-            rows.append(torch.stack([right, cross_entropy(clean, y), ~found.fooled & right, found.losses]))
+            rows.append(torch.stack([right, cross_entropy(clean, y), ~found.success & right, found.losses]))
     return Accuracy(*torch.cat(rows, dim=1).double().mean(dim=1).tolist())
 
 

@@ -28,7 +28,7 @@ class ScalarWriter(Protocol):
         """Store one number."""
 
 
-class Run(Protocol):
+class RunLogger(Protocol):
     """The part of a Weights & Biases run that is used."""
 
     def log(self, data: dict[str, float], step: int) -> None:
@@ -87,7 +87,7 @@ def tensorboard_log(writer: ScalarWriter) -> Log:
     return log
 
 
-def wandb_log(run: Run) -> Log:
+def wandb_log(run: RunLogger) -> Log:
     """Log to Weights & Biases through a run of yours, as `wandb.init()` returns it."""
 
     def log(epoch: int, values: Mapping[str, float]) -> None:

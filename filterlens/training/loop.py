@@ -20,18 +20,18 @@ from torch import Tensor, nn
 from filterlens.errors import CheckpointError, InputError
 from filterlens.inputs.fonts import load_fonts, load_prototypes
 from filterlens.loaders.architectures import build
-from filterlens.process.files import write_whole
+from filterlens.process.files import write_atomically
 from filterlens.training.evaluation import evaluate, score_model
-from filterlens.training.recipes import Batch, Budget, recipe
+from filterlens.training.recipes import AttackBudget, TrainingBatch, recipe
 
-__all__ = ["Plan", "Step", "Trained", "train"]
+__all__ = ["Step", "Trained", "TrainingPlan", "train"]
 
 _STATE: Final = "state.safetensors"
 _LOGGED_IMAGES: Final = 64  # for the aliasing scores
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """Everything that decides a training's weights.
 
     Parameters
@@ -39,13 +39,13 @@ class Plan:
     recipe, architecture
         Names in `RECIPES` and `ARCHITECTURES`.
     seed
-        Of initialisation, data, order and attacks.
+        Random seed of initialisation, data, order and attacks.
     epochs, images, batch_size
         Passes over so many FONTS images; the last incomplete batch of a pass is left out.
     learning_rate, weight_decay
-        Of AdamW. The rate rises linearly over the first fifth of the steps, then falls on a half cosine to 0.
+        Settings of AdamW. The rate rises linearly over the first fifth of the steps, then falls on a half cosine to 0.
     eps, eta, steps, fgsm_step, beta, half_precision
-        Of the attacks, see `Budget`.
+        Settings of the attacks, see `AttackBudget`.
     warmup
         Share of the steps over which ε and η rise to full size: small networks learn nothing under full attack.
     fonts
@@ -88,9 +88,9 @@ class Plan:
             raise InputError(f"eps, eta and learning_rate are positive, warmup lies in [0, 1); got {self}")
 
     @property
-    def budget(self) -> Budget:
+    def budget(self) -> AttackBudget:
         """The attacks at full size."""
-        return Budget(
+        return AttackBudget(
             self.eps,
             self.eta,
             self.steps,
@@ -119,7 +119,7 @@ class Trained:
 
 
 def train(
-    plan: Plan,
+    plan: TrainingPlan,
     out: Path,
     *,
     checkpoints: bool = False,
@@ -197,11 +197,11 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _data(plan: Plan, split: Literal["train", "test"], device: torch.device) -> Batch:
+def _data(plan: TrainingPlan, split: Literal["train", "test"], device: torch.device) -> TrainingBatch:
     fonts = Path(plan.fonts) if plan.fonts else None
     n = plan.images if split == "train" else plan.test_images
     drawn = load_fonts(n, plan.seed if split == "train" else 0, fonts=fonts, split=split)
-    return Batch(
+    return TrainingBatch(
         torch.from_numpy(drawn.pixels).to(device),
         torch.from_numpy(drawn.labels).to(device),
         torch.from_numpy(drawn.latents).to(device),
@@ -210,11 +210,11 @@ def _data(plan: Plan, split: Literal["train", "test"], device: torch.device) -> 
     )
 
 
-def _batches(data: Batch, plan: Plan, epoch: int) -> Iterator[Batch]:
+def _batches(data: TrainingBatch, plan: TrainingPlan, epoch: int) -> Iterator[TrainingBatch]:
     order = torch.randperm(plan.images, generator=torch.Generator().manual_seed(plan.seed * 7_368_787 + epoch))
     for chosen in torch.split(order.to(data.images.device), plan.batch_size):
         if len(chosen) == plan.batch_size:
-            yield Batch(
+            yield TrainingBatch(
                 data.images[chosen],
                 data.labels[chosen],
                 None if data.latents is None else data.latents[chosen],
@@ -227,19 +227,19 @@ def _schedule(share: float) -> float:
     return share / 0.2 if share < 0.2 else 0.5 * (1 + math.cos(math.pi * (share - 0.2) / 0.8))
 
 
-def _ramped(plan: Plan, share: float) -> Budget:
+def _ramped(plan: TrainingPlan, share: float) -> AttackBudget:
     size = min(1.0, 0.1 + 0.9 * share / plan.warmup) if plan.warmup else 1.0
     return replace(plan.budget, eps=plan.eps * size, eta=plan.eta * size)
 
 
-def _measured(model: nn.Module, test: Batch, plan: Plan) -> dict[str, float]:
+def _measured(model: nn.Module, test: TrainingBatch, plan: TrainingPlan) -> dict[str, float]:
     accuracy = evaluate(model, test.images, test.labels, eps=plan.eps, steps=plan.test_steps)
     return asdict(accuracy) | score_model(model, test.images[:_LOGGED_IMAGES])
 
 
 def _keep(
     out: Path,
-    plan: Plan,
+    plan: TrainingPlan,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     log: list[dict[str, float]],
@@ -254,13 +254,13 @@ def _keep(
     writer.writeheader()
     writer.writerows(log)
     if checkpoints:
-        write_whole(out / "checkpoints" / f"epoch-{len(log) - 1:03d}.safetensors", weights)
-    write_whole(out / "log.csv", table.getvalue().encode())
-    write_whole(out / "weights.safetensors", weights)
-    write_whole(out / _STATE, save(_contiguous(model.state_dict()) | _moments(optimiser), metadata))
+        write_atomically(out / "checkpoints" / f"epoch-{len(log) - 1:03d}.safetensors", weights)
+    write_atomically(out / "log.csv", table.getvalue().encode())
+    write_atomically(out / "weights.safetensors", weights)
+    write_atomically(out / _STATE, save(_contiguous(model.state_dict()) | _moments(optimiser), metadata))
 
 
-def _metadata(plan: Plan, log: list[dict[str, float]]) -> dict[str, str]:
+def _metadata(plan: TrainingPlan, log: list[dict[str, float]]) -> dict[str, str]:
     return {
         "architecture": plan.architecture,
         "recipe": plan.recipe,
@@ -284,7 +284,9 @@ def _moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     return _contiguous({f"optimiser/{i}/{name}": value for i, state in states.items() for name, value in state.items()})
 
 
-def _resume(path: Path, plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer) -> list[dict[str, float]]:
+def _resume(
+    path: Path, plan: TrainingPlan, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> list[dict[str, float]]:
     """Take up the state that a stopped training left; return its log."""
     if not path.is_file():
         return []

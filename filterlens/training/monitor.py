@@ -31,7 +31,7 @@ class Monitor:
     score
         The metric that `score()` returns; empty where it is not called.
     options
-        Of the lens, such as `kernel="all"`.
+        Options of the lens, such as `kernel="all"`.
 
     Raises
     ------

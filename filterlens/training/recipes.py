@@ -10,17 +10,17 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from filterlens.attacks import Ball, Loss, climb, cross_entropy, preserved
+from filterlens.attacks import Ball, Loss, cross_entropy, last_iterate, preserved
 from filterlens.errors import InputError
 from filterlens.inputs.fonts import LOWER, UPPER, decode, warp
 
-__all__ = ["RECIPES", "Batch", "Budget", "Recipe", "recipe"]
+__all__ = ["RECIPES", "AttackBudget", "Recipe", "TrainingBatch", "recipe"]
 
 _IDENTITY: Final = (0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrainingBatch:
     """What one step sees.
 
     Parameters
@@ -41,7 +41,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class AttackBudget:
     """How strong the inner attacks are.
 
     Parameters
@@ -72,7 +72,7 @@ class Budget:
     half_precision: bool = False
 
 
-Recipe = Callable[[nn.Module, Batch, Budget, Generator], Tensor]
+Recipe = Callable[[nn.Module, TrainingBatch, AttackBudget, Generator], Tensor]
 RECIPES: Final[dict[str, Recipe]] = {}
 
 
@@ -98,34 +98,34 @@ def recipe(name: str) -> Recipe:
 
 
 @_register("normal")
-def normal(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+def normal(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Mean cross-entropy on the images as they are."""
     return functional.cross_entropy(model(batch.images), batch.labels)
 
 
 @_register("pgd")
-def pgd(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+def pgd(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Mean cross-entropy on PGD examples only [Madry2018]_."""
     return functional.cross_entropy(model(_linf(model, batch, budget, generator)), batch.labels)
 
 
 @_register("half")
-def half(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+def half(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Half clean, half PGD examples [Stutz2019]_."""
     n = len(batch.labels) // 2
-    attacked = _linf(model, Batch(batch.images[n:], batch.labels[n:]), budget, generator)
+    attacked = _linf(model, TrainingBatch(batch.images[n:], batch.labels[n:]), budget, generator)
     return functional.cross_entropy(model(torch.cat([batch.images[:n], attacked])), batch.labels)
 
 
 @_register("fgsm")
-def fgsm(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+def fgsm(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """One long step from a random start [Wong2020]_: cheap, and prone to catastrophic overfitting."""
     attacked = _linf(model, batch, replace(budget, steps=1, reach=budget.fgsm_step), generator)
     return functional.cross_entropy(model(attacked), batch.labels)
 
 
 @_register("trades")
-def trades(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+def trades(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Cross-entropy on clean images + β · KL(clean ‖ attacked), the attack maximising the second term [Zhang2019]_."""
     with preserved(model, evaluate=False), torch.no_grad():
         target = model(batch.images).log_softmax(dim=1)
@@ -140,7 +140,7 @@ def trades(model: nn.Module, batch: Batch, budget: Budget, generator: Generator)
 
 
 @_register("on-manifold")
-def on_manifold(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+def on_manifold(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Half clean, half images decoded from attacked latents z + ζ, ‖ζ‖_∞ ≤ η [Stutz2019]_.
 
     Raises
@@ -161,7 +161,7 @@ def on_manifold(model: nn.Module, batch: Batch, budget: Budget, generator: Gener
 
 
 @_register("transformations")
-def transformations(model: nn.Module, batch: Batch, budget: Budget, generator: Generator) -> Tensor:
+def transformations(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Half clean, half images under the worst of the affine transformations within η of none [Stutz2019]_."""
     n = len(batch.labels) // 2
     images = batch.images[n:]
@@ -171,11 +171,11 @@ def transformations(model: nn.Module, batch: Batch, budget: Budget, generator: G
 
 
 def _linf(
-    model: nn.Module, batch: Batch, budget: Budget, generator: Generator, *, loss: Loss = cross_entropy
+    model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator, *, loss: Loss = cross_entropy
 ) -> Tensor:
     """Attack images within ε of themselves and [0, 1]."""
     with preserved(model, evaluate=False):
-        return climb(
+        return last_iterate(
             _quick(model, budget),
             batch.images,
             batch.labels,
@@ -193,13 +193,13 @@ def _affine(
     centre: Tensor,
     labels: Tensor,
     *,
-    budget: Budget,
+    budget: AttackBudget,
     generator: Generator,
 ) -> Tensor:
     """Attack affine parameters within η of a centre and the ranges of FONTS; return the images."""
     forward = _quick(model, budget)
     with preserved(model, evaluate=False):
-        found = climb(
+        found = last_iterate(
             lambda z: forward(draw(z)),
             centre,
             labels,
@@ -213,7 +213,7 @@ def _affine(
         return draw(found)
 
 
-def _quick(model: nn.Module, budget: Budget) -> Callable[[Tensor], Tensor]:
+def _quick(model: nn.Module, budget: AttackBudget) -> Callable[[Tensor], Tensor]:
     """Let attacks run the network in bfloat16, where that is wished for."""
 
     def forward(images: Tensor) -> Tensor:

@@ -21,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from filterlens.catalogs import shipped_folder
 from filterlens.inputs.fonts import load_fonts
 from filterlens.loaders.architectures import ARCHITECTURES, build
-from filterlens.process.files import write_whole
+from filterlens.process.files import write_atomically
 from filterlens.training.evaluation import Accuracy, evaluate
-from filterlens.training.loop import Plan, train
+from filterlens.training.loop import TrainingPlan, train
 
-__all__ = ["EPS", "MEMBERS", "Member", "measure", "train_zoo"]
+__all__ = ["EPS", "MEMBERS", "ZooModel", "measure_accuracy", "train_zoo"]
 
 EPS: Final = 0.2
 _CARD: Final = """\
@@ -61,7 +61,7 @@ architecture and its whole plan.
 The weights are the same again only on the same machine and versions; elsewhere floating point differs, and accuracies
 come out alike.
 """
-_BASE: Final = Plan("normal", "preact_resnet", epochs=12, images=8000, eps=EPS, half_precision=True)
+_BASE: Final = TrainingPlan("normal", "preact_resnet", epochs=12, images=8000, eps=EPS, half_precision=True)
 _RESTARTS: Final = 5
 _STEPS: Final = 20
 _MEASURED_SEED: Final = 1
@@ -69,7 +69,7 @@ _BEFORE: Final = 10  # the last epoch before the collapse
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ZooModel:
     """A model of the zoo.
 
     Parameters
@@ -87,36 +87,36 @@ class Member:
     """
 
     name: str
-    plan: Plan
+    plan: TrainingPlan
     epoch: int | None = None
     robust: bool | None = None
     match: str = ""
 
 
-def _members() -> tuple[Member, ...]:
+def _members() -> tuple[ZooModel, ...]:
     members = []
     for architecture in ARCHITECTURES:
         for seed in (0, 1):
             plan = replace(_BASE, architecture=architecture, seed=seed)
             partner = f"{architecture}-normal-s{seed}"
             members += [
-                Member(partner, plan, robust=False),
-                Member(f"{architecture}-pgd-s{seed}", replace(plan, recipe="pgd"), robust=True, match=partner),
+                ZooModel(partner, plan, robust=False),
+                ZooModel(f"{architecture}-pgd-s{seed}", replace(plan, recipe="pgd"), robust=True, match=partner),
             ]
     special = replace(_BASE, seed=0)
     fgsm = replace(special, recipe="fgsm", eps=0.3, epochs=16)
     return (
         *members,
-        Member(
+        ZooModel(
             "preact_resnet-trades-s0",
             replace(special, recipe="trades", beta=2.0),
             robust=True,
             match="preact_resnet-normal-s0",
         ),
-        Member("preact_resnet-fgsm-before-s0", fgsm, epoch=_BEFORE),
-        Member("preact_resnet-fgsm-collapsed-s0", fgsm, epoch=_BEFORE + 1),
-        Member("preact_resnet-on-manifold-s0", replace(special, recipe="on-manifold")),
-        Member("preact_resnet-transformations-s0", replace(special, recipe="transformations")),
+        ZooModel("preact_resnet-fgsm-before-s0", fgsm, epoch=_BEFORE),
+        ZooModel("preact_resnet-fgsm-collapsed-s0", fgsm, epoch=_BEFORE + 1),
+        ZooModel("preact_resnet-on-manifold-s0", replace(special, recipe="on-manifold")),
+        ZooModel("preact_resnet-transformations-s0", replace(special, recipe="transformations")),
     )
 
 
@@ -128,7 +128,7 @@ def train_zoo(
     *,
     work: Path | None = None,
     jobs: int = 2,
-    members: tuple[Member, ...] = MEMBERS,
+    members: tuple[ZooModel, ...] = MEMBERS,
     images: int = 200,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
@@ -163,19 +163,19 @@ def train_zoo(
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
         for future in as_completed([pool.submit(_train, plan, work) for plan in plans]):
             done += 1
-            _tell(progress, future.result(), done, total)
+            _report_progress(progress, future.result(), done, total)
         waiting = {pool.submit(_publish, member, work, out, images): member for member in members}
         for measurement in as_completed(waiting):
             done += 1
             measured[waiting[measurement].name] = measurement.result()
-            _tell(progress, waiting[measurement].name, done, total)
-    write_whole(out.with_suffix(".csv"), _catalog(out.name, members, measured))
+            _report_progress(progress, waiting[measurement].name, done, total)
+    write_atomically(out.with_suffix(".csv"), _catalog(out.name, members, measured))
     card = out / "README.md"
-    write_whole(card, _card(members, measured, work, images))
+    write_atomically(card, _card(members, measured, work, images))
     return card
 
 
-def measure(weights: Path, *, images: int = 200, restarts: int = _RESTARTS, eps: float = EPS) -> Accuracy:
+def measure_accuracy(weights: Path, *, images: int = 200, restarts: int = _RESTARTS, eps: float = EPS) -> Accuracy:
     """Measure a bundled model under PGD-20 on test images that the logs of its training have not seen.
 
     Parameters
@@ -183,7 +183,7 @@ def measure(weights: Path, *, images: int = 200, restarts: int = _RESTARTS, eps:
     weights
         A bundled `.safetensors` file.
     images, restarts, eps
-        Of the attack.
+        Settings of the attack.
     """
     with safe_open(weights, framework="pt") as file:
         model = build(file.metadata()["architecture"])
@@ -199,22 +199,22 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _tell(progress: Callable[[str, int, int], None] | None, name: str, done: int, total: int) -> None:
+def _report_progress(progress: Callable[[str, int, int], None] | None, name: str, done: int, total: int) -> None:
     if progress is not None:
         progress(name, done, total)
 
 
-def _folder(plan: Plan, work: Path) -> Path:
+def _folder(plan: TrainingPlan, work: Path) -> Path:
     return work / f"{plan.architecture}-{plan.recipe}-s{plan.seed}"
 
 
-def _train(plan: Plan, work: Path) -> str:
+def _train(plan: TrainingPlan, work: Path) -> str:
     folder = _folder(plan, work)
     train(plan, folder, checkpoints=True)
     return folder.name
 
 
-def _publish(member: Member, work: Path, out: Path, images: int) -> Accuracy:
+def _publish(member: ZooModel, work: Path, out: Path, images: int) -> Accuracy:
     """Copy a member's weights into the zoo, without what is only needed to go on training, and measure them."""
     folder = _folder(member.plan, work)
     log = _log(folder)
@@ -235,7 +235,7 @@ def _publish(member: Member, work: Path, out: Path, images: int) -> Accuracy:
     }
     target = out / f"{member.name}.safetensors"
     save_file(load_file(source), target, metadata)
-    return measure(target, images=images, eps=EPS)
+    return measure_accuracy(target, images=images, eps=EPS)
 
 
 def _log(folder: Path) -> list[dict[str, float]]:
@@ -243,7 +243,7 @@ def _log(folder: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def _catalog(name: str, members: tuple[Member, ...], measured: dict[str, Accuracy]) -> str:
+def _catalog(name: str, members: tuple[ZooModel, ...], measured: dict[str, Accuracy]) -> str:
     table = io.StringIO()
     columns = ["model_id", "source", "dataset", "threat_model", "eps", "architecture", "robust", "match"]
     writer = csv.writer(table, lineterminator="\n")
@@ -257,7 +257,7 @@ def _catalog(name: str, members: tuple[Member, ...], measured: dict[str, Accurac
     return table.getvalue()
 
 
-def _card(members: tuple[Member, ...], measured: dict[str, Accuracy], work: Path, images: int) -> str:
+def _card(members: tuple[ZooModel, ...], measured: dict[str, Accuracy], work: Path, images: int) -> str:
     trained = sum(
         row["seconds"] for plan in dict.fromkeys(m.plan for m in members) for row in _log(_folder(plan, work))
     )

@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from filterlens.attacks import (
     Ball,
-    Points,
+    Perturbed,
     Weights,
     ascend,
     attack,
-    climb,
+    last_iterate,
     pgd,
     preserved,
     random_points,
@@ -227,7 +227,7 @@ def test_best_point_is_the_highest_loss_of_all_iterates_and_restarts():
     assert (which % 7 != 6).any()
     for i in range(len(images)):
         assert torch.equal(found.points[i], seen[which[i]][0][i])
-    assert torch.equal(found.fooled, found.logits.argmax(dim=1) != labels)
+    assert torch.equal(found.success, found.logits.argmax(dim=1) != labels)
 
 
 def test_more_restarts_never_lower_any_loss():
@@ -252,11 +252,11 @@ def test_an_attack_that_stops_at_success_keeps_the_first_success():
         forward, images, labels, ball=Ball("Linf", 0.1), step=0.01, steps=10, restarts=3, stop_at_success=True
     )
     successes = torch.stack([success for _, success in passes])
-    assert torch.equal(found.fooled, successes.any(dim=0))
-    for i in torch.nonzero(found.fooled)[:, 0].tolist():
+    assert torch.equal(found.success, successes.any(dim=0))
+    for i in torch.nonzero(found.success)[:, 0].tolist():
         first = int(successes[:, i].int().argmax())
         assert torch.equal(found.points[i], passes[first][0][i])
-    assert found.fooled.any()
+    assert found.success.any()
 
 
 def test_an_attack_that_stops_at_success_ends_once_nothing_is_left():
@@ -272,7 +272,7 @@ def test_an_attack_that_stops_at_success_ends_once_nothing_is_left():
     found = attack(
         forward, images, labels, ball=Ball("Linf", 1.0), step=0.2, steps=50, restarts=5, stop_at_success=True
     )
-    assert found.fooled.all()
+    assert found.success.all()
     assert passes < 51
 
 
@@ -307,7 +307,7 @@ def test_climbing_costs_one_forward_and_one_backward_pass_a_step():
 
     generator = torch.Generator().manual_seed(0)
     ball = Ball("Linf", 0.1)
-    points = climb(forward, images, labels, ball=ball, step=0.04, steps=7, generator=generator)
+    points = last_iterate(forward, images, labels, ball=ball, step=0.04, steps=7, generator=generator)
     assert passes == [True] * 7
     assert not points.requires_grad
     start = (images + random_points(ball, images.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
@@ -319,7 +319,7 @@ def test_a_single_long_step_is_fgsm():
     network, (images, labels) = small_network().eval(), batch()
     x = images.clone().requires_grad_()
     functional.cross_entropy(network(x), labels).backward()
-    points = climb(network, images, labels, ball=Ball("Linf", 0.1), step=0.1, steps=1)
+    points = last_iterate(network, images, labels, ball=Ball("Linf", 0.1), step=0.1, steps=1)
     assert torch.allclose(points, (images + 0.1 * x.grad.sign()).clamp(0, 1), atol=1e-7)
 
 
@@ -365,7 +365,7 @@ def test_a_graph_that_was_built_before_an_attack_still_gives_its_gradients():
     expected = torch.autograd.grad(loss, network[0].weight, retain_graph=True)[0]
     pgd(network, images, labels, eps=0.1, step=0.05, steps=3)
     with Weights(list(network.parameters()), radius=0.5) as weights:
-        weights.scatter(torch.Generator().manual_seed(0), on_sphere=True)
+        weights.random_start(torch.Generator().manual_seed(0), on_sphere=True)
     loss.backward()
     assert torch.equal(network[0].weight.grad, expected)
 
@@ -393,7 +393,7 @@ def test_scattered_weights_lie_in_their_balls_and_come_back(on_sphere):
     parameters = list(network.parameters())
     origins = [p.detach().clone() for p in parameters]
     with Weights(parameters, radius=0.5) as weights:
-        weights.scatter(torch.Generator().manual_seed(0), on_sphere=on_sphere)
+        weights.random_start(torch.Generator().manual_seed(0), on_sphere=on_sphere)
         for p, w in zip(parameters, origins, strict=True):
             length = (p - w).norm() / w.norm().clamp(min=1e-12)
             assert length <= 0.5 + 1e-5
@@ -457,7 +457,7 @@ def test_pgd_agrees_with_torchattacks_to_one_point(norm):
         peer = torchattacks.PGDL2(network, eps=eps, alpha=step, steps=20)
     torch.manual_seed(0)
     theirs = network(peer(images, labels)).argmax(dim=1) == labels
-    ours = ~found.fooled
+    ours = ~found.success
     assert 0.02 < ours.float().mean() < 0.98
     assert abs(theirs.float().mean() - ours.float().mean()).item() <= 0.01
 
@@ -468,6 +468,6 @@ def test_wrong_settings_are_refused():
     with pytest.raises(InputError, match="radius of a ball is a number from 0 on, not -1"):
         Ball("Linf", -1)
     with pytest.raises(InputError, match="steps sign, normalised and adam, not 'sgd'"):
-        Points(torch.zeros(1, 2), None, ball=Ball("L2", 1), step=0.1, rule="sgd", box=None)  # type: ignore[arg-type]
+        Perturbed(torch.zeros(1, 2), None, ball=Ball("L2", 1), step=0.1, rule="sgd", box=None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least one restart"):
         attack(lambda x: x, torch.zeros(1, 2), torch.zeros(1).long(), ball=Ball("L2", 1), step=0.1, steps=1, restarts=0)

@@ -13,7 +13,7 @@ from torchvision import models
 from typer.testing import CliRunner
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
-from filterlens.catalogs.trajectories import SUFFIXES, epoch_of, read_trajectory
+from filterlens.catalogs.trajectories import epoch_of, read_trajectory
 from filterlens.cli.app import app
 from filterlens.commands.audit import all_figures, write_report
 from filterlens.dumps import DumpReader
@@ -43,12 +43,6 @@ from filterlens.runs import analyze, extract
 )
 def test_names_tell_epochs(stem: str, epoch: int | None) -> None:
     assert epoch_of(stem) == epoch
-
-
-def test_suffixes_are_those_that_files_are_loaded_by() -> None:
-    from filterlens.loaders import file
-
-    assert SUFFIXES == file.SUFFIXES
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`filterlens.measure`: scores of a model at hand."""
+"""`filterlens.measure`: scores of a model in memory."""
 
 from __future__ import annotations
 

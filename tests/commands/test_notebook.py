@@ -1,4 +1,4 @@
-"""A finished run under the hand in a notebook, and the tutorial that shows it."""
+"""A finished run in a notebook, and the tutorial that shows it."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import pytest
 from filterlens.errors import DownloadError, InputError
 from filterlens.inputs import cifar, load_images
 from filterlens.inputs.cifar import DATASETS
+from filterlens.process import interruption
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.integers(0, 256, (8, 3072), dtype=np.uint8)
@@ -175,6 +176,23 @@ def test_a_download_that_is_something_else_leaves_nothing(tmp_path: Path, monkey
     with pytest.raises(DownloadError, match=r"gave another file than expected .* put cifar-10-python\.tar\.gz"):
         load_images("cifar10", 8, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_signal_during_a_download_removes_its_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "web").mkdir()
+    served(monkeypatch, archive(tmp_path / "web", "cifar10", batch("labels")))
+    registered: list[set[Path]] = []
+    original = cifar.commit_file
+
+    def commit(temporary: Path, target: Path) -> None:
+        registered.append(set(interruption._State.temporary))
+        assert temporary.parent == target.parent
+        original(temporary, target)
+
+    monkeypatch.setattr(cifar, "commit_file", commit)
+    load_images("cifar10", 8, cache=tmp_path / "cache")
+    assert any(path.parent == tmp_path / "cache" for path in registered[0])
+    assert not any(path.parent == tmp_path / "cache" for path in interruption._State.temporary)
 
 
 def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ def test_images_of_another_size_are_refused(size: tuple[int, int, int]) -> None:
 
 
 def test_labels_beyond_the_classes_are_refused() -> None:
-    with pytest.raises(InputError, match="mine has label 9 but the model tells 9 classes apart"):
+    with pytest.raises(InputError, match="mine has label 9 but the model has 9 classes"):
         check_fits(IMAGES, None, 9)
 
 

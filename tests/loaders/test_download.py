@@ -18,7 +18,7 @@ import torch
 
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders import download
-from filterlens.loaders.cache import cache_folder
+from filterlens.process.cache import cache_folder
 from tests.loaders.conftest import Load
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save's older files begin

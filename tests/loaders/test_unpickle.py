@@ -53,7 +53,7 @@ class Evaluated:
 
 
 class Rebuilt:
-    """Hands a stranger to one of the functions that are really called."""
+    """Passes an unknown object to one of the functions that are really called."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

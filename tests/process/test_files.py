@@ -12,7 +12,7 @@ import pytest
 
 import filterlens
 from filterlens.errors import WriteError
-from filterlens.process.files import beside, sweep, whole_file, write_whole
+from filterlens.process.files import atomic_write, remove_stale_temporaries, temporary_path, write_atomically
 
 PACKAGE = Path(filterlens.__file__).parent
 
@@ -22,8 +22,8 @@ def left_in(folder: Path) -> list[str]:
 
 
 def test_text_and_bytes_come_back_as_they_went_in(tmp_path: Path) -> None:
-    write_whole(tmp_path / "new" / "a.txt", "ε\r\n")
-    write_whole(tmp_path / "b", b"\x00\xff")
+    write_atomically(tmp_path / "new" / "a.txt", "ε\r\n")
+    write_atomically(tmp_path / "b", b"\x00\xff")
     assert (tmp_path / "new" / "a.txt").read_bytes() == b"\xce\xb5\r\n"
     assert (tmp_path / "b").read_bytes() == b"\x00\xff"
     assert not list(tmp_path.rglob("*.tmp"))
@@ -34,7 +34,7 @@ def test_an_exception_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path.write_text("old")
 
     def interrupted() -> None:
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half of the n")
             raise KeyboardInterrupt
 
@@ -47,7 +47,7 @@ def test_an_exception_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
 def test_the_old_file_is_seen_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert temporary.parent == path.parent
         assert path.read_text() == "old"
@@ -63,7 +63,7 @@ def test_bytes_and_folder_are_brought_to_the_disk_around_the_renaming(
         heard.append((Path(f"/proc/self/fd/{descriptor}").readlink(), path.exists()))
 
     monkeypatch.setattr(os, "fsync", hear)
-    write_whole(path, "x")
+    write_atomically(path, "x")
     (first, before), second = heard
     assert first.suffix == ".tmp"
     assert not before
@@ -71,8 +71,8 @@ def test_bytes_and_folder_are_brought_to_the_disk_around_the_renaming(
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
-    assert beside(tmp_path / "a") != beside(tmp_path / "a")
-    with whole_file(tmp_path / "a") as one, whole_file(tmp_path / "a") as two:
+    assert temporary_path(tmp_path / "a") != temporary_path(tmp_path / "a")
+    with atomic_write(tmp_path / "a") as one, atomic_write(tmp_path / "a") as two:
         one.write_text("one")
         two.write_text("two")
     assert (tmp_path / "a").read_text() == "one"
@@ -81,19 +81,20 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
 def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     for name in ("a.tmp", ".hidden", "a"):
         (tmp_path / name).touch()
-    beside(tmp_path / "a").touch()
-    sweep(tmp_path)
-    sweep(tmp_path / "not there")
+    temporary_path(tmp_path / "a").touch()
+    remove_stale_temporaries(tmp_path)
+    remove_stale_temporaries(tmp_path / "not there")
     assert left_in(tmp_path) == [".hidden", "a", "a.tmp"]
 
 
 def test_a_file_past_the_limit_is_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     code = (
-        "import resource, signal, sys; from pathlib import Path; from filterlens.process.files import write_whole\n"
+        "import resource, signal, sys\nfrom pathlib import Path\n"
+        "from filterlens.process.files import write_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: write_whole(Path(sys.argv[1]), bytes(2000))\n"
+        "try: write_atomically(Path(sys.argv[1]), bytes(2000))\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, text=True, check=True)
@@ -106,17 +107,15 @@ def test_a_file_past_the_limit_is_a_full_disk(tmp_path: Path) -> None:
 def test_a_file_in_the_folders_place_is_said_plainly(tmp_path: Path, inside: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match=r"a could not be written .*; nothing was left behind"):
-        write_whole(tmp_path / inside, "x")
+        write_atomically(tmp_path / inside, "x")
 
 
 def test_no_module_writes_a_file_in_a_way_of_its_own() -> None:
     own = {
-        "files.py",  # the way
-        "ledger.py",  # appends, and every reader passes over a torn line
-        "run_folder.py",  # who holds the lock: read by nobody after its process
-        "dumps.py",  # HDF5 streams into its own temporary file, and finishes as files.py does
+        "process/files.py",  # the way
+        "runs/ledger.py",  # appends, and every reader passes over a torn line
         "training/logs.py",  # appends
-        "loaders/download.py",  # streams into a folder of its own, and finishes as files.py does
+        "loaders/transfer.py",  # streams into a folder of its own, and finishes as files.py does
         "loaders/archive.py",  # a temporary copy
         "inputs/cifar.py",  # streams into its own temporary file, and finishes as files.py does
         "report/write.py",  # draws into memory

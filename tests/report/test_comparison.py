@@ -11,7 +11,14 @@ import pytest
 
 from filterlens.lens import get_score
 from filterlens.report import read_run, robust_vs_normal
-from filterlens.report.comparison import compare, correlate, incomplete_pairs, pair_models, robustness_column, scores_of
+from filterlens.report.comparison import (
+    compare_scores,
+    correlate,
+    incomplete_pairs,
+    pair_models,
+    robustness_column,
+    scores_of,
+)
 from filterlens.score import Score
 
 SPARSITY = get_score("sparsity")
@@ -33,7 +40,7 @@ def shared(n: int) -> pd.DataFrame:
 
 
 def test_the_unit_is_the_normal_model_and_its_partners_are_averaged() -> None:
-    row = compare(shared(5), [SPARSITY]).iloc[0]
+    row = compare_scores(shared(5), [SPARSITY]).iloc[0]
     assert (row["n_pairs"], row["n_normal"]) == (10, 5)
     assert row["difference"] == pytest.approx(-0.35)
     assert row["robust_mean"] == pytest.approx(0.15)
@@ -47,16 +54,16 @@ def test_a_partner_that_is_repeated_does_not_narrow_the_interval() -> None:
     rows: list[tuple[str, bool | None, str, float]] = []
     for i in range(6):
         rows += [(f"n{i}", False, "", 0.5), (f"r{i}", True, f"n{i}", float(rng.uniform(0, 0.5)))]
-    once = compare(models(rows), [SPARSITY]).iloc[0]
+    once = compare_scores(models(rows), [SPARSITY]).iloc[0]
     rows += [(f"{name}-again", robust, match, value) for name, robust, match, value in rows if robust]
-    twice = compare(models(rows), [SPARSITY]).iloc[0]
+    twice = compare_scores(models(rows), [SPARSITY]).iloc[0]
     for name in ("difference", "ci_low", "ci_high", "p", "effect"):
         assert twice[name] == pytest.approx(once[name])
     assert twice["n_pairs"] == 2 * once["n_pairs"]
 
 
 def test_under_four_normal_models_there_is_effect_and_interval_but_no_p_and_it_says_so() -> None:
-    row = compare(shared(3), [SPARSITY]).iloc[0]
+    row = compare_scores(shared(3), [SPARSITY]).iloc[0]
     assert np.isnan(row["p"])
     assert np.isnan(row["p_adjusted"])
     assert row["effect"] == -1
@@ -67,7 +74,7 @@ def test_under_four_normal_models_there_is_effect_and_interval_but_no_p_and_it_s
 def test_p_values_are_adjusted_over_the_whole_table() -> None:
     df = shared(6)
     df["orthogonality"] = np.random.default_rng(0).uniform(size=len(df))
-    table = compare(df, [SPARSITY, get_score("orthogonality")])
+    table = compare_scores(df, [SPARSITY, get_score("orthogonality")])
     first, second = table["p"]
     assert first < second
     assert table["p_adjusted"].tolist() == pytest.approx([min(2 * first, second), second])
@@ -75,13 +82,13 @@ def test_p_values_are_adjusted_over_the_whole_table() -> None:
 
 def test_a_score_without_a_claim_has_no_expected_share() -> None:
     unclaimed = Score("sparsity", "filters", "Sparsity", "", "", "")
-    assert np.isnan(compare(shared(4), [unclaimed])["n_expected"].iloc[0])
+    assert np.isnan(compare_scores(shared(4), [unclaimed])["n_expected"].iloc[0])
 
 
 def test_pairs_are_compared_within_each_dataset() -> None:
     df = pd.concat([shared(4), shared(5).rename(index=lambda name: f"{name}x").assign(dataset="cifar100")])
     df["match"] = [f"{m}x" if d == "cifar100" and m else m for m, d in zip(df["match"], df["dataset"], strict=True)]
-    table = compare(df, [SPARSITY], by="dataset")
+    table = compare_scores(df, [SPARSITY], by="dataset")
     assert table[["dataset", "n_normal"]].to_numpy().tolist() == [["cifar10", 4], ["cifar100", 5]]
 
 
@@ -92,7 +99,7 @@ def test_a_robust_model_without_partner_and_a_pair_with_one_side_missing_are_lis
     assert listed["robust"].tolist() == ["alone", "r", "r2"]
     sides = ["no scores of the robust model", "no scores of the normal model"]
     assert listed["missing"].tolist() == ["no normal partner", *sides]
-    assert compare(df, [SPARSITY]).empty
+    assert compare_scores(df, [SPARSITY]).empty
 
 
 def test_unknown_robustness_is_neither_robust_nor_normal() -> None:

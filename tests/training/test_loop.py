@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from filterlens.errors import CheckpointError, InputError
-from filterlens.training.loop import Plan, Step, train
+from filterlens.training.loop import Step, TrainingPlan, train
 
-TINY = Plan("pgd", "vgg_maxpool", epochs=3, images=48, batch_size=16, steps=1, test_images=8, test_steps=1, eps=0.1)
+TINY = TrainingPlan(
+    "pgd", "vgg_maxpool", epochs=3, images=48, batch_size=16, steps=1, test_images=8, test_steps=1, eps=0.1
+)
 
 
 class KilledError(Exception):

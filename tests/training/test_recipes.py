@@ -10,12 +10,12 @@ from torch.nn import functional
 from filterlens.errors import InputError
 from filterlens.inputs.fonts import LOWER, UPPER, load_fonts
 from filterlens.training import recipes as room
-from filterlens.training.recipes import RECIPES, Batch, Budget, recipe
+from filterlens.training.recipes import RECIPES, AttackBudget, TrainingBatch, recipe
 
 
-def some_batch(n: int = 32) -> Batch:
+def some_batch(n: int = 32) -> TrainingBatch:
     drawn = load_fonts(n, 4, split="train")
-    return Batch(
+    return TrainingBatch(
         torch.from_numpy(drawn.pixels),
         torch.from_numpy(drawn.labels),
         torch.from_numpy(drawn.latents),
@@ -37,7 +37,7 @@ def generator() -> Generator:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_lowers_its_own_objective(name: str) -> None:
-    model, batch, budget = some_model(), some_batch(), Budget(eps=0.1, steps=2)
+    model, batch, budget = some_model(), some_batch(), AttackBudget(eps=0.1, steps=2)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     losses = []
     for _ in range(25):
@@ -58,23 +58,23 @@ def test_what_is_attacked_is_harder(name: str) -> None:
             for p in model.parameters():
                 p.sub_(0.1 * p.grad)
                 p.grad = None
-    easy = RECIPES["normal"](model, batch, Budget(), generator())
-    assert RECIPES[name](model, batch, Budget(eps=0.2, eta=0.3), generator()) > easy
+    easy = RECIPES["normal"](model, batch, AttackBudget(), generator())
+    assert RECIPES[name](model, batch, AttackBudget(eps=0.2, eta=0.3), generator()) > easy
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_leaves_no_gradients_and_the_same_numbers_come_again(name: str) -> None:
     model, batch = some_model(), some_batch()
-    first = RECIPES[name](model, batch, Budget(), generator())
+    first = RECIPES[name](model, batch, AttackBudget(), generator())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert model.training
-    assert torch.equal(first, RECIPES[name](model, batch, Budget(), generator()))
+    assert torch.equal(first, RECIPES[name](model, batch, AttackBudget(), generator()))
 
 
 @pytest.mark.parametrize(("name", "passes"), [("normal", 1), ("pgd", 1), ("half", 1), ("fgsm", 1), ("trades", 1)])
 def test_batchnorm_counts_the_step_and_not_the_attack(name: str, passes: int) -> None:
     model = some_model()
-    RECIPES[name](model, some_batch(), Budget(), generator())
+    RECIPES[name](model, some_batch(), AttackBudget(), generator())
     assert model[1].num_batches_tracked == passes
 
 
@@ -83,7 +83,7 @@ def test_attacked_images_stay_in_the_ball_and_in_range(name: str, eps: float) ->
     batch, seen = some_batch(), []
     model = some_model()
     model.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
-    RECIPES[name](model, batch, Budget(eps=eps), generator())
+    RECIPES[name](model, batch, AttackBudget(eps=eps), generator())
     final = seen[-1][-len(batch.labels) // 2 :]
     clean = batch.images[-len(final) :]
     assert (final - clean).abs().max() <= eps + 1e-6
@@ -96,9 +96,9 @@ def test_latents_stay_in_the_ball_and_in_their_ranges(monkeypatch: pytest.Monkey
     batch, seen = some_batch(), []
     real = room.decode
     monkeypatch.setattr(room, "decode", lambda z, *a, **k: seen.append(z.detach().clone()) or real(z, *a, **k))
-    RECIPES["on-manifold"](some_model(), batch, Budget(eta=0.1), generator())
+    RECIPES["on-manifold"](some_model(), batch, AttackBudget(eta=0.1), generator())
     z = batch.latents[16:]
-    assert len(seen) == Budget().steps + 1
+    assert len(seen) == AttackBudget().steps + 1
     for moved in seen:
         assert (moved - z).abs().max() <= 0.1 + 1e-6
         assert (moved >= torch.tensor(LOWER) - 1e-6).all()
@@ -111,15 +111,15 @@ def test_half_the_batch_stays_clean() -> None:
     model = some_model()
     model.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
     for name in ("half", "on-manifold", "transformations"):
-        RECIPES[name](model, batch, Budget(), generator())
+        RECIPES[name](model, batch, AttackBudget(), generator())
         assert torch.equal(seen[-1][:16], batch.images[:16])
         assert not torch.equal(seen[-1][16:], batch.images[16:])
 
 
 def test_attacks_in_half_precision_find_about_the_same() -> None:
     model, batch = some_model(), some_batch()
-    full = RECIPES["pgd"](model, batch, Budget(eps=0.1), generator())
-    halved = RECIPES["pgd"](model, batch, Budget(eps=0.1, half_precision=True), generator())
+    full = RECIPES["pgd"](model, batch, AttackBudget(eps=0.1), generator())
+    halved = RECIPES["pgd"](model, batch, AttackBudget(eps=0.1, half_precision=True), generator())
     assert halved.dtype == torch.float32
     assert abs(full - halved) < 0.05 * full
 
@@ -127,7 +127,7 @@ def test_attacks_in_half_precision_find_about_the_same() -> None:
 def test_on_manifold_training_needs_a_manifold() -> None:
     batch = some_batch()
     with pytest.raises(InputError, match="needs data whose manifold is known"):
-        recipe("on-manifold")(some_model(), Batch(batch.images, batch.labels), Budget(), generator())
+        recipe("on-manifold")(some_model(), TrainingBatch(batch.images, batch.labels), AttackBudget(), generator())
 
 
 def test_an_unknown_recipe_is_refused() -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from filterlens.catalogs import load_catalog, shipped_folder
 from filterlens.loaders.architectures import ARCHITECTURES
-from filterlens.training.zoo import EPS, MEMBERS, Member, measure, train_zoo
+from filterlens.training.zoo import EPS, MEMBERS, ZooModel, measure_accuracy, train_zoo
 
 FOLDER = shipped_folder() / "fonts-linf"
 PAIRED = {"normal", "pgd", "trades"}
@@ -40,7 +40,7 @@ def test_pairs_share_everything_but_the_recipe() -> None:
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m.name)
-def test_the_weights_are_finite_float32_and_say_where_they_come_from(member: Member) -> None:
+def test_the_weights_are_finite_float32_and_say_where_they_come_from(member: ZooModel) -> None:
     path = FOLDER / f"{member.name}.safetensors"
     weights = load_file(path)
     assert all(value.isfinite().all() for value in weights.values())
@@ -70,9 +70,9 @@ def test_the_published_accuracies_are_what_was_asked_for() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m.name)
-def test_a_model_measures_as_its_card_says(member: Member) -> None:
+def test_a_model_measures_as_its_card_says(member: ZooModel) -> None:
     entry = load_catalog("fonts-linf")[member.name]
-    found = measure(FOLDER / f"{member.name}.safetensors", images=200)
+    found = measure_accuracy(FOLDER / f"{member.name}.safetensors", images=200)
     assert entry.clean_acc is not None
     assert entry.robust_acc is not None
     assert abs(100 * found.clean_accuracy - entry.clean_acc) < 4
@@ -85,9 +85,9 @@ def test_a_zoo_can_be_made_again_and_is_a_catalog(tmp_path: Path) -> None:
         test_images=4, test_steps=1,
     )  # fmt: skip
     members = (
-        Member("before", tiny, epoch=0, robust=False),
-        Member("after", replace(tiny, recipe="fgsm"), robust=True, match="before"),
-        Member("middle", replace(tiny, recipe="fgsm"), epoch=0),
+        ZooModel("before", tiny, epoch=0, robust=False),
+        ZooModel("after", replace(tiny, recipe="fgsm"), robust=True, match="before"),
+        ZooModel("middle", replace(tiny, recipe="fgsm"), epoch=0),
     )
     heard: list[tuple[str, int, int]] = []
     card = train_zoo(

@@ -21,7 +21,7 @@ from filterlens.report.style import NEUTRAL, PAGE_WIDTH, ROBUST, diverging, plai
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Operation", "draw_example", "draw_spectra", "example_models", "first_maps", "typical_map"]
+__all__ = ["OperationMaps", "draw_example", "draw_spectra", "example_models", "first_maps", "typical_map"]
 
 IMAGES = 8  # enough for a smooth spectrum, little enough to read from a large dump
 COLUMNS = 5
@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Operation:
+class OperationMaps:
     """Dense maps of the first images at one operation, float64 (images, channels, s_h H, s_w W)."""
 
     layer: str
@@ -47,7 +47,7 @@ def example_models(run: RunData) -> list[str]:
     return next(([entry.model_id] for entry in run.catalog if next(first_maps(run, entry.model_id), None)), [])
 
 
-def first_maps(run: RunData, model_id: str) -> Iterator[Operation]:
+def first_maps(run: RunData, model_id: str) -> Iterator[OperationMaps]:
     """Read the first images' maps of a model's operations, in order; nothing where there is no dump of them."""
     try:
         with run.dump(model_id) as reader:
@@ -57,7 +57,7 @@ def first_maps(run: RunData, model_id: str) -> Iterator[Operation]:
         return  # scores outlive dumps: a report may be written where no dump is
 
 
-def _operations(group: DumpGroup) -> Iterator[Operation]:
+def _operations(group: DumpGroup) -> Iterator[OperationMaps]:
     for layer in group.names():
         attributes, shape = group.attributes_of(layer), group.shape(layer)
         stride = tuple(int(step) for step in attributes.get("stride", ()))
@@ -65,7 +65,7 @@ def _operations(group: DumpGroup) -> Iterator[Operation]:
             continue
         maps = next(group.batches(layer, IMAGES)).astype(np.float64)
         if np.isfinite(maps).all():
-            yield Operation(layer, str(attributes.get("kind", "")), (stride[0], stride[1]), maps)
+            yield OperationMaps(layer, str(attributes.get("kind", "")), (stride[0], stride[1]), maps)
 
 
 def draw_spectra(run: RunData) -> Drawing | None:
@@ -102,7 +102,7 @@ def draw_spectra(run: RunData) -> Drawing | None:
     return Drawing(figure, data, caption)
 
 
-def spectrum_rows(operation: Operation) -> pd.DataFrame:
+def spectrum_rows(operation: OperationMaps) -> pd.DataFrame:
     """Azimuthally averaged spectra of D, O and A over all maps: `curve`, `frequency`, `power` (relative to Σ P_D)."""
     spectra = power_spectra(operation.maps, stride=operation.stride)
     total = spectra.dense.mean((0, 1)).sum() or 1.0
@@ -120,7 +120,7 @@ def spectrum_rows(operation: Operation) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _curves(axis: Axes, part: pd.DataFrame, operation: Operation) -> None:
+def _curves(axis: Axes, part: pd.DataFrame, operation: OperationMaps) -> None:
     looks = {
         "dense": {"color": NEUTRAL, "linewidth": 1.0, "linestyle": "-"},
         "alias-free": {"color": "black", "linewidth": 1.4, "linestyle": "--"},
@@ -171,7 +171,7 @@ def draw_example(run: RunData) -> Drawing | None:
     return Drawing(figure, pd.concat(parts, ignore_index=True), caption)
 
 
-def _main(run: RunData, model_id: str) -> Operation | None:
+def _main(run: RunData, model_id: str) -> OperationMaps | None:
     operations = list(first_maps(run, model_id))
     return next((o for o in operations if o.kind == "main"), operations[0] if operations else None)
 
@@ -197,7 +197,7 @@ class Example:
         }
 
 
-def typical_map(operation: Operation) -> Example:
+def typical_map(operation: OperationMaps) -> Example:
     """Choose the first image's map whose relative aliasing is the median of its layer; constant maps stand back."""
     spectra = power_spectra(operation.maps[0], stride=operation.stride)
     power = spectra.dense.sum((-2, -1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from filterlens.report.comparison import compare, main_scores
+from filterlens.report.comparison import compare_scores, main_scores
 from filterlens.report.data import RunData
 from filterlens.report.formats import Column, Table
 from filterlens.report.tables import DATASET, HOW, SCORE, SIDES, UNIT, TableMaker, one_family
@@ -24,7 +24,7 @@ def aliasing_table(run: RunData, models: pd.DataFrame) -> Table:
     splits += [(str(k), str(p), part) for (k, p), part in rows.groupby(["kind", place], sort=False)]
     frames = []
     for kind, number, part in splits:
-        compared = compare(facts.join(model_scores(part)), scores, by="dataset")
+        compared = compare_scores(facts.join(model_scores(part)), scores, by="dataset")
         frames.append(compared.assign(kind=kind, place=number))
     frame = one_family(frames, ["dataset", "kind", "place", "metric"])
     operation = Column("kind", "operation", "name", about="main: kernel larger than 1x1; shortcut: 1x1; pool.")

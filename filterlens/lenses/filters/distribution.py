@@ -49,7 +49,7 @@ import torch
 from torch import Tensor
 
 from filterlens.dumps import DumpGroup, DumpReader, WritableGroup
-from filterlens.dumps.memory import give_back
+from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import LensSkipped
 from filterlens.lenses.filters.conventions import LARGEST_KERNEL, SPARSITY_THRESHOLD
 from filterlens.lenses.filters.layer import filter_maxima
@@ -172,7 +172,7 @@ def filters_of(
                 depth = _depth_group(attributes)
                 for rows in _scaled(group, name, sparse=sparse):
                     yield depth, rows
-        give_back()
+        return_freed_memory()
 
     return filters
 

@@ -11,7 +11,7 @@ from filterlens.errors import InputError, LensSkipped
 from filterlens.lenses.filters.analyzer import layer_rows
 from filterlens.lenses.filters.extractor import describe_missing, network_convolutions, parse_kernel
 from filterlens.lenses.filters.options import FiltersOptions
-from filterlens.tracing.depth import FORWARD_FAILURES, Trace, trace
+from filterlens.tracing.depth import Trace, trace
 
 __all__ = ["measure"]
 
@@ -62,5 +62,5 @@ def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) 
 def _trace(network: nn.Module, images: Tensor) -> Trace:
     try:
         return trace(network, images)
-    except FORWARD_FAILURES as error:
+    except Exception as error:  # a network raises anything at a size that is not its own
         raise InputError(f"the model does not take images of shape {tuple(images.shape)}: {error}") from error

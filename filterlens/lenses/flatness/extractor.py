@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from filterlens.attacks import Points, Weights, ascend, attack, cross_entropy, random_points
+from filterlens.attacks import Perturbed, Weights, ascend, attack, cross_entropy, random_points
 from filterlens.attacks.evaluation import Running, Threat, running, threat_of
 from filterlens.dumps import WritableGroup
 from filterlens.errors import LensSkipped
@@ -121,7 +121,7 @@ def _measure(
     with Weights(parameters, radius=AVERAGE_RADIUS) as weights:
         average = []
         for t in range(options.average):
-            weights.scatter(_generator(seed, 1, t), on_sphere=True)
+            weights.random_start(_generator(seed, 1, t), on_sphere=True)
             average.append(measure(weights_seed=1 + t))
         _write(group, "average", average)
     with Weights(parameters, radius=WORST_RADIUS, step=WEIGHT_STEP) as weights:
@@ -134,7 +134,7 @@ def _measure(
                 del directions
         _write(group, "worst", worst)
     with Weights(parameters, radius=AVERAGE_RADIUS) as weights:
-        weights.scatter(_generator(seed, 3, 0), on_sphere=True)
+        weights.random_start(_generator(seed, 3, 0), on_sphere=True)
         directions = weights.directions(AVERAGE_RADIUS)
         random = list(_landscape(weights, directions, options, reference, measure))
     group.write("landscape_positions", np.array(options.positions, dtype=np.float32))
@@ -151,7 +151,7 @@ def robust_loss(runner: Running, threat: Threat, *, steps: int, restarts: int = 
             restarts=restarts, seed=seed, first=batch.rows.start,
         )  # fmt: skip
         losses.append(found.losses)
-        correct.append(~found.fooled)
+        correct.append(~found.success)
     return _robust_loss(torch.cat(losses), torch.cat(correct))
 
 
@@ -184,10 +184,10 @@ def joint_attack(
     parts = [(batch.rows, batch.labels) for batch in runner.batches()]
     own = seed + 1 + restart if options.as_published else seed
     start = centre + random_points(threat.ball, centre.shape, seed=own).to(centre)
-    points = Points(centre, start, ball=threat.ball, step=threat.step, rule=threat.rule, box=(0.0, 1.0))
+    points = Perturbed(centre, start, ball=threat.ball, step=threat.step, rule=threat.rule, box=(0.0, 1.0))
     weights.reset()
     if restart > 0 or options.as_published:
-        weights.scatter(_generator(seed, 2, restart), on_sphere=False)
+        weights.random_start(_generator(seed, 2, restart), on_sphere=False)
     weights.track()
     losses = torch.zeros(n, device=centre.device)
     correct = torch.zeros(n, dtype=torch.bool, device=centre.device)

@@ -9,7 +9,7 @@ import numpy as np
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
 from filterlens.lens import score_rows
-from filterlens.lenses.manifold.scores import KINDS, MOVED, Attacked, Flags, Values
+from filterlens.lenses.manifold.scores import KINDS, MOVED, Flags, ModelAttacks, Values
 
 __all__ = ["analyze"]
 
@@ -49,7 +49,7 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     rows = {kind: chosen.get(kind, np.ones(len(correct), dtype=bool)) for kind in KINDS}
     known = [kind for kind in KINDS if f"distance_{kind}" in group]
     moved = [kind for kind in known if kind in MOVED]
-    attacked = Attacked(
+    attacked = ModelAttacks(
         success=success,
         attackable=attackable,
         label_kept=label_kept,

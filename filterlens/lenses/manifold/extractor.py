@@ -18,7 +18,7 @@ from filterlens.lenses.manifold.options import ManifoldOptions
 from filterlens.manifolds import Manifold, Points, choose_manifold, distance
 from filterlens.manifolds.spans import angle_to_span
 
-__all__ = ["Attack", "attack_of", "extract", "measure"]
+__all__ = ["Attack", "attack_batch", "attack_of", "extract"]
 
 _PICTURES = 32  # images of each kind that the dump keeps
 _BASIS_BYTES = 256 << 20  # of the tangent spaces of one batch
@@ -100,7 +100,7 @@ def extract(context: ExtractContext[ManifoldOptions]) -> None:
     parts: list[dict[str, Tensor]] = []
     for start in range(0, len(images), size := _batch_size(images, settings.batch_size)):
         rows = slice(start, start + size)
-        parts.append(measure(classifier, manifold, points.take(rows), plan, first=start))
+        parts.append(attack_batch(classifier, manifold, points.take(rows), plan, first=start))
         context.progress(min(start + size, len(images)), len(images))
     for name in parts[0]:
         whole = torch.cat([part[name] for part in parts]).cpu().numpy()
@@ -119,7 +119,7 @@ def extract(context: ExtractContext[ManifoldOptions]) -> None:
     )
 
 
-def measure(
+def attack_batch(
     classifier: nn.Module, manifold: Manifold, points: Points, plan: Attack, *, first: int = 0
 ) -> dict[str, Tensor]:
     """Attack a batch both ways and measure where the results lie.
@@ -155,7 +155,7 @@ def measure(
     noise = points.pixels + _noise_like(found.points - points.pixels, seed=plan.seed, first=first)
     out: dict[str, Tensor] = {
         "correct": correct,
-        "success_attacked": found.fooled,
+        "success_attacked": found.success,
         "distance_clean": distance(points.pixels, manifold.project(points.pixels, points)),
         "distance_held_out": manifold.held_out_distance(points.pixels, points),
         "distance_attacked_held_out": manifold.held_out_distance(found.points, points),
@@ -194,7 +194,7 @@ def _attack_on_manifold(
         kept = manifold.class_of(images, points, found.points) == points.labels
     return {
         "correct_decoded": correct,
-        "success_on_manifold": found.fooled,
+        "success_on_manifold": found.success,
         "label_kept_on_manifold": kept,
         "latents": latents,
         "latent_perturbation": found.points - latents,

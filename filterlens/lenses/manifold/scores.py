@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from filterlens.lenses.proportion import proportion_interval
 from filterlens.score import score
 
-__all__ = ["MOVED", "Attacked", "distance_ratio", "separation_auc", "success_rate"]
+__all__ = ["MOVED", "ModelAttacks", "distance_ratio", "separation_auc", "success_rate"]
 
 Flags = NDArray[np.bool_]
 Values = NDArray[np.float64]
@@ -31,7 +31,7 @@ MOVED = ("attacked", "on_manifold", "noise")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Attacked:
+class ModelAttacks:
     """One model's attacks, each array one number an image.
 
     Parameters
@@ -150,11 +150,11 @@ def _declare(name: str, title: str, summary: str, formula: str, compute: Callabl
 _FRACTION: dict[str, Any] = {"bounds": (0.0, 1.0), "unit": "share"}
 
 
-def _has(kind: str) -> Callable[[Attacked], bool]:
+def _has(kind: str) -> Callable[[ModelAttacks], bool]:
     return lambda attacked: kind in attacked.distances
 
 
-def _rate(attack: str, part: int) -> Callable[[Attacked], float]:
+def _rate(attack: str, part: int) -> Callable[[ModelAttacks], float]:
     return lambda attacked: success_rate(attacked.success[attack], attacked.attackable[attack])[part]
 
 
@@ -263,7 +263,11 @@ def _declare_norm(kind: str, norm: str) -> None:
 
 
 def _declare_auc(
-    name: str, against: str, formula: str, compute: Callable[[Attacked], float], applies: Callable[[Attacked], bool]
+    name: str,
+    against: str,
+    formula: str,
+    compute: Callable[[ModelAttacks], float],
+    applies: Callable[[ModelAttacks], bool],
 ) -> None:
     _declare(
         name,

@@ -72,7 +72,7 @@ class RayCluster:
             yield from self._run(ray, jobs, work, listener)
             return
         self._connect(ray)
-        with on_interruption(lambda patient: patient and ray.shutdown()):
+        with on_interruption(lambda wait: wait and ray.shutdown()):
             try:
                 yield from self._run(ray, jobs, work, listener)
             finally:
@@ -182,7 +182,7 @@ def _on_node(work: Work[Job, Result], job: Job, number: int, messages: Any, plac
     import torch
     from ray.exceptions import RayError
 
-    def tell(what: str, done: int, total: int) -> None:
+    def report_progress(what: str, done: int, total: int) -> None:
         with contextlib.suppress(RayError):  # nobody listens any more
             messages.put((number, what, done, total))
 
@@ -195,4 +195,4 @@ def _on_node(work: Work[Job, Result], job: Job, number: int, messages: Any, plac
     os.environ.update(place.environment)
     follow_logging()
     torch.set_num_threads(place.threads)
-    return work(job, tell)
+    return work(job, report_progress)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filterlens.errors import InputError
-from filterlens.process.interruption import deferred_signals, on_interruption, temporary
+from filterlens.process.interruption import deferred_signals, on_interruption, remove_on_interruption
 from filterlens.runs.executors.protocol import Listener, Work, WorkerLost
 from filterlens.runs.executors.worker import BLOCKED, Finished, Raised, Reported, serve
 
@@ -115,7 +115,7 @@ class LocalProcesses:
                             worker.process.join()
                             yield worker.number, message
             finally:
-                _end_all(idle, busy, patient=True)
+                _end_all(idle, busy, wait=True)
 
 
 @dataclass(slots=True)
@@ -189,17 +189,17 @@ def _choose_socket_folder() -> None:
     before = tempfile.gettempdir()
     if len(os.fsencode(before)) > _SOCKET_FOLDER:
         tempfile.tempdir = "/tmp"  # noqa: S108 - `mkdtemp` makes a folder of ours in it
-    temporary(Path(util.get_temp_dir()))
+    remove_on_interruption(Path(util.get_temp_dir()))
     tempfile.tempdir = before
 
 
-def _end_all(idle: list[_Worker], busy: dict[Connection, _Worker], patient: bool) -> None:  # noqa: FBT001 - an action
-    """End all workers: those that work are told to, and killed where they take too long."""
+def _end_all(idle: list[_Worker], busy: dict[Connection, _Worker], wait: bool) -> None:  # noqa: FBT001 - an action
+    """End all workers: busy ones are asked to (SIGTERM), and killed where they take too long."""
     for worker in idle:
         worker.connection.close()
     for worker in busy.values():
         worker.process.terminate()
-    deadline = time.monotonic() + (_SECONDS if patient else 0)
+    deadline = time.monotonic() + (_SECONDS if wait else 0)
     for worker in [*idle, *busy.values()]:
         worker.process.join(max(0, deadline - time.monotonic()))
         worker.process.kill()

@@ -12,7 +12,7 @@ import pytest
 from filterlens.dumps import DumpWriter
 from filterlens.lenses.downsampling.figures import FIGURES, draw_against_accuracy, draw_operations, operation_values
 from filterlens.lenses.downsampling.map_figures import (
-    Operation,
+    OperationMaps,
     draw_example,
     draw_spectra,
     example_models,
@@ -135,7 +135,7 @@ def test_the_example_is_the_median_map_and_its_pictures_add_up() -> None:
     generator = np.random.default_rng(0)
     maps = generator.normal(0, 1, (2, 7, 8, 8))
     maps[0, 2] = 3.0  # a constant map is no example
-    operation = Operation("conv1", "main", (2, 2), maps)
+    operation = OperationMaps("conv1", "main", (2, 2), maps)
     example = typical_map(operation)
     spectra = power_spectra(maps[0], stride=(2, 2))
     relative = np.abs(spectra.output - spectra.alias_free).sum((1, 2)) / np.maximum(spectra.dense.sum((1, 2)), 1e-30)
@@ -144,7 +144,7 @@ def test_the_example_is_the_median_map_and_its_pictures_add_up() -> None:
     assert rank == 3
     pictures = example.pictures()
     np.testing.assert_allclose(pictures["difference"], pictures["subsampled"] - pictures["alias-free"])
-    assert typical_map(Operation("dead", "main", (2, 2), np.zeros((1, 3, 4, 4)))).dense.shape == (4, 4)
+    assert typical_map(OperationMaps("dead", "main", (2, 2), np.zeros((1, 3, 4, 4)))).dense.shape == (4, 4)
 
 
 def test_damaged_operations_are_passed_over(make_run: MakeRun) -> None:

@@ -14,7 +14,7 @@ from scipy.signal import correlate2d
 from filterlens.lenses.filters.figures import FIGURES
 from filterlens.lenses.filters.figures.bases import draw_bases, draw_cumulative
 from filterlens.lenses.filters.figures.first_stage import draw_first_stage, relative_change, responses
-from filterlens.lenses.filters.figures.grids import Layer, chosen_models, draw_first, draw_rgb, end_layer
+from filterlens.lenses.filters.figures.grids import StoredLayer, chosen_models, draw_first, draw_rgb, end_layer
 from filterlens.lenses.filters.figures.ridge import draw_ridge
 from filterlens.lenses.filters.figures.shift import draw_shift_by_depth, draw_shift_of_models
 from filterlens.lenses.filters.pooled import read_filter_pool
@@ -123,7 +123,7 @@ def test_kernels_are_those_of_the_dump_scaled_by_their_largest(run: RunData) -> 
 
 def test_the_first_stage_is_scipys_correlation_and_its_change_is_relative() -> None:
     rng = np.random.default_rng(0)
-    layer = Layer("conv1", rng.normal(size=(4, 3, 3, 3)), 1, (2, 2))
+    layer = StoredLayer("conv1", rng.normal(size=(4, 3, 3, 3)), 1, (2, 2))
     images = rng.uniform(size=(2, 3, 9, 8))
     found = responses(images, layer)
     slow = sum(correlate2d(images[1, c], layer.weight[2, c], mode="same") for c in range(3))

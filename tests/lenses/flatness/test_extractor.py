@@ -106,7 +106,7 @@ def test_average_case_of_logistic_regression_has_its_closed_form(tmp_path):
     expected = []
     for t in range(3):
         with Weights([network[1].weight], radius=0.5) as weights:
-            weights.scatter(flatness._generator(0, 1, t), on_sphere=True)
+            weights.random_start(flatness._generator(0, 1, t), on_sphere=True)
             expected.append(linear_robust_loss(network[1].weight.detach(), data, 8 / 255))
     assert torch.allclose(torch.from_numpy(group.read("average_loss")), torch.stack(expected), atol=1e-5)
     reference = linear_robust_loss(weight, data, 8 / 255)
@@ -141,7 +141,7 @@ def test_average_case_of_a_quadratic_is_the_mean_curvature_and_worst_case_the_la
         generator = torch.Generator().manual_seed(0)
         rises = []
         for _ in range(4000):
-            weights.scatter(generator, on_sphere=True)
+            weights.random_start(generator, on_sphere=True)
             rises.append(rise().item())
         assert min(rises) >= 0
         assert np.mean(rises) == pytest.approx(0.5 * 1.5**2 * 12 / 3, rel=0.03)
@@ -319,7 +319,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(tmp_path):
         measured(tmp_path, weights_only, images())
     with pytest.raises(InputError, match="needs labelled images for small"):
         measured(tmp_path, model, None)
-    with pytest.raises(InputError, match=r"takes images of 3 x 6 x 6 .* random has 3 x 9 x 9"):
+    with pytest.raises(InputError, match="images of random are 3x9x9 but the model takes 3x6x6"):
         measured(tmp_path, model, images(size=9))
     with pytest.raises(InputError, match=r"logits of shape \(1, 4\) .* labels up to 9"):
         measured(tmp_path, model, images(40, classes=10))

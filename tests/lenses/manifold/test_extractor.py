@@ -11,7 +11,7 @@ from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
 from filterlens.inputs import load_images
 from filterlens.lenses.manifold.analyzer import analyze
-from filterlens.lenses.manifold.extractor import Attack, attack_of, extract, measure
+from filterlens.lenses.manifold.extractor import Attack, attack_batch, attack_of, extract
 from filterlens.lenses.manifold.options import ManifoldOptions
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.manifolds import Fonts, Neighbours, Points
@@ -119,7 +119,7 @@ def test_the_model_is_left_as_it_was(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     points = Points.of(load_images("fonts", 6))
     network.train()
-    measure(network, Fonts(starts=1, iterations=2), points, Attack(0.3, "Linf", steps=2, restarts=1))
+    attack_batch(network, Fonts(starts=1, iterations=2), points, Attack(0.3, "Linf", steps=2, restarts=1))
     assert network.training
     network.eval()
     for name, value in network.state_dict().items():
@@ -153,7 +153,7 @@ def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
 def test_noise_leaves_neighbours_as_its_dimension_says(network):
     train, test = load_images("fonts", 2000, split="train"), Points.of(load_images("fonts", 8))
     manifold = Neighbours(torch.from_numpy(train.pixels), torch.from_numpy(train.labels), k=50)
-    out = measure(network, manifold, test, Attack(0.3, "Linf", steps=2, restarts=1))
+    out = attack_batch(network, manifold, test, Attack(0.3, "Linf", steps=2, restarts=1))
     expected = (1 - 50 / 784) ** 0.5
     assert (out["distance_noise"] / out["norm_l2_noise"]).mean().item() == pytest.approx(expected, abs=0.02)
 

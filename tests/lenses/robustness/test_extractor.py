@@ -217,4 +217,4 @@ def test_pgd_agrees_with_torchattacks_on_a_trained_network(realdata):
     theirs = torchattacks.PGD(model, eps=8 / 255, alpha=0.007, steps=20)(images, labels)
     with torch.no_grad():
         right = (model(theirs).argmax(dim=1) == labels).float().mean().item()
-    assert abs(right - (~ours.fooled).float().mean().item()) <= 0.01
+    assert abs(right - (~ours.success).float().mean().item()) <= 0.01

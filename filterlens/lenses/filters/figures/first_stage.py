@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from filterlens.catalogs import Entry
 from filterlens.errors import DumpError
-from filterlens.lenses.filters.figures.grids import Layer, end_layer
+from filterlens.lenses.filters.figures.grids import StoredLayer, end_layer
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
@@ -25,7 +25,7 @@ _SHOWN = ("filter", "clean", "attacked", "difference")
 Array = NDArray[np.float64]
 
 
-def responses(images: Array, layer: Layer) -> Array:
+def responses(images: Array, layer: StoredLayer) -> Array:
     """ReLU of the first convolution alone: zero padding that keeps the size, no bias, no normalisation layer.
 
     Parameters

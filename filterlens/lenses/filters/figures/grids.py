@@ -16,7 +16,7 @@ from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.style import NEUTRAL, PAGE_WIDTH, diverging, short, side_colour
 
-__all__ = ["Layer", "chosen_models", "draw_first", "draw_last", "draw_rgb", "end_layer"]
+__all__ = ["StoredLayer", "chosen_models", "draw_first", "draw_last", "draw_rgb", "end_layer"]
 
 MODELS = 8
 FILTERS = 16
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layer:
+class StoredLayer:
     """One convolution's weight, float64 (c_out, c_in / groups, k_h, k_w), as a dump holds it."""
 
     name: str
@@ -48,7 +48,7 @@ def chosen_models(run: RunData, most: int = MODELS) -> list[str]:
     return chosen or [entry.model_id for entry in run.catalog][:most]
 
 
-def end_layer(run: RunData, model_id: str, *, last: bool = False) -> Layer | None:
+def end_layer(run: RunData, model_id: str, *, last: bool = False) -> StoredLayer | None:
     """Read a model's first (conv_depth 0) or last (conv_depth_norm 1) convolution, None where its dump has none."""
     try:
         with run.dump(model_id) as reader:
@@ -59,7 +59,7 @@ def end_layer(run: RunData, model_id: str, *, last: bool = False) -> Layer | Non
         return None  # a model that failed has no dump; the ledger says why
 
 
-def _find(group: DumpGroup, *, last: bool) -> Layer | None:
+def _find(group: DumpGroup, *, last: bool) -> StoredLayer | None:
     for name in group.names():
         attributes = group.attributes_of(name)
         place = attributes.get("conv_depth_norm" if last else "conv_depth")
@@ -70,17 +70,17 @@ def _find(group: DumpGroup, *, last: bool) -> Layer | None:
         if np.isfinite(weight).all():
             stride = attributes.get("stride", 1)
             pair = (int(stride[0]), int(stride[-1])) if isinstance(stride, list) else (int(stride), int(stride))
-            return Layer(name, weight, int(attributes.get("groups", 1)), pair)
+            return StoredLayer(name, weight, int(attributes.get("groups", 1)), pair)
     return None
 
 
-def _kernels(layer: Layer) -> Array | None:
+def _kernels(layer: StoredLayer) -> Array | None:
     """First single-channel kernels, scaled by their common largest weight, (n, k_h, k_w) in [-1, 1]."""
     kernels = layer.weight.reshape(-1, *layer.weight.shape[2:])[:FILTERS]
     return kernels / max(float(np.abs(kernels).max()), 1e-30)
 
 
-def _rgb(layer: Layer) -> Array | None:
+def _rgb(layer: StoredLayer) -> Array | None:
     """First filters as RGB images, (n, k_h, k_w, 3) in [0, 1]; None unless the input has three channels."""
     if layer.weight.shape[1] != 3:
         return None
@@ -106,7 +106,9 @@ def draw_rgb(run: RunData) -> Drawing | None:
     return _draw_rows(run, _rgb, caption, last=False)
 
 
-def _draw_rows(run: RunData, picture: Callable[[Layer], Array | None], caption: str, *, last: bool) -> Drawing | None:
+def _draw_rows(
+    run: RunData, picture: Callable[[StoredLayer], Array | None], caption: str, *, last: bool
+) -> Drawing | None:
     rows: dict[str, Array] = {}
     for model_id in chosen_models(run):
         layer = end_layer(run, model_id, last=last)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from filterlens.errors import CheckpointError
 from filterlens.loaders.file import read_weights
 from filterlens.loaders.timm import create
-from filterlens.loaders.weights import fit, taking_over
+from filterlens.loaders.weights import assign_weights, load_weights
 
 
 def network() -> nn.Sequential:
@@ -34,7 +34,7 @@ def test_what_fits_is_taken_and_what_does_not_is_copied_in_the_networks_type() -
     made, weights = network(), other_weights()
     weights["3.weight"] = weights["3.weight"].double()
     weights["0.weight"] = weights["0.weight"].to(memory_format=torch.channels_last)
-    fit(made, weights, "x")
+    load_weights(made, weights, "x")
     own = made.state_dict()
     assert own["1.weight"].data_ptr() == weights["1.weight"].data_ptr()
     assert own["3.weight"].dtype == torch.float32
@@ -47,7 +47,7 @@ def test_what_fits_is_taken_and_what_does_not_is_copied_in_the_networks_type() -
 
 def test_the_output_is_that_of_copied_weights() -> None:
     taken, copied, weights = network(), network(), other_weights()
-    fit(taken, weights, "x")
+    load_weights(taken, weights, "x")
     copied.load_state_dict(weights)
     images = torch.rand(4, 3, 8, 8)
     assert torch.equal(taken(images), copied(images))
@@ -62,7 +62,7 @@ def test_changing_the_network_changes_no_file(tmp_path: Path, form: str) -> None
         save_file(other_weights(), path)
     before = hashlib.sha256(path.read_bytes()).hexdigest()
     made = network()
-    fit(made, read_weights(path)[0], "x")
+    load_weights(made, read_weights(path)[0], "x")
     with torch.no_grad():
         for value in made.parameters():
             value.add_(1.0)
@@ -73,7 +73,7 @@ def test_layers_that_share_a_weight_still_do() -> None:
     made = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     made[1].weight = made[0].weight
     weights = {name: torch.ones_like(value) for name, value in made.state_dict().items()}
-    fit(made, weights, "x")
+    load_weights(made, weights, "x")
     assert made[0].weight is made[1].weight
     assert made[0].weight.data_ptr() != weights["0.weight"].data_ptr()
     assert torch.equal(made[0].weight, torch.ones(3, 3))
@@ -81,10 +81,10 @@ def test_layers_that_share_a_weight_still_do() -> None:
 
 def test_errors_and_torch_itself_are_as_before() -> None:
     original = nn.Module.load_state_dict
-    with pytest.raises(RuntimeError, match="size mismatch"), taking_over():
+    with pytest.raises(RuntimeError, match="size mismatch"), assign_weights():
         nn.Linear(2, 2).load_state_dict({"weight": torch.ones(3, 2), "bias": torch.ones(2)})
     with pytest.raises(CheckpointError, match="do not belong"):
-        fit(network(), {"weight": torch.ones(2, 2)}, "x")
+        load_weights(network(), {"weight": torch.ones(2, 2)}, "x")
     assert nn.Module.load_state_dict is original
 
 
@@ -92,7 +92,7 @@ def test_old_batch_norms_keep_their_version() -> None:
     """Files from before torch 0.4.1 count no batches, which only BatchNorm's own reading allows."""
     made = nn.BatchNorm2d(2)
     weights = {name: value for name, value in made.state_dict().items() if name != "num_batches_tracked"}
-    with taking_over():
+    with assign_weights():
         made.load_state_dict(weights)
 
 

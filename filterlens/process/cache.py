@@ -1,4 +1,4 @@
-"""Where downloads lie: RobustBench's own layout, so that a `models/` folder that is already there can be pointed at."""
+"""The folder of downloads, in RobustBench's layout: an existing `models/` folder may be named as the cache."""
 
 from __future__ import annotations
 
