@@ -276,8 +276,8 @@ def get_lens(name: str) -> Lens:
     return lenses[name]
 
 
-def option_names(options: Options | type[Options]) -> tuple[str, ...]:
-    """Names of a lens's options."""
+def option_names(options: Options | type[Options | RunSettings]) -> tuple[str, ...]:
+    """Names of a lens's options, or of the run's settings."""
     return tuple(found.name for found in fields(options))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.errors import InputError
-from filterlens.lens import Options, RunSettings, all_lenses, get_lens, option_names, options_of
+from filterlens.lens import Options, RunSettings, all_lenses, get_lens, option_names, options_of, with_options
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ Listener = Callable[["Event"], None]
 Progress = Callable[[int, int], None]
 
 
-def choose_lenses(names: Sequence[str], given: Mapping[str, Any], *, fast: bool = False) -> dict[str, Options]:
+def choose_lenses(
+    names: Sequence[str] | Mapping[str, Options], given: Mapping[str, Any], *, fast: bool = False
+) -> dict[str, Options]:
     """Return each lens's options: the paper's or the fast ones, those of `given` in their place.
 
     Parameters
     ----------
     names
-        Of lenses; `["all"]` is every one.
+        Of lenses; `["all"]` is every one. Options by name are taken as they are, but for those of `given`.
     given
         Options by name, such as `kernel` or `images`; each goes to every lens that has it.
     fast
@@ -45,8 +47,11 @@ def choose_lenses(names: Sequence[str], given: Mapping[str, Any], *, fast: bool 
     InputError
         A lens is unknown, or no chosen lens has such an option.
     """
-    chosen = list(all_lenses().values()) if list(names) == ["all"] else [get_lens(name) for name in names]
-    options = {lens.name: options_of(lens, given, fast=fast) for lens in chosen}
+    if isinstance(names, Mapping):
+        options = {name: with_options(own, given) for name, own in names.items()}
+    else:
+        chosen = list(all_lenses().values()) if list(names) == ["all"] else [get_lens(name) for name in names]
+        options = {lens.name: options_of(lens, given, fast=fast) for lens in chosen}
     for name in given:
         if not any(name in option_names(own) for own in options.values()):
             raise InputError(f"none of the lenses {', '.join(options)} has an option {name!r}")
@@ -115,7 +120,7 @@ def extract(
     place = Path("reports") / catalog.name if folder is None else Path(folder)
     if config is None:
         named = "catalog.csv" if isinstance(leaderboard, Catalog) else str(leaderboard)
-        chosen = dict(lenses) if isinstance(lenses, Mapping) else choose_lenses(lenses, options, fast=fast)
+        chosen = choose_lenses(lenses, options, fast=fast)
         config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
     outcome = runs.extract(
         catalog,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import audit, choose_lenses, extract
 from filterlens.errors import InputError
-from filterlens.lens import with_options
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -95,8 +94,7 @@ def plan(
     bundled = said.leaderboard == BUNDLED
     given = dict(options or {})
     if base.lenses and not lenses and fast is None:
-        chosen = {name: with_options(own, given) for name, own in base.lenses.items()}
-        choose_lenses(list(chosen), given)  # refuses an option that no lens has
+        chosen = choose_lenses(base.lenses, given)
     else:
         names = list(lenses) or list(base.lenses) or (["all"] if bundled else ["filters"])
         chosen = choose_lenses(names, given, fast=bundled if fast is None else fast)

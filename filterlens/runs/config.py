@@ -44,7 +44,7 @@ class RunConfig:
     settings: RunSettings = field(default_factory=RunSettings)
 
     def write(self, path: Path, versions: Mapping[str, str]) -> None:
-        """Write the file, every option in it, with the versions that may change a number.
+        """Write the file, every option in it, with the versions that may change a number; one that says so stays.
 
         Raises
         ------
@@ -59,7 +59,9 @@ class RunConfig:
             "# `filterlens audit --config run.toml` repeats this run; options on the command line go before these.\n\n"
         )
         content = {"run": _present(run), "lenses": lenses, "versions": dict(versions)}
-        write_whole(path, (head + tomli_w.dumps(content)).encode())
+        written = (head + tomli_w.dumps(content)).encode()
+        if not path.is_file() or path.read_bytes() != written:
+            write_whole(path, written)
 
     @classmethod
     def read(cls, path: Path) -> Self:
