@@ -81,7 +81,8 @@ def plan(
     FilterlensError
         The file, the catalog, a lens or an option is wrong.
     """
-    base = RunConfig() if config is None else RunConfig.read(config)
+    allowed = bool((settings or {}).get("allow_code"))
+    base = RunConfig() if config is None else RunConfig.read(config, allow_code=allowed)
     said = replace(base, **{name: value for name, value in what.items() if value})
     if what.get("checkpoints") and what.get("leaderboard"):
         raise InputError("--folder stands instead of --leaderboard: give one of them")
