@@ -110,6 +110,11 @@ def extract(
     ------
     FilterlensError
         As `filterlens.runs.extract`; one model's failure is in the outcome.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> filterlens.extract("cifar10-linf", "runs/c10", kernel="all", jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
     from filterlens.runs.events import versions
@@ -138,10 +143,24 @@ def extract(
 def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tracebacks: bool = False) -> pd.DataFrame:
     """Turn a run's dumps into the tidy score table (see `filterlens.score`); needs no model.
 
+    Parameters
+    ----------
+    folder
+        A run's folder, such as `reports/fonts-linf`.
+    listener
+        Called with every `Event`.
+    keep_tracebacks
+        Store the traceback of a failure in the ledger.
+
     Raises
     ------
     FilterlensError
         As `filterlens.runs.analyze`.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> scores = filterlens.analyze("reports/mine")  # doctest: +SKIP
     """
     from filterlens import runs
 
@@ -151,10 +170,22 @@ def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tra
 def report(folder: str | Path, *, progress: Progress | None = None) -> Path:
     """Turn a run's scores into tables, figures and a page; return the page's path.
 
+    Parameters
+    ----------
+    folder
+        A run's folder, analysed.
+    progress
+        Called as `progress(done, total)`.
+
     Raises
     ------
     ReportError
         The folder holds no analysed run.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> page = filterlens.report("reports/mine")  # doctest: +SKIP
     """
     from filterlens.report import write_report
 
