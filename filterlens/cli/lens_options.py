@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from filterlens.cli import options as o
+from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, all_lenses, option_names
 
 __all__ = ["given_options", "with_lens_options", "with_scoring_options"]
@@ -90,8 +91,21 @@ def given_options(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if value is not None:
             parse = next(field.metadata["parse"] for field, _ in known[name].values())
-            found[name] = resolve_name(parse)(value) if parse else value
+            found[name] = _parsed(name, parse, value) if parse else value
     return found
+
+
+def _parsed(name: str, parse: str, value: str) -> Any:  # noqa: ANN401 - values of any option
+    """Return an option's value; a complaint that begins with the option's name begins with its flag."""
+    try:
+        return resolve_name(parse)(value)
+    except InputError as error:
+        said = str(error)
+        raise InputError(_flag(name) + said.removeprefix(name) if said.startswith(name) else said) from error
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _options() -> dict[str, dict[str, Any]]:
@@ -105,7 +119,7 @@ def _options() -> dict[str, dict[str, Any]]:
 
 
 def _annotation(name: str, lenses: dict[str, Any]) -> Any:  # noqa: ANN401 - an annotation
-    flag = f"--{name.replace('_', '-')}"
+    flag = _flag(name)
     field, options = next(iter(lenses.values()))
     kind = _kind(options, name) if not field.metadata["parse"] else str
     names = [flag, "-n"] if name == "images" else [f"{flag}/--no-{flag[2:]}" if kind is bool else flag]
