@@ -1,5 +1,9 @@
 """filterlens: what a vision checkpoint's weights and feature maps give away.
 
+Every command is a function of the same words, which returns tables or small objects and prints nothing. Only `import`
+is a word of Python's own: `filterlens import filterdb` is `filterlens.import_filterdb`, and a group of commands is
+written likewise (`filterlens study filters`: `filterlens.study_filters`).
+
 Public names are imported when they are first used, so that `import filterlens` loads neither torch nor matplotlib.
 """
 
@@ -13,19 +17,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.audit import analyze, audit, extract, report
+    from filterlens.commands.catalogs import catalogs
+    from filterlens.commands.check import BoundCheck, check
+    from filterlens.commands.compare import compare
+    from filterlens.commands.explain import explain
+    from filterlens.commands.filterdb import export_filterdb, import_filterdb
+    from filterlens.commands.inspect import Inspection, inspect
     from filterlens.commands.load import load_model
     from filterlens.commands.measure import measure
     from filterlens.commands.notebook import Run
+    from filterlens.commands.selftest import selftest
+    from filterlens.commands.train import train, train_manifold, train_zoo
     from filterlens.errors import FilterlensError
     from filterlens.lens import Lens, Options, RunSettings
     from filterlens.score import Score, score
+    from filterlens.studies import study_filters, study_manifold
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoundCheck",
     "Catalog",
     "Entry",
     "FilterlensError",
+    "Inspection",
     "Lens",
     "Options",
     "Run",
@@ -33,18 +48,33 @@ __all__ = [
     "Score",
     "analyze",
     "audit",
+    "catalogs",
+    "check",
+    "compare",
+    "explain",
+    "export_filterdb",
     "extract",
+    "import_filterdb",
+    "inspect",
     "load_catalog",
     "load_model",
     "measure",
     "report",
     "score",
+    "selftest",
+    "study_filters",
+    "study_manifold",
+    "train",
+    "train_manifold",
+    "train_zoo",
 ]
 
 _HOME = {
+    "BoundCheck": "commands.check",
     "Catalog": "catalogs",
     "Entry": "catalogs",
     "FilterlensError": "errors",
+    "Inspection": "commands.inspect",
     "Lens": "lens",
     "Options": "lens",
     "Run": "commands.notebook",
@@ -52,13 +82,41 @@ _HOME = {
     "Score": "score",
     "analyze": "commands.audit",
     "audit": "commands.audit",
+    "catalogs": "commands.catalogs",
+    "check": "commands.check",
+    "compare": "commands.compare",
+    "explain": "commands.explain",
+    "export_filterdb": "commands.filterdb",
     "extract": "commands.audit",
+    "import_filterdb": "commands.filterdb",
+    "inspect": "commands.inspect",
     "load_catalog": "catalogs",
     "load_model": "commands.load",
     "measure": "commands.measure",
     "report": "commands.audit",
     "score": "score",
+    "selftest": "commands.selftest",
+    "study_filters": "studies",
+    "study_manifold": "studies",
+    "train": "commands.train",
+    "train_manifold": "commands.train",
+    "train_zoo": "commands.train",
 }
+
+
+class _Package(ModuleType):
+    """The package itself, in which `catalogs`, `report` and `score` stay functions.
+
+    There are modules of the same names, and Python would put each in the function's place once it has been imported.
+    `from filterlens.score import …` finds them all the same.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOME or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

@@ -126,6 +126,11 @@ class RunSettings:
     allow_code: bool = False
     offline: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what no run can work with."""
+        if self.batch_size < 1:
+            raise InputError(f"batch_size: expected at least 1, got {self.batch_size}")
+
     def data_key(self) -> dict[str, object]:
         """Return what decides the numbers of a lens that looks at images, as plain values."""
         return {"seed": self.seed, "data": self.data, "fonts": None if self.fonts is None else str(self.fonts)}
@@ -277,8 +282,8 @@ def get_lens(name: str) -> Lens:
     return lenses[name]
 
 
-def option_names(options: Options | type[Options]) -> tuple[str, ...]:
-    """Names of a lens's options."""
+def option_names(options: Options | type[Options | RunSettings]) -> tuple[str, ...]:
+    """Names of a lens's options, or of the run's settings."""
     return tuple(found.name for found in fields(options))
 
 

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from filterlens.catalogs import load_catalog
 from filterlens.cli.app import app
-from filterlens.commands.inspection import score_model
 from filterlens.commands.notebook import Run
+from filterlens.commands.scoring import score_source
 from filterlens.dumps import DumpWriter
 from filterlens.errors import FilterlensError, ReportError, UnsafeFolderError
 from filterlens.report.write import write_report
@@ -292,7 +292,7 @@ def test_links_and_pipes_in_a_run_folder_are_named_and_neither_written_nor_read(
         lambda: analyze(run),
         lambda: write_report(run),
         lambda: Run(run),
-        lambda: score_model(run),
+        lambda: score_source(run),
         lambda: extract(load_catalog(finished.parent / "zoo" / "zoo.csv"), run),
     )
     for step in steps:

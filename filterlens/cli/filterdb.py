@@ -38,19 +38,18 @@ def import_filterdb(
         filterlens import filterdb dataset.h5 --pairs robust_vs_normal_pairings.csv --out runs/paper
     """
     from filterlens.cli.console import Display
-    from filterlens.commands import extract
-    from filterlens.filterdb.importing import database_catalog, read_pairs
+    from filterlens.commands.filterdb import filterdb_catalog
+    from filterlens.commands.filterdb import import_filterdb as run
     from filterlens.process.logs import set_up_logging
 
     set_up_logging(verbose=verbose, log_file=log_file)
-    catalog = database_catalog(dataset, read_pairs(pairs) if pairs else None)
-    catalog = catalog.select(models) if models else catalog
-    folder = out or Path("reports") / catalog.name
     with Display() as display:
-        display.start(len(catalog))
-        outcome = extract(catalog, folder, jobs=jobs, listener=display.hear, keep_tracebacks=verbose)
+        display.start(len(filterdb_catalog(dataset, models=models or (), pairs=pairs)))
+        outcome = run(
+            dataset, out, models=models or (), pairs=pairs, jobs=jobs, listener=display.hear, keep_tracebacks=verbose
+        )
     display.summary(outcome)
-    display.say(f"next: filterlens analyze {folder} && filterlens report {folder}")
+    display.say(f"next: filterlens analyze {outcome.folder} && filterlens report {outcome.folder}")
     raise typer.Exit(1 if outcome.count("failed") else 0)
 
 
@@ -67,10 +66,10 @@ def export_filterdb(
         filterlens export filterdb reports/fonts-linf --out dataset.h5
     """
     from filterlens.cli.console import Display
-    from filterlens.filterdb.exporting import export_run
+    from filterlens.commands.filterdb import export_filterdb as run
 
     with Display() as display:
-        exported = export_run(folder, out, progress=display.step("writing filters"))
+        exported = run(folder, out, progress=display.step("writing filters"))
     display.say(f"{exported.n_filters} filters of {exported.n_models} models: {out}")
     for model, reason in exported.left_out.items():
         display.say(f"left out: {model} ({reason})")

@@ -1,28 +1,26 @@
-"""`filterlens inspect`, `compare`, `check` and `explain`: one checkpoint at a time, in the terminal."""
+"""`filterlens inspect`, `compare`, `check`, `explain` and `selftest`: what is answered in the terminal at once."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from filterlens.cli import options as o
-from filterlens.cli.lens_options import given_options, with_lens_options
+from filterlens.cli.lens_options import with_scoring_options
+from filterlens.cli.options import Format
 from filterlens.cli.printing import (
     print_comparison,
-    print_layers,
-    print_places,
+    print_inspection,
+    print_results,
     print_score,
-    say,
-    say_json,
+    print_scores,
+    print_table,
+    print_tables,
     write_table,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from filterlens.lens import RunSettings
 
 __all__ = ["check", "compare", "explain", "inspect", "selftest"]
 
@@ -30,96 +28,57 @@ Model = Annotated[
     str,
     typer.Argument(help="A checkpoint's path, a source such as timm:resnet18, or CATALOG/MODEL_ID of a shipped one."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+How = dict[str, Any]
 
 
-@with_lens_options
+@with_scoring_options
 def inspect(
     model: Model,
     *,
-    lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
-    fast: o.Fast = True,
-    data: o.Data = None,
-    fonts: o.Fonts = None,
-    seed: o.Seed = None,
-    device: o.Device = None,
-    batch_size: o.BatchSize = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", help="An audited run to place it in. Default: the bundled zoo.")
     ] = None,
-    trust_pickle: o.TrustPickle = None,
-    allow_code: o.AllowCode = False,
-    offline: o.Offline = False,
-    json: Json = False,
-    **lens_options: object,
+    form: o.Form = Format.table,
+    json: o.Json = False,
+    how: How,
 ) -> None:
     """Look at one checkpoint: every layer, its place among a reference zoo, and what stands out.
+
+    As csv, the scores of the layers alone are printed.
 
     Examples
     --------
         filterlens inspect model.safetensors
 
-        filterlens inspect fonts-linf/preact_resnet-pgd-s0 --reference reports/cifar10-linf --json
+        filterlens inspect fonts-linf/preact_resnet-pgd-s0 --reference reports/cifar10-linf --format json
     """
+    import pandas as pd
+
     from filterlens.cli.console import set_up_logging
-    from filterlens.commands import inspection as checkup
-    from filterlens.commands.audit import choose_lenses
+    from filterlens.commands.inspect import inspect as run
 
     set_up_logging(verbose=False, log_file=None)
-    lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
-    settings = _settings(
-        data=data,
-        fonts=fonts,
-        seed=seed,
-        device=device,
-        batch_size=batch_size,
-        trust_pickle=trust_pickle,
-        allow_code=allow_code,
-        offline=offline,
-    )
-    scores = checkup.score_model(model, lenses=lenses, settings=settings)
-    _single(model, scores)
-    places = checkup.place(scores, checkup.reference_scores(reference))
-    outstanding = checkup.outstanding(scores)
-    if json:
-        from dataclasses import asdict
-
-        layers = scores.drop(columns=["model_id"]).to_dict("records")
-        content = {
-            "model": model,
-            "layers": layers,
-            "places": [asdict(found) for found in places],
-            "outstanding": outstanding.to_dict("records"),
-        }
-        say_json(content)
+    found = run(model, reference=reference, **how)
+    form = Format.json if json else form
+    if form is Format.table:
+        print_inspection(found, "the bundled zoo" if reference is None else str(reference))
         return
-    print_layers(scores)
-    print_places(places, "the bundled zoo" if reference is None else str(reference))
-    for row in outstanding.itertuples(index=False):
-        distance = f"{row.z:+.1f} spreads from this model's median layer"
-        say(f"stands out: {row.layer}: {row.metric} {row.value:.3f}, {distance}")
+    places = pd.DataFrame([asdict(place) for place in found.places])
+    layers = found.layers.drop(columns=["model_id"])
+    print_tables({"layers": layers, "places": places, "outstanding": found.outstanding}, form, model=model)
 
 
-@with_lens_options
+@with_scoring_options
 def compare(
     first: Annotated[str, typer.Argument(help="A checkpoint, a source, or an audited run's folder.")],
     second: Annotated[str, typer.Argument(help="Another of the same kind.")],
     *,
-    lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
-    fast: o.Fast = True,
-    data: o.Data = None,
-    fonts: o.Fonts = None,
-    seed: o.Seed = None,
-    device: o.Device = None,
-    batch_size: o.BatchSize = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the comparison here too: .csv, .md or .tex.")
     ] = None,
-    trust_pickle: o.TrustPickle = None,
-    allow_code: o.AllowCode = False,
-    offline: o.Offline = False,
-    json: Json = False,
-    **lens_options: object,
+    form: o.Form = Format.table,
+    json: o.Json = False,
+    how: How,
 ) -> None:
     """Compare two checkpoints (before and after fine-tuning, say) or two audited runs, layer by layer.
 
@@ -128,32 +87,16 @@ def compare(
         filterlens compare before.pt after.pt --out change.csv
     """
     from filterlens.cli.console import set_up_logging
-    from filterlens.commands import inspection as checkup
-    from filterlens.commands.audit import choose_lenses
+    from filterlens.commands.compare import compare as run
 
     set_up_logging(verbose=False, log_file=None)
-    lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
-    settings = _settings(
-        data=data,
-        fonts=fonts,
-        seed=seed,
-        device=device,
-        batch_size=batch_size,
-        trust_pickle=trust_pickle,
-        allow_code=allow_code,
-        offline=offline,
-    )
-    tables = [checkup.score_model(source, lenses=lenses, settings=settings) for source in (first, second)]
-    table = checkup.compare(*tables)
+    table = run(first, second, **how)
     if out is not None:
         write_table(table, out)
-    if json:
-        say_json({"first": first, "second": second, "rows": table.to_dict("records")})
-        return
-    print_comparison(table)
+    print_table(table, Format.json if json else form, draw=print_comparison)
 
 
-@with_lens_options
+@with_scoring_options
 def check(
     model: Model,
     *,
@@ -167,67 +110,36 @@ def check(
     min_orthogonality: Annotated[
         float | None, typer.Option("--min-orthogonality", help="Same as -b min-orthogonality=…")
     ] = None,
-    lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
-    fast: o.Fast = True,
-    data: o.Data = None,
-    fonts: o.Fonts = None,
-    seed: o.Seed = None,
-    device: o.Device = None,
-    batch_size: o.BatchSize = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write a JUnit file.")] = None,
-    trust_pickle: o.TrustPickle = None,
-    allow_code: o.AllowCode = False,
-    offline: o.Offline = False,
-    json: Json = False,
-    **lens_options: object,
+    form: o.Form = Format.table,
+    json: o.Json = False,
+    how: How,
 ) -> None:
-    """Hold a checkpoint to bounds: a gate for a training pipeline. Exit code 1 when one is broken.
+    """Hold a checkpoint to bounds: a gate for a training pipeline. Exit code 1 when one fails.
 
     Example:
 
         filterlens check model.pt --max-sparsity 0.3 --min-entropy 0.4 --junit check.xml
     """
     from filterlens.cli.console import set_up_logging
-    from filterlens.commands import inspection as checkup
-    from filterlens.commands.audit import choose_lenses
-    from filterlens.errors import InputError
+    from filterlens.commands.check import as_junit
+    from filterlens.commands.check import check as run
     from filterlens.process.files import write_atomically
 
     set_up_logging(verbose=False, log_file=None)
     named = {"max-sparsity": max_sparsity, "min-variance_entropy": min_entropy, "min-orthogonality": min_orthogonality}
-    texts = [*bounds, *[f"{name}={value}" for name, value in named.items() if value is not None]]
-    if not texts:
-        raise InputError("give at least one bound, such as --max-sparsity 0.3")
-    wanted = [checkup.parse_bound(text) for text in texts]
-    lenses = choose_lenses(lens.split(","), given_options(lens_options), fast=bool(fast))
-    settings = _settings(
-        data=data,
-        fonts=fonts,
-        seed=seed,
-        device=device,
-        batch_size=batch_size,
-        trust_pickle=trust_pickle,
-        allow_code=allow_code,
-        offline=offline,
-    )
-    scores = checkup.score_model(model, lenses=lenses, settings=settings)
-    _single(model, scores)
-    results = checkup.check(scores, wanted)
+    results = run(model, [*bounds, *[f"{name}={value}" for name, value in named.items() if value is not None]], **how)
     if junit is not None:
-        write_atomically(junit, checkup.as_junit(model, results))
-    if json:
-        rows = [
-            {"metric": r.metric, "side": r.side, "bound": r.bound, "value": r.value, "holds": r.holds} for r in results
-        ]
-        say_json({"model": model, "bounds": rows})
-    else:
-        for result in results:
-            say(f"{'holds ' if result.holds else 'BROKEN'} {result.text}")
-    raise typer.Exit(0 if all(result.holds for result in results) else 1)
+        write_atomically(junit, as_junit(model, results))
+    print_results(results, Format.json if json else form)
+    raise typer.Exit(0 if all(result.passed for result in results) else 1)
 
 
 def explain(
     score: Annotated[str, typer.Argument(help="A score's name; without one, all are listed.")] = "",
+    *,
+    form: o.Form = Format.table,
+    json: o.Json = False,
 ) -> None:
     """Say what a score means: formula, range, chance level, source, pitfalls.
 
@@ -235,49 +147,20 @@ def explain(
 
         filterlens explain aliasing_relative
     """
-    from filterlens.lens import all_lenses, all_scores, get_score
+    from filterlens.commands.explain import explain as run
 
-    all_lenses()  # a third party's lenses register their scores
-    if score:
-        print_score(get_score(score))
-        return
-    lens = ""
-    for found in all_scores().values():
-        if found.auxiliary:
-            continue
-        if found.lens != lens:
-            lens = found.lens
-            say("")
-            say(lens)
-        say(f"  {found.name:34} {found.summary}")
+    print_table(run(score), Format.json if json else form, draw=print_score if score else print_scores)
 
 
-def _settings(**given: Any) -> RunSettings:  # noqa: ANN401 - values of any setting
-    """Return the run's settings that were given, the rest by default."""
-    from filterlens.lens import RunSettings
-
-    return RunSettings(**{name: value for name, value in given.items() if value is not None})
-
-
-def _single(model: str, scores: pd.DataFrame) -> None:
-    from filterlens.errors import InputError
-
-    models = set(scores["model_id"])
-    if len(models) != 1:
-        raise InputError(f"{model} is a run of {len(models)} models: name one checkpoint")
-
-
-def selftest() -> None:
+def selftest(*, form: o.Form = Format.table, json: o.Json = False) -> None:
     """Check the arithmetic on this machine against answers that are known exactly. Exit code 1 when one is off.
 
     Example:
 
         filterlens selftest
     """
-    from filterlens.commands.selftest import selftest as run_selftest
+    from filterlens.commands.selftest import selftest as run
 
-    answers = run_selftest()
-    for answer in answers:
-        said = f"{answer.name}: {answer.value:.6g}, expected {answer.expected:.6g}"
-        say(f"{'ok ' if answer.passed else 'OFF'} {said}")
+    answers = run()
+    print_results(answers, Format.json if json else form)
     raise typer.Exit(0 if all(answer.passed for answer in answers) else 1)

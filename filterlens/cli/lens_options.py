@@ -12,28 +12,76 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from filterlens.lens import Options, all_lenses
+from filterlens.cli import options as o
+from filterlens.errors import InputError
+from filterlens.lens import Options, RunSettings, all_lenses, option_names
 
-__all__ = ["given_options", "with_lens_options"]
+__all__ = ["given_options", "with_lens_options", "with_scoring_options"]
+
+Command = Callable[..., None]
 
 
-def with_lens_options(function: Callable[..., None]) -> Callable[..., None]:
+def with_lens_options(function: Command) -> Command:
     """Give a command, which takes `**lens_options`, one option for each that a lens has; what is not given is None."""
 
     @wraps(function)
     def command(**values: Any) -> None:  # noqa: ANN401 - values of any option
         function(**values)
 
-    own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    made = [
+    _set_parameters(command, [*_parameters(function), *_lens_parameters()])
+    return command
+
+
+def with_scoring_options(function: Command) -> Command:
+    """Give a command the options that say how a model is scored; it gets what `filterlens.inspect` takes, as `how`."""
+    named = _parameters(_scoring)
+    names = {parameter.name for parameter in [*named, *_lens_parameters()]}
+
+    @wraps(function)
+    def command(**values: Any) -> None:  # noqa: ANN401 - values of any option
+        said = {name: value for name, value in values.items() if name in names and value is not None}
+        lenses = [name.strip() for name in said.pop("lens").split(",")]
+        settings = {name: said.pop(name) for name in list(said) if name in option_names(RunSettings)}
+        how = {"lenses": lenses, "fast": said.pop("fast"), "settings": RunSettings(**settings)} | given_options(said)
+        function(**{name: value for name, value in values.items() if name not in names}, how=how)
+
+    own = [parameter for parameter in _parameters(function) if parameter.name != "how"]
+    _set_parameters(command, [*own, *named, *_lens_parameters()])
+    return command
+
+
+def _scoring(
+    *,
+    lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
+    fast: o.Fast = True,
+    data: o.Data = None,
+    fonts: o.Fonts = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    batch_size: o.BatchSize = None,
+    trust_pickle: o.TrustPickle = None,
+    allow_code: o.AllowCode = False,
+    offline: o.Offline = False,
+) -> None:
+    """Options of `with_scoring_options`, for their names, types and defaults."""
+
+
+def _parameters(function: Command) -> list[inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    own = inspect.signature(function).parameters.values()
+    return [p.replace(annotation=hints[p.name]) for p in own if p.kind is not p.VAR_KEYWORD]
+
+
+def _lens_parameters() -> list[inspect.Parameter]:
+    return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, found))
         for name, found in _options().items()
     ]
-    hints = get_type_hints(function, include_extras=True)
-    every = [p.replace(annotation=hints[p.name]) for p in own] + made
-    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in every}
-    return command
+
+
+def _set_parameters(command: Command, parameters: list[inspect.Parameter]) -> None:
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
 
 
 def given_options(values: dict[str, Any]) -> dict[str, Any]:
@@ -43,8 +91,21 @@ def given_options(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if value is not None:
             parse = next(field.metadata["parse"] for field, _ in known[name].values())
-            found[name] = resolve_name(parse)(value) if parse else value
+            found[name] = _parsed(name, parse, value) if parse else value
     return found
+
+
+def _parsed(name: str, parse: str, value: str) -> Any:  # noqa: ANN401 - values of any option
+    """Return an option's value; a complaint that begins with the option's name begins with its flag."""
+    try:
+        return resolve_name(parse)(value)
+    except InputError as error:
+        said = str(error)
+        raise InputError(_flag(name) + said.removeprefix(name) if said.startswith(name) else said) from error
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _options() -> dict[str, dict[str, Any]]:
@@ -58,7 +119,7 @@ def _options() -> dict[str, dict[str, Any]]:
 
 
 def _annotation(name: str, lenses: dict[str, Any]) -> Any:  # noqa: ANN401 - an annotation
-    flag = f"--{name.replace('_', '-')}"
+    flag = _flag(name)
     field, options = next(iter(lenses.values()))
     kind = _kind(options, name) if not field.metadata["parse"] else str
     names = [flag, "-n"] if name == "images" else [f"{flag}/--no-{flag[2:]}" if kind is bool else flag]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from filterlens.lens import all_lenses
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+
 
 Leaderboard = Annotated[
     str,
@@ -103,3 +114,5 @@ Offline = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]
 LogFile = Annotated[Path | None, typer.Option("--log-file", help="Write warnings and events to this file.")]
+Form = Annotated[Format, typer.Option("--format", "-f", help="How to print it; csv and json are for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]

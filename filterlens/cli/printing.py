@@ -1,22 +1,39 @@
-"""How one checkpoint's scores look in a terminal."""
+"""How tables and scores are printed."""
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+from filterlens.cli.options import Format
 from filterlens.process.printable import printable, printable_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from filterlens.commands.inspection import Place
-    from filterlens.score import Score
+    from filterlens.commands.check import BoundCheck
+    from filterlens.commands.inspect import Inspection
+    from filterlens.commands.reference import Place
+    from filterlens.commands.selftest import KnownAnswer
 
-__all__ = ["print_comparison", "print_layers", "print_places", "print_score", "say", "say_json", "write_table"]
+__all__ = [
+    "print_comparison",
+    "print_inspection",
+    "print_results",
+    "print_score",
+    "print_scores",
+    "print_table",
+    "print_tables",
+    "say",
+    "write_table",
+]
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _WIDTH = 8
@@ -30,7 +47,130 @@ def _bar(value: float, low: float, high: float) -> str:
     return ("█" * (eighths // 8) + _BLOCKS[eighths % 8].strip()).ljust(_WIDTH)
 
 
-def print_layers(scores: pd.DataFrame) -> None:
+def print_table(
+    table: pd.DataFrame,
+    form: Format,
+    *,
+    title: str = "",
+    looks: Mapping[str, Callable[[Any], str]] = MappingProxyType({}),
+    hidden: Sequence[str] = (),
+    draw: Callable[[pd.DataFrame], None] | None = None,
+) -> None:
+    """Print a table in a format.
+
+    Parameters
+    ----------
+    table, form
+        What, and how: `csv` and `json` hold every value as it is, `table` and `markdown` rounded ones for people.
+    title, hidden
+        Heading, and columns that are left out, on a terminal.
+    looks
+        How the known values of a column are written for people.
+    draw
+        Prints it on a terminal, where plain rows and columns do not suffice.
+    """
+    if form is Format.table and draw is not None:
+        draw(table)
+    elif form is Format.table:
+        _draw(table.drop(columns=[name for name in hidden if name in table]), title, looks)
+    elif form is Format.json:
+        _write_json(_records(table))
+    elif form is Format.csv:
+        _write_csv(table)
+    else:
+        sys.stdout.write(_as_markdown(table, looks))
+
+
+def print_tables(tables: Mapping[str, pd.DataFrame], form: Format, **facts: str) -> None:
+    """Print several tables: one JSON object, Markdown one below the other, or as CSV the first alone."""
+    if form is Format.json:
+        _write_json({**facts, **{name: _records(table) for name, table in tables.items()}})
+    elif form is Format.csv:
+        _write_csv(next(iter(tables.values())))
+    else:
+        sys.stdout.write("\n".join(f"## {name}\n\n{_as_markdown(table, {})}" for name, table in tables.items()))
+
+
+def print_results(results: Sequence[BoundCheck] | Sequence[KnownAnswer], form: Format) -> None:
+    """Print what passed and what failed."""
+    import pandas as pd
+
+    table = pd.DataFrame([asdict(result) | {"passed": result.passed} for result in results])
+
+    def draw(_: pd.DataFrame) -> None:
+        for result in results:
+            say(f"{'PASS' if result.passed else 'FAIL'} {result.text}")
+
+    print_table(table, form, draw=draw)
+
+
+def _draw(table: pd.DataFrame, title: str, looks: Mapping[str, Callable[[Any], str]]) -> None:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+    from rich.markup import escape
+
+    from filterlens.cli.terminal import make_console, make_table
+
+    drawn = make_table(title)
+    for place, (name, column) in enumerate(table.items()):
+        right = is_numeric_dtype(column) and not is_bool_dtype(column)
+        drawn.add_column(str(name), justify="right" if right else "left", overflow="fold", no_wrap=place == 0)
+    for row in table.to_dict("records"):
+        drawn.add_row(*(escape(_text(value, looks.get(str(name)))) for name, value in row.items()))
+    make_console().print(drawn)
+
+
+def _as_markdown(table: pd.DataFrame, looks: Mapping[str, Callable[[Any], str]]) -> str:
+    names = [str(name) for name in table]
+    rows = [[_text(value, looks.get(str(name))) for name, value in row.items()] for row in table.to_dict("records")]
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join(
+        f"| {' | '.join(printable(cell).replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
+    )
+
+
+def _write_csv(table: pd.DataFrame) -> None:
+    # the writer leaves a carriage return bare, and readers take it for the row's end
+    returns = any("\r" in str(value) for value in table.select_dtypes(exclude="number").to_numpy().ravel())
+    text = table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
+    sys.stdout.write(printable(text, lines=True) if sys.stdout.isatty() else text)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, object]]:
+    return [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _write_json(content: object) -> None:
+    sys.stdout.write(printable_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)) + "\n")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell
+    """Return a cell as JSON has it: what has no value, or an infinite one, is null."""
+    from pandas import NA
+
+    return None if value is NA or (isinstance(value, float) and not math.isfinite(value)) else value
+
+
+def _text(value: Any, look: Callable[[Any], str] | None) -> str:  # noqa: ANN401 - a cell
+    value = _plain(value)
+    if value is None:
+        return ""
+    if look is not None:
+        return look(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_inspection(found: Inspection, zoo: str) -> None:
+    """Print every layer, the model's place in a zoo, and what stands out."""
+    _print_layers(found.layers)
+    _print_places(found.places, zoo)
+    for row in found.outstanding.itertuples(index=False):
+        distance = f"{row.z:+.1f} spreads from this model's median layer"
+        say(f"stands out: {row.layer}: {row.metric} {row.value:.3f}, {distance}")
+
+
+def _print_layers(scores: pd.DataFrame) -> None:
     """Print one row a layer with small bars, and the model's means."""
     from rich.markup import escape
 
@@ -74,7 +214,7 @@ def _cells(row: pd.Series, shown: list[str], scores: pd.DataFrame) -> list[str]:
     return cells
 
 
-def print_places(places: list[Place], zoo: str) -> None:
+def _print_places(places: Sequence[Place], zoo: str) -> None:
     """Print where each score stands among a zoo's models."""
     from rich.markup import escape
 
@@ -112,8 +252,11 @@ def _number(value: float, sign: str = "") -> str:
     return "–" if math.isnan(value) else f"{value:{sign}.4f}"
 
 
-def print_score(score: Score) -> None:
+def print_score(table: pd.DataFrame) -> None:
     """Print what a score means."""
+    from filterlens.lens import get_score
+
+    score = get_score(str(table["name"].iloc[0]))
     low, high = ("" if bound is None else f"{bound:g}" for bound in score.bounds)
     direction = {True: "higher is better", False: "lower is better", None: "neither way is better as such"}
     lines = {
@@ -131,6 +274,15 @@ def print_score(score: Score) -> None:
     for name, text in lines.items():
         if text:
             say(f"  {name + ':':15} {text}")
+
+
+def print_scores(table: pd.DataFrame) -> None:
+    """Print a list of scores, lens by lens."""
+    for lens, scores in table.groupby("lens", sort=False):
+        say("")
+        say(str(lens))
+        for row in scores.itertuples():
+            say(f"  {row.name:34} {row.summary}")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -157,10 +309,3 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def say(text: str) -> None:
     """Print one line."""
     sys.stdout.write(printable(text) + "\n")
-
-
-def say_json(content: Mapping[str, object]) -> None:
-    """Print JSON for machines."""
-    from filterlens.commands.inspection import as_json
-
-    sys.stdout.write(printable_json(as_json(content)) + "\n")

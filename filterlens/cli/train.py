@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from filterlens.cli import options as o
-from filterlens.errors import InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -63,28 +62,10 @@ def train(
         _zoo(out, jobs)
         return
     if recipe == "manifold":
-        from filterlens.cli.study import train_manifold
-
-        train_manifold(data, out, images=images, epochs=epochs, batch_size=batch_size, seed=seed, device=device)
+        _manifold(data, out, images=images, epochs=epochs, batch_size=batch_size, seed=seed, device=device)
         return
-    from filterlens.training.loop import TrainingPlan
-    from filterlens.training.loop import train as run
+    from filterlens.commands.train import train as run
 
-    plan = TrainingPlan(
-        recipe,
-        arch,
-        seed=seed,
-        epochs=epochs,
-        images=images,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        eps=eps,
-        eta=eta,
-        steps=steps,
-        fonts="" if fonts is None else str(fonts),
-        device=device,
-    )
-    folder = out or Path("trained") / f"{recipe}-{arch}-s{seed}"
     with _bar() as bar:
         task = bar.add_task(f"{recipe} {arch}", total=None)
 
@@ -93,18 +74,30 @@ def train(
             if step.row is not None:
                 bar.console.print(_line(step.row), markup=False, highlight=False)
 
-        trained = run(plan, folder, checkpoints=checkpoints, progress=show)
-    say(f"weights: {trained.weights}; log: {folder / 'log.csv'}")
+        trained = run(
+            recipe,
+            out,
+            arch=arch,
+            seed=seed,
+            checkpoints=checkpoints,
+            progress=show,
+            epochs=epochs,
+            images=images,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            eps=eps,
+            eta=eta,
+            steps=steps,
+            fonts="" if fonts is None else str(fonts),
+            device=device,
+        )
+    say(f"weights: {trained.weights}; log: {trained.weights.with_name('log.csv')}")
 
 
 def _zoo(out: Path | None, jobs: int) -> None:
-    from filterlens.catalogs import shipped_folder
     from filterlens.cli.printing import say
-    from filterlens.training.zoo import train_zoo
+    from filterlens.commands.train import train_zoo
 
-    folder = out or shipped_folder() / "fonts-linf"
-    if out is None and not folder.parent.joinpath("README.md").is_file():
-        raise InputError("this is no checkout of filterlens: say with --out where the zoo is to go")
     with _bar() as bar:
         task = bar.add_task("zoo", total=None)
 
@@ -112,8 +105,22 @@ def _zoo(out: Path | None, jobs: int) -> None:
             bar.update(task, completed=done, total=total)
             bar.console.print(f"{done}/{total} {name}", markup=False, highlight=False)
 
-        card = train_zoo(folder, jobs=jobs, progress=show)
-    say(f"weights and card: {card.parent}; catalog: {folder.with_suffix('.csv')}")
+        card = train_zoo(out, jobs=jobs, progress=show)
+    say(f"weights and card: {card.parent}; catalog: {card.parent.with_suffix('.csv')}")
+
+
+def _manifold(data: str, out: Path | None, **how: Any) -> None:  # noqa: ANN401 - options of the training
+    from filterlens.cli.printing import say
+    from filterlens.cli.terminal import make_console
+    from filterlens.commands.train import train_manifold
+
+    console = make_console()
+
+    def show(done: int, total: int, losses: dict[str, float]) -> None:
+        console.print(f"epoch {done}/{total}: " + ", ".join(f"{name} {value:.2f}" for name, value in losses.items()))
+
+    learned = train_manifold(data, out, **how, progress=show)
+    say(f"manifold: {learned.path}; mean L2 error of held-out reconstructions: {learned.reconstruction_l2:.3f}")
 
 
 def _line(row: dict[str, float]) -> str:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.errors import InputError
-from filterlens.lens import Options, RunSettings, all_lenses, all_scores, get_lens, option_names, options_of
+from filterlens.lens import (
+    Options,
+    RunSettings,
+    all_lenses,
+    all_scores,
+    get_lens,
+    option_names,
+    options_of,
+    with_options,
+)
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -28,13 +37,15 @@ Listener = Callable[["Event"], None]
 Progress = Callable[[int, int], None]
 
 
-def choose_lenses(names: Sequence[str], given: Mapping[str, Any], *, fast: bool = False) -> dict[str, Options]:
+def choose_lenses(
+    names: Sequence[str] | Mapping[str, Options], given: Mapping[str, Any], *, fast: bool = False
+) -> dict[str, Options]:
     """Return each lens's options: the paper's or the fast ones, those of `given` in their place.
 
     Parameters
     ----------
     names
-        Of lenses; `["all"]` is every one.
+        Of lenses; `["all"]` is every one. Options by name are taken as they are, but for those of `given`.
     given
         Options by name, such as `kernel` or `images`; each goes to every lens that has it.
     fast
@@ -45,8 +56,11 @@ def choose_lenses(names: Sequence[str], given: Mapping[str, Any], *, fast: bool 
     InputError
         A lens is unknown, or no chosen lens has such an option.
     """
-    chosen = list(all_lenses().values()) if list(names) == ["all"] else [get_lens(name) for name in names]
-    options = {lens.name: options_of(lens, given, fast=fast) for lens in chosen}
+    if isinstance(names, Mapping):
+        options = {name: with_options(own, given) for name, own in names.items()}
+    else:
+        chosen = list(all_lenses().values()) if list(names) == ["all"] else [get_lens(name) for name in names]
+        options = {lens.name: options_of(lens, given, fast=fast) for lens in chosen}
     for name in given:
         if not any(name in option_names(own) for own in options.values()):
             raise InputError(f"none of the lenses {', '.join(options)} has an option {name!r}")
@@ -105,6 +119,11 @@ def extract(
     ------
     FilterlensError
         As `filterlens.runs.extract`; one model's failure is in the outcome.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> filterlens.extract("cifar10-linf", "runs/c10", kernel="all", jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
     from filterlens.runs.events import versions
@@ -115,7 +134,7 @@ def extract(
     place = Path("reports") / catalog.name if folder is None else Path(folder)
     if config is None:
         named = "catalog.csv" if isinstance(leaderboard, Catalog) else str(leaderboard)
-        chosen = dict(lenses) if isinstance(lenses, Mapping) else choose_lenses(lenses, options, fast=fast)
+        chosen = choose_lenses(lenses, options, fast=fast)
         config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
     outcome = runs.extract(
         catalog,
@@ -133,10 +152,24 @@ def extract(
 def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tracebacks: bool = False) -> pd.DataFrame:
     """Turn a run's dumps into the tidy score table (see `filterlens.score`); needs no model.
 
+    Parameters
+    ----------
+    folder
+        A run's folder, such as `reports/fonts-linf`.
+    listener
+        Called with every `Event`.
+    keep_tracebacks
+        Store the traceback of a failure in the ledger.
+
     Raises
     ------
     FilterlensError
         As `filterlens.runs.analyze`.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> scores = filterlens.analyze("reports/mine")  # doctest: +SKIP
     """
     from filterlens import runs
 
@@ -146,10 +179,22 @@ def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tra
 def report(folder: str | Path, *, progress: Progress | None = None) -> Path:
     """Turn a run's scores into tables, figures and a page; return the page's path.
 
+    Parameters
+    ----------
+    folder
+        A run's folder, analysed.
+    progress
+        Called as `progress(done, total)`.
+
     Raises
     ------
     ReportError
         The folder holds no analysed run.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> page = filterlens.report("reports/mine")  # doctest: +SKIP
     """
     from filterlens.report import write_report
 

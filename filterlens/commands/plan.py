@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import audit, choose_lenses, extract
 from filterlens.errors import InputError
-from filterlens.lens import with_options
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -82,7 +81,8 @@ def plan(
     FilterlensError
         The file, the catalog, a lens or an option is wrong.
     """
-    base = RunConfig() if config is None else RunConfig.read(config)
+    allowed = bool((settings or {}).get("allow_code"))
+    base = RunConfig() if config is None else RunConfig.read(config, allow_code=allowed)
     said = replace(base, **{name: value for name, value in what.items() if value})
     if what.get("checkpoints") and what.get("leaderboard"):
         raise InputError("--folder stands instead of --leaderboard: give one of them")
@@ -95,8 +95,7 @@ def plan(
     bundled = said.leaderboard == BUNDLED
     given = dict(options or {})
     if base.lenses and not lenses and fast is None:
-        chosen = {name: with_options(own, given) for name, own in base.lenses.items()}
-        choose_lenses(list(chosen), given)  # refuses an option that no lens has
+        chosen = choose_lenses(base.lenses, given)
     else:
         names = list(lenses) or list(base.lenses) or (["all"] if bundled else ["filters"])
         chosen = choose_lenses(names, given, fast=bundled if fast is None else fast)

@@ -22,13 +22,24 @@ class KnownAnswer:
         """Whether the value is within the tolerance."""
         return abs(self.value - self.expected) <= self.tolerance
 
+    @property
+    def text(self) -> str:
+        """Say it in one line."""
+        return f"{self.name}: {self.value:.6g}, expected {self.expected:.6g}"
+
 
 def selftest() -> list[KnownAnswer]:
     """Run every check; takes a second.
 
     Returns
     -------
-        One `KnownAnswer` a check, whether it holds or not.
+        One `KnownAnswer` a check, whether it passed or not.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> all(answer.passed for answer in filterlens.selftest())
+    True
     """
     return [answer for check in (_filters, _aliasing, _robustness, _attack, _fonts) for answer in check()]
 

@@ -28,9 +28,6 @@ SIDE: Final = 28  # pixels
 _EXTENT: Final = 18.0  # pixels of a letter's longer side: room for the transformations
 _SCANLINES: Final = 16  # a pixel
 _PIECES: Final = 12  # straight pieces of a curve
-
-LETTERS: Final = "ABCDEFGHIJ"
-SIDE: Final = 28
 _TRUETYPE: Final = {b"\0\1\0\0", b"true"}
 _MAX_FILE: Final = 1 << 26
 _MAX_LOCATIONS: Final = 1 << 19  # bytes; a font has at most 65536 glyphs

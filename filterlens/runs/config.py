@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, get_lens
@@ -44,7 +48,7 @@ class RunConfig:
     settings: RunSettings = field(default_factory=RunSettings)
 
     def write(self, path: Path, versions: Mapping[str, str]) -> None:
-        """Write the file, every option in it, with the versions that may change a number.
+        """Write the file, every option in it, with the versions that may change a number; one that says so stays.
 
         Raises
         ------
@@ -59,16 +63,26 @@ class RunConfig:
             "# `filterlens audit --config run.toml` repeats this run; options on the command line go before these.\n\n"
         )
         content = {"run": _present(run), "lenses": lenses, "versions": dict(versions)}
-        write_atomically(path, (head + tomli_w.dumps(content)).encode())
+        written = (head + tomli_w.dumps(content)).encode()
+        if not path.is_file() or path.read_bytes() != written:
+            write_atomically(path, written)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path, *, allow_code: bool = False) -> RunConfig:
         """Read the file.
+
+        Parameters
+        ----------
+        path
+            Such as `reports/mine/run.toml`.
+        allow_code
+            Take options that name code to be run (`module:…`).
 
         Raises
         ------
         InputError
-            It is missing, no TOML, or holds what is no option; the message names the table and the key.
+            It is missing, no TOML, holds what is no option, or names code that is not allowed; the message names the
+            table and the key.
         """
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -80,25 +94,28 @@ class RunConfig:
                 f"{path}: no table is called {min(unknown)!r}; there are [run], [lenses.NAME] and [versions]"
             )
         run = _table(content.get("run", {}), path, "run")
-        what = {name: run.pop(name) for name in list(run) if name in _WHAT}
-        what["models"] = tuple(what.get("models", ()))
+        what = _filled(cls(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
         settings = _filled(RunSettings(), run, path, "run")
         lenses = {}
         for name, table in _table(content.get("lenses", {}), path, "lenses").items():
-            given = dict(_table(table, path, f"lenses.{name}"))
+            given = _table(table, path, f"lenses.{name}")
             options = get_lens(name).options
             base = options.fast() if given.get("preset") == "fast" else options.paper()
             lenses[name] = _filled(base, given, path, f"lenses.{name}")
-        return cls(**what, lenses=lenses, settings=settings)
+            for key, value in given.items():
+                if str(value).startswith("module:") and not allow_code:
+                    raise InputError(
+                        f"{path}: [lenses.{name}] {key} names code ({value!r}): read it, and give --allow-code on the "
+                        "command line (Python: allow_code=True) if you trust it"
+                    )
+        return replace(what, lenses=lenses, settings=settings)
 
 
 _WHAT = ("leaderboard", "models", "checkpoints", "arch", "eps", "mean", "std")
-Record = TypeVar("Record", Options, RunSettings)
 _NONE = "none"  # TOML has no null
-
-
 #: what lets code run: said on each command line, never by a file that somebody may have sent
 _NEVER_IN_FILE = ("trust_pickle", "allow_code")
+Record = TypeVar("Record", RunConfig, Options, RunSettings)
 
 
 def _plain(record: Options | RunSettings) -> dict[str, Any]:
@@ -122,25 +139,28 @@ def _table(value: object, path: Path, name: str) -> dict[str, Any]:
 
 
 def _filled(base: Record, given: Mapping[str, Any], path: Path, table: str) -> Record:
-    known = {found.name: getattr(base, found.name) for found in fields(base)}
+    hints = get_type_hints(type(base))
     values: dict[str, Any] = {}
     for name, value in given.items():
         if name in _NEVER_IN_FILE:
             flag = f"--{name.replace('_', '-')}"
             raise InputError(f"{path}: {name} is not taken from a file: give {flag} on the command line")
-        if name not in known:
+        if name not in hints:
+            known = [found for found in hints if found not in _NEVER_IN_FILE]
             raise InputError(f"{path}: [{table}] has no {name!r}; it takes {', '.join(known)}")
-        values[name] = _converted(value, known[name], f"{path}: [{table}] {name}")
-    return replace(base, **values)
+        values[name] = _converted(value, hints[name], f"{path}: [{table}] {name}")
+    try:
+        return replace(base, **values)
+    except InputError as error:
+        raise InputError(f"{path}: [{table}] {error}") from error
 
 
-def _converted(value: Any, like: Any, where: str) -> Any:  # noqa: ANN401 - values of any option
-    if value == _NONE and not (isinstance(like, str) and like):
+def _converted(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401 - values and types of any option
+    """Return a value of the file as the option's type; a list becomes a tuple, a text a path, never a number."""
+    if value == _NONE and NoneType in get_args(hint):
         return None
-    if isinstance(like, tuple) and isinstance(value, list):
-        return tuple(value)
-    if isinstance(like, float) and type(value) is int:
-        return float(value)
-    if like is not None and type(value) is not type(like):
-        raise InputError(f"{where}: expected a {type(like).__name__}, got {value!r}")
-    return value
+    try:
+        return TypeAdapter(hint).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise InputError(f"{where}: {said[0].lower()}{said[1:]}, got {value!r}") from error

@@ -133,8 +133,8 @@ def test_compare_lists_layers_of_both_sides(zoo: Path, tmp_path: Path) -> None:
 
 def test_check_is_a_gate(zoo: Path, tmp_path: Path) -> None:
     source, junit = zoo.parent / "net0-robust.pt", tmp_path / "check.xml"
-    assert "holds" in run("check", source, "--max-sparsity", "0.9")
-    assert "BROKEN sparsity" in run("check", source, "--max-sparsity", "0.01", "--junit", junit, code=1)
+    assert "PASS sparsity" in run("check", source, "--max-sparsity", "0.9")
+    assert "FAIL sparsity" in run("check", source, "--max-sparsity", "0.01", "--junit", junit, code=1)
     suite = ET.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
 

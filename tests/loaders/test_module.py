@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import filterlens
 from filterlens.catalogs import Catalog, Entry, load_catalog
 from filterlens.cli.app import app
-from filterlens.commands.inspection import score_model
+from filterlens.commands.scoring import score_source
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.lens import RunSettings
 from filterlens.loaders import load_model
@@ -65,7 +65,7 @@ def test_the_front_door_asks_for_an_entry_and_not_for_the_user_s_own_word(
     assert not (tmp_path / "ran").exists()
     assert filterlens.load_model(entry, allow_code=True).network is not None
     assert filterlens.load_model("module:stranger_net:net").network is not None
-    assert score_model("module:stranger_net:net")["layer"].nunique() > 1
+    assert score_source("module:stranger_net:net")["layer"].nunique() > 1
 
 
 @pytest.mark.parametrize("folder", ["catalog", "run"])

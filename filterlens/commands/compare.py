@@ -1,0 +1,75 @@
+"""`compare`: two checkpoints, or two audits, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from filterlens.commands.scoring import score_source
+from filterlens.lens import Options, RunSettings, all_scores
+from filterlens.score import model_scores
+
+__all__ = ["compare", "compare_scores"]
+
+
+def compare(
+    first: str | Path,
+    second: str | Path,
+    *,
+    lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
+    fast: bool = True,
+    settings: RunSettings | None = None,
+    **options: object,
+) -> pd.DataFrame:
+    """Compare two checkpoints, before and after fine-tuning say, or two finished audits.
+
+    Parameters
+    ----------
+    first, second
+        Each a path, a source, `CATALOG/MODEL_ID`, or the folder of a finished audit.
+    lenses, fast, settings, options
+        As for `filterlens.extract`.
+
+    Returns
+    -------
+        As `compare_scores`: one row a model, layer and score.
+
+    Raises
+    ------
+    CheckpointError
+        A model cannot be loaded or scored.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> one, other = "fonts-linf/preact_resnet-normal-s0", "fonts-linf/preact_resnet-pgd-s0"
+    >>> change = filterlens.compare(one, other).set_index(["layer", "metric"])["difference"]
+    >>> bool(change["", "variance_entropy"] > 0)
+    True
+    """
+    sides = [score_source(source, lenses=lenses, fast=fast, settings=settings, **options) for source in (first, second)]
+    return compare_scores(*sides)
+
+
+def compare_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Compare the score tables of two checkpoints or runs.
+
+    Returns
+    -------
+        Columns `model` (empty for two single models), `layer` (empty for the model's mean), `metric`, `first`,
+        `second`, `difference` = second - first. A layer that only one side has is NaN on the other.
+    """
+    single = len(set(first["model_id"])) == 1 and len(set(second["model_id"])) == 1
+    sides = []
+    for table, name in ((first, "first"), (second, "second")):
+        main = table[table["metric"].map(lambda m: m not in all_scores() or not all_scores()[m].auxiliary)]
+        means = model_scores(main).melt(ignore_index=False, value_name="value").reset_index().assign(layer="")
+        layers = main[main["layer"] != ""][["model_id", "layer", "metric", "value"]]
+        rows = pd.concat([means, layers], ignore_index=True)
+        rows["model"] = "" if single else rows["model_id"]
+        sides.append(rows.set_index(["model", "layer", "metric"])["value"].rename(name))
+    joined: pd.DataFrame = pd.concat(sides, axis=1, sort=False)
+    joined["difference"] = joined["second"] - joined["first"]
+    return joined.reset_index()

@@ -1,0 +1,100 @@
+"""`inspect`: one checkpoint, layer by layer, and its place among a reference zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from filterlens.commands.reference import Place, place, reference_scores
+from filterlens.commands.scoring import score_one_model
+from filterlens.lens import Options, RunSettings, all_scores
+
+__all__ = ["Inspection", "inspect", "outstanding"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspection:
+    """What there is to say of one checkpoint.
+
+    Parameters
+    ----------
+    layers
+        The tidy score table (see `filterlens.score`): every score of every layer and of the model.
+    places
+        Where the model's mean of each score stands among a reference zoo's models.
+    outstanding
+        The layers that stand out most within the model: `layer`, `metric`, `value`, `median`, `z`.
+    """
+
+    layers: pd.DataFrame
+    places: tuple[Place, ...]
+    outstanding: pd.DataFrame
+
+
+def inspect(
+    source: str | Path,
+    *,
+    lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
+    fast: bool = True,
+    reference: str | Path | None = None,
+    settings: RunSettings | None = None,
+    **options: object,
+) -> Inspection:
+    """Look at one checkpoint: every layer, its place among a reference zoo, and what stands out.
+
+    Parameters
+    ----------
+    source
+        A path, a source such as `timm:resnet18`, or `CATALOG/MODEL_ID` of a shipped catalog.
+    lenses, fast, settings, options
+        As for `filterlens.extract`.
+    reference
+        Folder of a finished audit to place it in; the bundled zoo where None.
+
+    Raises
+    ------
+    CheckpointError
+        The model cannot be loaded or scored.
+    InputError
+        The source is a run of several models, the reference is no audit, or an option is wrong.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> found = filterlens.inspect("fonts-linf/preact_resnet-pgd-s0")
+    >>> [place.looks for place in found.places if place.metric == "variance_entropy"]
+    ['robust']
+    """
+    scores = score_one_model(source, lenses=lenses, fast=fast, settings=settings, **options)
+    places = place(scores, reference_scores(reference))
+    return Inspection(scores, tuple(places), outstanding(scores))
+
+
+def outstanding(scores: pd.DataFrame, n: int = 3) -> pd.DataFrame:
+    """Return the layers that stand out most within their own model.
+
+    A layer stands out by its largest distance from the model's median layer, in units of 1.4826 times the median
+    absolute deviation (the robust z-score); fewer than 4 layers say nothing and give none.
+
+    Returns
+    -------
+        Columns `layer`, `metric`, `value`, `median`, `z`, the most outstanding layer first.
+    """
+    main = {name for name, score in all_scores().items() if not score.auxiliary}
+    layers = scores[(scores["layer"] != "") & scores["metric"].isin(main) & scores["value"].notna()]
+    found = []
+    for _, rows in layers.groupby("metric", sort=False):
+        values = rows["value"].to_numpy(float)
+        median = float(np.median(values))
+        spread = 1.4826 * float(np.median(np.abs(values - median)))
+        if len(values) >= 4 and spread > 0:
+            found.append(rows[["layer", "metric", "value"]].assign(median=median, z=(values - median) / spread))
+    if not found:
+        return pd.DataFrame(columns=["layer", "metric", "value", "median", "z"])
+    every = pd.concat(found)
+    order = every["z"].abs().sort_values(ascending=False, kind="stable").index
+    return every.loc[order].drop_duplicates("layer").head(n).reset_index(drop=True)

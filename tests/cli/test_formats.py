@@ -1,0 +1,106 @@
+"""One option for how a table is printed, the same on every command that prints one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from filterlens.cli.app import app
+from filterlens.cli.options import Format
+from filterlens.cli.printing import print_table, print_tables
+
+PGD = "fonts-linf/preact_resnet-pgd-s0"
+COMMANDS = {
+    "catalogs": ["catalogs", "fonts-linf"],
+    "explain": ["explain"],
+    "inspect": ["inspect", PGD],
+    "compare": ["compare", PGD, "fonts-linf/preact_resnet-normal-s0"],
+    "check": ["check", PGD, "--max-sparsity", "0.9"],
+    "selftest": ["selftest"],
+}
+TABLE = pd.DataFrame({"name": ["a|b", "c,d\re"], "value": [1 / 3, math.nan], "known": [True, None]})
+
+
+def run(*words: str) -> str:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 0, done.output if done.exception is None else done.exception
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_table_comes_in_every_format(name: str) -> None:
+    words = COMMANDS[name]
+    found = json.loads(run(*words, "--format", "json"))
+    assert run(*words, "--json") == run(*words, "-f", "json")
+    rows = found["layers"] if name == "inspect" else found
+    read = list(csv.DictReader(io.StringIO(run(*words, "--format", "csv"), newline="")))
+    assert [list(row) for row in read] == [list(row) for row in rows]
+    for from_csv, from_json in zip(read, rows, strict=True):
+        numbers = {key: value for key, value in from_json.items() if isinstance(value, float)}
+        assert {key: float(from_csv[key]) for key in numbers} == numbers, "as exact"
+    markdown = run(*words, "--format", "markdown")
+    assert f"| {' | '.join(rows[0])} |\n" in markdown
+    assert run(*words) == run(*words, "--format", "table")
+
+
+def test_every_command_with_a_format_has_the_same_one() -> None:
+    kinds = {
+        name: (tuple(parameter.opts), parameter.default, parameter.help)
+        for name, command in typer.main.get_command(app).commands.items()
+        for parameter in getattr(command, "params", [])
+        if "--format" in parameter.opts
+    }
+    assert set(kinds) == set(COMMANDS)
+    assert len(set(kinds.values())) == 1
+
+
+def test_cells_mean_the_same_in_each_format(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(TABLE, Format.json)
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "a|b", "value": 1 / 3, "known": True},
+        {"name": "c,d\re", "value": None, "known": None},
+    ]
+    print_table(TABLE, Format.csv)
+    read = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert read == [["name", "value", "known"], ["a|b", repr(1 / 3), "True"], ["c,d\re", "", ""]]
+    print_table(TABLE, Format.markdown, looks={"value": lambda value: f"{value:.1f}"})
+    assert capsys.readouterr().out.splitlines() == [
+        "| name | value | known |", "| --- | --- | --- |", r"| a\|b | 0.3 | yes |", r"| c,d\re |  |  |"
+    ]  # fmt: skip
+    print_table(TABLE, Format.table, title="[red]here", hidden=["known"])
+    shown = capsys.readouterr().out
+    assert "[red]here" in shown
+    assert "0.3333" in shown
+    assert "known" not in shown
+
+
+def test_several_tables_are_one_object_or_follow_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    tables = {"first": TABLE[["name"]], "second": pd.DataFrame({"z": [math.inf]})}
+    print_tables(tables, Format.json, model="m")
+    assert json.loads(capsys.readouterr().out) == {
+        "model": "m", "first": [{"name": "a|b"}, {"name": "c,d\re"}], "second": [{"z": None}]
+    }  # fmt: skip
+    print_tables(tables, Format.markdown)
+    assert "## first\n\n| name |" in (printed := capsys.readouterr().out)
+    assert "\n## second\n\n| z |" in printed
+
+
+def test_an_empty_table_is_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    empty = TABLE.head(0)
+    for form, printed in ((Format.json, "[]\n"), (Format.csv, "name,value,known\n")):
+        print_table(empty, form)
+        assert capsys.readouterr().out == printed
+
+
+def test_an_unknown_format_is_refused_with_the_ones_there_are() -> None:
+    done = CliRunner().invoke(app, ["explain", "--format", "xml"])
+    assert done.exit_code == 2
+    assert all(str(form) in done.output for form in Format)
