@@ -26,11 +26,11 @@ from filterlens.tracing.aten import Call, read_call
 from filterlens.training import Monitor
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Keeps every downsampling call of a forward pass, so that its dense map alone can be timed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[tuple[Call, int]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -100,7 +100,7 @@ def time_capture(name: str, model: nn.Module, images: Tensor, args: argparse.Nam
 
 def cifar_resnet18() -> nn.Module:
     """ResNet-18 as on CIFAR: no stride and no pooling in the stem."""
-    network = torchvision.models.resnet18(num_classes=10)
+    network: nn.Module = torchvision.models.resnet18(num_classes=10)
     network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
     return network
 

@@ -14,7 +14,7 @@ import re
 import resource
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -75,7 +75,7 @@ def speed(repeats: int) -> None:
     seconds = {shape: layer_seconds(shape, repeats) for shape in sorted(sum(networks.values(), Counter()))}
     networks["both"] = sum(networks.values(), Counter())
     for name, shapes in networks.items():
-        t = Counter[str]()
+        t: defaultdict[str, float] = defaultdict(float)
         for shape, count in shapes.items():
             for column, value in seconds[shape].items():
                 t[column] += count * value

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ def one_pass(classifier: nn.Module, pixels: Tensor, labels: Tensor, *, backward:
         x = pixels.clone().requires_grad_(backward)
         losses = cross_entropy(classifier(x), labels)
     if backward:
-        losses.sum().backward()
+        torch.autograd.backward(losses.sum())
 
 
 def timed(run: Callable[[], None]) -> float:
@@ -60,13 +61,19 @@ def main() -> None:
 
     def measure_passes() -> tuple[float, float, float]:
         """Time one pass over all images: forward, with backward to the images, with backward to the weights too."""
-        parts = list(zip(pixels.split(arguments.batch), labels.split(arguments.batch), strict=True))
+        starts = range(0, arguments.images, arguments.batch)
+        parts = [(pixels[i : i + arguments.batch], labels[i : i + arguments.batch]) for i in starts]
+
+        def passes(*, backward: bool) -> None:
+            for x, y in parts:
+                one_pass(classifier, x, y, backward=backward)
+
         classifier.requires_grad_(False)  # noqa: FBT003 - torch's own signature
-        forward = timed(lambda: [one_pass(classifier, x, y, backward=False) for x, y in parts] and None)
-        to_images = timed(lambda: [one_pass(classifier, x, y, backward=True) for x, y in parts] and None)
+        forward = timed(partial(passes, backward=False))
+        to_images = timed(partial(passes, backward=True))
         for p in perturbed_parameters(classifier).values():
             p.requires_grad_()
-        to_weights = timed(lambda: [one_pass(classifier, x, y, backward=True) for x, y in parts] and None)
+        to_weights = timed(partial(passes, backward=True))
         classifier.zero_grad()
         return forward, to_images, to_weights
 
