@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from hostile.payload import WAYS
@@ -31,9 +34,6 @@ def test_code_that_runs_is_seen() -> None:
 
 def test_events_of_every_sort_are_recorded(tmp_path: Path) -> None:
     """In a process of its own: an audit hook stays until its end."""
-    import subprocess
-    import sys
-
     code = f"""
 import os, socket, subprocess, sys
 from pathlib import Path
@@ -56,5 +56,6 @@ os.remove(home / "link")
 import colorsys
 """
     code += "print(sorted({sort for sort, _ in watch.stop(['colorsys'])}), 'secret' in opened.seen())"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert found.stdout.strip() == "['code', 'executed', 'import', 'process', 'socket', 'write'] True", found.stderr
