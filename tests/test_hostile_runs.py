@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -39,7 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of a report's time and have tests of their own."""
-    monkeypatch.setattr("filterlens.api.all_figures", list)
+    monkeypatch.setattr(import_module("filterlens.commands.audit"), "all_figures", list)
 
 
 @pytest.fixture

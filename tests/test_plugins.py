@@ -18,7 +18,7 @@ from small_zoo import make_zoo, weights
 from torch import nn
 
 import filterlens
-from filterlens import lens, score
+from filterlens import lens
 from filterlens.errors import InputError
 from filterlens.training import Monitor
 
@@ -33,7 +33,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installed]:
         "filterlens.scores": [],
     }
     lens.all_lenses()  # built-in scores go to the register that stays
-    monkeypatch.setattr(score, "_REGISTERED", dict(score._REGISTERED))
+    module = sys.modules["filterlens.score"]
+    monkeypatch.setattr(module, "_REGISTERED", dict(module._REGISTERED))
     monkeypatch.syspath_prepend(str(PLUGINS))
     monkeypatch.setattr(lens, "entry_points", lambda group: points[group])
     lens.all_lenses.cache_clear()

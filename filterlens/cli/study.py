@@ -70,6 +70,7 @@ def filters(
     from filterlens.cli.printing import print_table, say
     from filterlens.studies import study_filters
 
-    print_table(study_filters(folder), form, title="numbers of Gavrikov & Keuper 2022")
+    looks = dict.fromkeys(("value", "published"), "{:.4f}".format)
+    print_table(study_filters(folder), form, title="numbers of Gavrikov & Keuper 2022", looks=looks)
     if form is Format.table:
         say(f"table: {folder / 'numbers.csv'}")

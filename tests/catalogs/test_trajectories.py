@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.catalogs.trajectories import epoch_of, read_trajectory
 from filterlens.cli.app import app
-from filterlens.commands.audit import all_figures, write_report
+from filterlens.commands.audit import all_figures, report
 from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, CheckpointError, InputError
 from filterlens.loaders import load_model
@@ -197,7 +197,7 @@ def test_a_catalog_without_epochs_has_neither_table_nor_figure(folder: Path, tmp
     figures = [figure for figure in all_figures() if figure.name.endswith("_trajectory")]
     assert len(figures) >= 5
     assert all(figure.draw(run) is None for figure in figures)
-    write_report(tmp_path / "run")
+    report(tmp_path / "run")
     assert not (tmp_path / "run" / "tables" / "trajectory.csv").exists()
 
 

@@ -106,7 +106,7 @@ def test_a_dump_that_cannot_be_read_is_in_the_ledger_with_its_class_and_tracebac
     folder, log = tmp_path / "run", tmp_path / "analysis.log"
     run("extract", "-l", zoo, "-o", folder, "--allow-code", "--models", "loud*", code=0)
     (folder / "dumps" / "loud2.h5").write_bytes(b"no dump")
-    assert "scores of 1 models" in run("analyze", folder, "--verbose", "--log-file", log, code=0)
+    assert "scores of 1 models" in run("analyze", folder, "--verbose", "--log-file", log, code=1)
     row = json.loads((folder / "ledger.jsonl").read_text().splitlines()[-1])
     assert (row["model_id"], row["status"], row["error_class"]) == ("loud2", "failed", "DumpError")
     assert row["traceback"].rstrip().splitlines()[-1].startswith("filterlens.errors.DumpError: ")

@@ -25,13 +25,13 @@ def test_one_row_a_layer_with_the_scores_of_its_weight() -> None:
     assert table["conv_depth"].tolist() == [0, 2]
     for row, layer in zip(table.to_dict("records"), (model[0], model[4]), strict=True):
         scores = score_layer(layer.weight.detach())
-        for name in ("sparsity", "variance_entropy", "orthogonality", "n_filters", "n_kept", "c_out"):
-            assert row[name] == getattr(scores, name), name
+        for name in ("sparsity", "variance_entropy", "variance_entropy_raw", "orthogonality"):
+            assert row[name] == scores[name], name
 
 
 def test_all_kernels_can_be_asked_for() -> None:
     table = filterlens.measure(network(), kernel="all")
-    assert table["kernel"].tolist() == ["3x3", "5x5", "3x3"]
+    assert table["kind"].tolist() == ["3x3", "5x5", "3x3"]
     assert table["variance_entropy_raw_normalized"].isna().tolist() == [False, True, False]
 
 
@@ -69,10 +69,10 @@ def test_a_layer_with_nan_has_no_scores_and_says_so() -> None:
 
 def test_an_example_is_used_for_the_depth() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 9 * 9, 2))
-    assert filterlens.measure(model)["depth_from"].tolist() == ["keys"]
-    assert filterlens.measure(model, example=torch.rand(1, 3, 11, 11))["depth_from"].tolist() == ["graph"]
-    with pytest.raises(InputError, match=r"does not take the example of shape \(1, 3, 8, 8\)"):
-        filterlens.measure(model, example=torch.rand(1, 3, 8, 8))
+    assert filterlens.measure(model)["note"].tolist() == ["depth is the order of the state dict's keys"]
+    assert filterlens.measure(model, torch.rand(1, 3, 11, 11))["note"].tolist() == [""]
+    with pytest.raises(InputError, match=r"does not take images of shape \(1, 3, 8, 8\)"):
+        filterlens.measure(model, torch.rand(1, 3, 8, 8))
 
 
 def test_a_model_without_convolutions_is_refused() -> None:

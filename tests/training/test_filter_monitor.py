@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from filterlens.errors import InputError
+from filterlens.errors import LensSkipped
 from filterlens.lenses.filters.analyzer import score_layer
 from filterlens.training import Monitor
 
@@ -51,5 +51,5 @@ def test_a_layer_that_is_not_finite_stays_out_of_the_mean() -> None:
 def test_other_kernels_on_request_and_none_is_an_error() -> None:
     assert list(Monitor(network(), lens="filters", kernel="all")().layers) == ["0", "2", "3"]
     assert list(Monitor(network(), lens="filters", kernel="5x5")().layers) == ["3"]
-    with pytest.raises(InputError, match="Sequential has no convolution with a kernel of 7x7"):
+    with pytest.raises(LensSkipped, match="Sequential holds no convolution with 7x7 filters"):
         Monitor(network(), lens="filters", kernel="7x7")()
