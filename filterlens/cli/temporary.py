@@ -9,6 +9,7 @@ import secrets
 import shutil
 import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from filterlens.process.interruption import remove_on_interruption
@@ -18,10 +19,12 @@ __all__ = ["use_temporary_folder"]
 _PREFIX = "filterlens."  # short: multiprocessing has its sockets in it
 
 
+@cache
 def use_temporary_folder() -> None:
     """Have this process and its workers make their temporary files in a folder that goes when the process ends.
 
-    It is locked: whoever can lock such a folder knows that its process has died, and removes it.
+    Once a process, however many commands it runs. It is locked: whoever can lock such a folder knows that its process
+    has died, and removes it.
     """
     with suppress(OSError):  # no room: it is said by what needs it
         _remove_stale()

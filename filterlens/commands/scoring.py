@@ -61,7 +61,7 @@ def score_source(
         missed = [row for row in outcome.rows if row.status != "ok"]
         if missed:
             raise CheckpointError(f"{source}: {missed[0].lens}: {missed[0].reason}")
-        return analyze(Path(folder))
+        return analyze(Path(folder), pooled=False)
 
 
 def _one_model(source: str) -> Catalog:

@@ -30,6 +30,7 @@ def analyze(
     folder: Path,
     *,
     reuse: bool = False,
+    pooled: bool = True,
     listener: Callable[[Event], None] = lambda _: None,
     keep_tracebacks: bool = False,
 ) -> pd.DataFrame:
@@ -41,6 +42,8 @@ def analyze(
         A run's folder.
     reuse
         Keep the scores of dumps that have not changed since the last analysis.
+    pooled
+        Compute what lenses say over all models together, too.
     listener
         Called with every `Event`.
     keep_tracebacks
@@ -62,16 +65,21 @@ def analyze(
         raise CatalogError(f"{folder} is not a run's folder: it has no catalog.csv; run `filterlens extract` first")
     catalog = read_catalog(folder / "catalog.csv")
     with lock_folder(folder):
-        return _analyze(catalog, folder, reuse=reuse, listener=listener, keep_tracebacks=keep_tracebacks)
+        failures = Failures(Ledger(folder / "ledger.jsonl"), listener, keep_tracebacks=keep_tracebacks)
+        return _analyze(catalog, folder, failures, reuse=reuse, pooled=pooled, listener=listener)
 
 
 def _analyze(
-    catalog: Catalog, folder: Path, *, reuse: bool, listener: Callable[[Event], None], keep_tracebacks: bool
+    catalog: Catalog,
+    folder: Path,
+    failures: Failures,
+    *,
+    reuse: bool,
+    pooled: bool,
+    listener: Callable[[Event], None],
 ) -> pd.DataFrame:
     import pandas as pd
 
-    ledger = Ledger(folder / "ledger.jsonl")
-    failures = Failures(ledger, listener, keep_tracebacks=keep_tracebacks)
     dumps = _expected(catalog, folder, failures.known)
     if not any(path.is_file() for _, path in dumps):
         raise DumpError(f"{folder} holds no dumps: nothing was extracted (see {folder / 'ledger.jsonl'} for why)")
@@ -99,7 +107,8 @@ def _analyze(
     if not parts:
         raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
     scores = pd.concat(parts, ignore_index=True)
-    pool(good, folder, failures)
+    if pooled:
+        pool(good, folder, failures)
     for model_id in set(stamps):
         if failures.has(model_id):
             del stamps[model_id]

@@ -48,10 +48,13 @@ def _onnx(path: Path) -> object:
 
 
 def _dump(path: Path) -> object:
-    from filterlens.catalogs import Entry
-    from filterlens.runs.analysis import _score_dump
+    from pkgutil import resolve_name
 
-    return _score_dump(Entry(model_id="a", source="x"), path)
+    from filterlens.dumps import DumpReader
+    from filterlens.lens import all_lenses, get_lens
+
+    with DumpReader(path) as reader:
+        return [resolve_name(get_lens(n).analyze)(reader.lens(n)) for n in reader.lenses if n in all_lenses()]
 
 
 def _filterdb(path: Path) -> object:
