@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Self, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -67,8 +67,8 @@ class RunConfig:
         if not path.is_file() or path.read_bytes() != written:
             write_whole(path, written)
 
-    @classmethod
-    def read(cls, path: Path, *, allow_code: bool = False) -> Self:
+    @staticmethod
+    def read(path: Path, *, allow_code: bool = False) -> RunConfig:
         """Read the file.
 
         Parameters
@@ -94,7 +94,7 @@ class RunConfig:
                 f"{path}: no table is called {min(unknown)!r}; there are [run], [lenses.NAME] and [versions]"
             )
         run = _table(content.get("run", {}), path, "run")
-        what = _filled(cls(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
+        what = _filled(RunConfig(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
         settings = _filled(RunSettings(), run, path, "run")
         lenses = {}
         for name, table in _table(content.get("lenses", {}), path, "lenses").items():
