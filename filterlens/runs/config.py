@@ -67,8 +67,8 @@ class RunConfig:
         if not path.is_file() or path.read_bytes() != written:
             write_atomically(path, written)
 
-    @classmethod
-    def read(cls, path: Path, *, allow_code: bool = False) -> RunConfig:
+    @staticmethod
+    def read(path: Path, *, allow_code: bool = False) -> RunConfig:
         """Read the file.
 
         Parameters
@@ -94,7 +94,7 @@ class RunConfig:
                 f"{path}: no table is called {min(unknown)!r}; there are [run], [lenses.NAME] and [versions]"
             )
         run = _table(content.get("run", {}), path, "run")
-        what = _filled(cls(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
+        what = _filled(RunConfig(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
         settings = _filled(RunSettings(), run, path, "run")
         lenses = {}
         for name, table in _table(content.get("lenses", {}), path, "lenses").items():
