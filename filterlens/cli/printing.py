@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -181,34 +181,36 @@ def _print_layers(scores: pd.DataFrame) -> None:
     known = all_scores()
     shown = [m for m in dict.fromkeys(scores["metric"]) if m in known and not known[m].auxiliary]
     layers = scores[scores["layer"] != ""]
+    present = set(scores["metric"])
+    highest = scores.groupby("metric")["value"].max()
+    scales: dict[str, tuple[float, float, bool]] = {}  # both ends of the bar, and whether there is a z-score
+    for metric in shown:
+        low, high = known[metric].bounds
+        top = float(highest[metric]) if high is None else high
+        scales[metric] = (low or 0.0, top, f"{metric}_z" in present)
     drawn = make_table()
     drawn.add_column("layer", overflow="fold")
     drawn.add_column("kind")
-    for metric in shown:
+    for metric, (_, _, has_z) in scales.items():
         drawn.add_column(known[metric].title, justify="left")
-        if f"{metric}_z" in set(scores["metric"]):
+        if has_z:
             drawn.add_column("z", justify="right")
     wide = layers.pivot_table(index=["layer", "kind"], columns="metric", values="value", sort=False, dropna=False)
     wide = wide[wide.notna().any(axis=1)]
-    for names, (_, row) in zip(wide.index.to_list(), wide.iterrows(), strict=True):
-        drawn.add_row(*(escape(str(name)) for name in names), *_cells(row, shown, scores))
-    means = model_scores(scores).iloc[0]
+    for names, row in zip(wide.index.to_list(), wide.to_dict("records"), strict=True):
+        drawn.add_row(*(escape(str(name)) for name in names), *_cells(row, scales))
+    means = model_scores(scores).iloc[0].to_dict()
     drawn.add_section()
-    drawn.add_row("[bold]model", "", *_cells(means, shown, scores))
+    drawn.add_row("[bold]model", "", *_cells(means, scales))
     make_console().print(drawn)
 
 
-def _cells(row: pd.Series, shown: list[str], scores: pd.DataFrame) -> list[str]:
-    from filterlens.lens import all_scores
-
+def _cells(row: Mapping[Hashable, float], scales: Mapping[str, tuple[float, float, bool]]) -> list[str]:
     cells = []
-    present = set(scores["metric"])
-    for metric in shown:
+    for metric, (low, top, has_z) in scales.items():
         value = float(row.get(metric, math.nan))
-        low, high = all_scores()[metric].bounds
-        top = high if high is not None else float(scores.loc[scores["metric"] == metric, "value"].max())
-        cells.append("–" if math.isnan(value) else f"{value:.3f} [cyan]{_bar(value, low or 0.0, top)}[/]")
-        if f"{metric}_z" in present:
+        cells.append("–" if math.isnan(value) else f"{value:.3f} [cyan]{_bar(value, low, top)}[/]")
+        if has_z:
             z = float(row.get(f"{metric}_z", math.nan))
             cells.append("" if math.isnan(z) else f"{z:+.1f}")
     return cells
