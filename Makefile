@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench docs zoo clean
+.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench docs zoo constraints clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,19 +51,24 @@ docs: $(VENV)/.docs  ## the documentation's site; warnings are errors
 zoo: $(VENV)/.installed  ## retrain the bundled zoo (about an hour on two cores)
 	$(BIN)/filterlens train zoo
 
+constraints: $(VENV)/.dev  ## pin what is installed now, but torch and what comes with it
+	{ sed '/^[^#]/d' constraints.txt; $(BIN)/pip freeze --exclude-editable | \
+		grep -v -i -E '^(torch|torchvision|triton|nvidia-|cuda-)[a-z0-9-]*=='; } > constraints.new
+	mv constraints.new constraints.txt
+
 clean:  ## remove what was made, not the environments
 	rm -rf dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[onnx]"
+	$(PIP) --editable ".[onnx]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(PIP) --editable ".[dev]"
 	# torchattacks brings files of an old robustbench and may write them over the real ones
-	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall robustbench
+	$(PIP) --no-deps --force-reinstall robustbench
 	touch $@
 
 $(VENV)/.docs: pyproject.toml
