@@ -14,6 +14,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from filterlens.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.audit import analyze, audit, extract, report
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from filterlens.score import Score, score
     from filterlens.studies import study_filters, study_manifold
 
-__version__ = "0.1.0"
 
 __all__ = [
     "BoundCheck",
@@ -127,14 +128,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
-
-
-class _PublicNames(ModuleType):
-    """Keeps `filterlens.report` and `filterlens.score` functions: Python would set the modules of these names here."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _PublicNames

@@ -16,13 +16,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from filterlens import __version__
 from filterlens.dumps.deferred import DeferredErrorFile, defer_sigint, defers_sigint
 from filterlens.dumps.hdf5_check import check_hdf5, trust_hdf5
 from filterlens.dumps.layout import NUMBERS, SCHEMA, encode_name
 from filterlens.errors import DumpError
 from filterlens.process.files import commit_file, explain_failure, temporary_path
 from filterlens.process.interruption import forget_temporary
+from filterlens.version import __version__
 
 __all__ = ["DumpWriter", "WritableGroup"]
 

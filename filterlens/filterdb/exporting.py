@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from filterlens import __version__
 from filterlens.catalogs import Entry, read_catalog
 from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.errors import CatalogError, DumpError, WriteError
@@ -23,6 +22,7 @@ from filterlens.filterdb.frames import write_frame
 from filterlens.filterdb.models import name_fault
 from filterlens.process.files import atomic_write, explain_failure
 from filterlens.score import read_scores
+from filterlens.version import __version__
 
 __all__ = ["Exported", "export_run"]
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from filterlens import __version__
 from filterlens.errors import DumpError
 from filterlens.lens import all_lenses
 from filterlens.process.printable import printable
@@ -21,6 +20,7 @@ from filterlens.report.formats import Table
 from filterlens.report.models import model_sections
 from filterlens.report.style import NORMAL, ROBUST
 from filterlens.report.summary import correlated, counted, headlines, predicted
+from filterlens.version import __version__
 
 __all__ = ["InlineImage", "inline_image", "render_page"]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from filterlens import __version__
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import DumpReader
 from filterlens.dumps.memory import return_freed_memory
@@ -19,6 +18,7 @@ from filterlens.runs.folder import check_folder, lock_folder, read_json, stamp, 
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.pooling import pool
 from filterlens.score import as_table, read_scores, write_scores
+from filterlens.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd

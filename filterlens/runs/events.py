@@ -8,9 +8,9 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from filterlens import __version__
 from filterlens.errors import FilterlensError
 from filterlens.runs.ledger import LedgerRow
+from filterlens.version import __version__
 
 __all__ = ["Event", "Outcome", "failed", "versions"]
 
