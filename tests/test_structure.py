@@ -125,6 +125,48 @@ def test_the_house_is_small() -> None:
     assert len(modules) <= 4
 
 
+# imported where they are used: they cost a second or more, or are optional
+HEAVY = {
+    "PIL", "gdown", "huggingface_hub", "jinja2", "lightning", "matplotlib", "numpy", "pandas", "pyarrow",
+    "pyautoattack",
+    "ray", "rich", "safetensors", "scipy", "timm", "tomli_w", "torch", "torchvision",
+}  # fmt: skip
+# files of ours that load one of them, imported by functions of a file that does not
+LATE = {
+    "inputs": {"inputs.cifar", "inputs.folder", "inputs.fonts", "inputs.imagenet", "inputs.npz"},
+    "lenses.downsampling.scores": {"lenses.downsampling.aliasing"},
+    "lenses.filters.layer": {"lenses.filters.gram", "lenses.filters.scatter"},
+    "loaders.bundled": {"loaders.architectures"},
+    "loaders.file": {"loaders.onnx", "loaders.safetensors"},
+    "loaders.robustbench": {"loaders.timm"},
+    "manifolds.learned": {"loaders.module"},
+    "runs.jobs": {"inputs", "loaders"},
+}
+
+
+def test_functions_import_heavy_libraries_and_what_is_listed_only() -> None:
+    """But for the bodies of commands, which import what they run."""
+    late: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = _module(path).removeprefix("filterlens.")
+        if name.split(".")[0] in {"cli", "commands", "studies"}:
+            continue
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for imported in _imported_in(function):
+                    if imported.split(".")[0] == "filterlens":
+                        late.setdefault(name, set()).add(imported.removeprefix("filterlens."))
+                    else:
+                        assert imported.split(".")[0] in HEAVY, f"{path.name} imports {imported} in {function.name}"
+    assert late == LATE
+
+
+def _imported_in(function: ast.AST) -> set[str]:
+    nodes = list(ast.walk(function))
+    whole = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return whole | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
 def test_no_circle_between_files() -> None:
     """Not of any length; imports in functions count, those for type checkers only do not."""
     names = {_module(path): path for path in PACKAGE.rglob("*.py")}
