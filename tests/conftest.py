@@ -11,12 +11,14 @@ import hypothesis
 import pytest
 from report.synthetic import score_rows, write_dumps, write_pool, write_run, zoo
 
-# the same examples on every machine; HYPOTHESIS_PROFILE=default looks for new ones
-hypothesis.settings.register_profile("fixed", derandomize=True, database=None)
+# the same examples on every machine, however busy it is; HYPOTHESIS_PROFILE=default looks for new ones
+hypothesis.settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
-# a shell starts what it runs in the background with Ctrl-C ignored, and processes inherit that: the tests send Ctrl-C
+# a shell starts what it runs in the background with Ctrl-C ignored, `nohup` ignores a closed terminal, and processes
+# inherit that: the tests send both
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
