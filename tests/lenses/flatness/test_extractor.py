@@ -339,7 +339,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(tmp_path):
 
 @pytest.fixture
 def _new_objects_only():
-    """`gc.get_objects` lists what is made from here on: a million objects of earlier tests would be walked each time."""
+    """`gc.get_objects` lists what is made from here on, not the million objects of earlier tests."""
     gc.freeze()
     yield
     gc.unfreeze()
