@@ -80,5 +80,6 @@ def _note(group: DumpGroup, chosen: dict[str, Flags], *, unreached: int) -> str:
     facts = group.attributes
     counts = ", ".join(f"{int(rows.sum())} {kind.replace('_', '-')} examples" for kind, rows in chosen.items())
     fast = ", fast settings" if facts.get("fast") else ""
+    own = " of the same class" if facts.get("manifold") == "neighbours" and facts.get("same_class", True) else ""
     box = f"; the box holds no noise of the attack's norm beside {unreached} images" if unreached else ""
-    return f"manifold {facts.get('manifold', '?')}; {counts}{fast}{box}"
+    return f"manifold {facts.get('manifold', '?')}{own}; {counts}{fast}{box}"

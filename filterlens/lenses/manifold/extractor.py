@@ -94,6 +94,7 @@ def extract(context: ExtractContext[ManifoldOptions]) -> None:
         settings,
         starts=options.projection_starts,
         iterations=options.projection_iterations,
+        same_class=options.same_class,
     )
     plan = attack_of(entry, images, options, settings.seed)
     points = Points.of(images, settings.device)
@@ -112,6 +113,7 @@ def extract(context: ExtractContext[ManifoldOptions]) -> None:
     context.group.write("labels", images.labels)
     context.group.set_attributes(
         manifold=manifold.name,
+        same_class=options.same_class,
         attack="Adam, stopped at the first success",
         fast=options.is_fast,
         data=images.name,

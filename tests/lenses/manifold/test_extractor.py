@@ -146,6 +146,8 @@ def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
     images = load_images("fonts", 8)
     arrays, facts, rows = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images)
     assert facts["manifold"] == "neighbours"
+    assert not facts["same_class"]
+    assert "of the same class" not in rows[0]["note"]
     assert not [name for name in arrays if "on_manifold" in name]
     assert (arrays["distance_clean"] < 1e-5).all()
     assert (arrays["distance_held_out"] > 0.1).all()
@@ -153,6 +155,17 @@ def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
     sine = np.sin(np.radians(arrays["angle_attacked"]))
     np.testing.assert_allclose(arrays["distance_attacked"], sine * arrays["norm_l2_attacked"], rtol=1e-3)
     assert rows
+
+
+def test_the_same_class_is_an_option_and_named(tmp_path, network):
+    images = load_images("fonts", 8)
+    every, _, _ = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images, "a.h5")
+    own, facts, rows = run(
+        tmp_path, network, {"fast": True, "manifold": "neighbours", "same_class": True}, images, "b.h5"
+    )
+    assert facts["same_class"]
+    assert "manifold neighbours of the same class" in rows[0]["note"]
+    assert (own["distance_held_out"] != every["distance_held_out"]).any()
 
 
 def test_noise_that_nothing_clips_leaves_neighbours_as_its_dimension_says(network):
