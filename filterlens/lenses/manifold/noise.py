@@ -11,7 +11,9 @@ __all__ = ["noisy_images"]
 _HALVINGS = 60  # of the interval in which the scale is searched: float64 has 53 bits
 
 
-def noisy_images(images: Tensor, length: Tensor, *, seed: int, first: int = 0) -> Tensor:
+def noisy_images(
+    images: Tensor, length: Tensor, *, seed: int = 0, first: int = 0, directions: Tensor | None = None
+) -> Tensor:
     """Images with Gaussian noise, clipped to [0, 1], of a given L2 norm *after* clipping.
 
     Parameters
@@ -22,6 +24,8 @@ def noisy_images(images: Tensor, length: Tensor, *, seed: int, first: int = 0) -
         ‖x̃ − x‖₂ of each, shape (n,).
     seed, first
         The direction of image i belongs to the seed and to its place `first` + i in the whole set.
+    directions
+        Other directions than Gaussian ones, shape as `images`.
 
     Returns
     -------
@@ -33,7 +37,9 @@ def noisy_images(images: Tensor, length: Tensor, *, seed: int, first: int = 0) -
     Noise that leaves the box has directions that no attack has: on nearly binary images half of every random vector
     points out of it, and what points out leads away from the data.
     """
-    direction = _directions(images, seed=seed, first=first)
+    if directions is None:
+        directions = _gaussian(images, seed=seed, first=first)
+    direction = directions.flatten(1).double()
     x = images.flatten(1).double()
     room = torch.where(direction > 0, 1 - x, x)  # how far each pixel can move, shape (n, D)
     speed = direction.abs()
@@ -54,10 +60,10 @@ def noisy_images(images: Tensor, length: Tensor, *, seed: int, first: int = 0) -
     return noisy
 
 
-def _directions(images: Tensor, *, seed: int, first: int) -> Tensor:
-    """N(0, 1) numbers of each image, float64, shape (n, D)."""
+def _gaussian(images: Tensor, *, seed: int, first: int) -> Tensor:
+    """N(0, 1) numbers of each image, shape as `images`."""
     drawn = np.stack([
         np.random.default_rng([seed, first + i, 1]).standard_normal(images.shape[1:], dtype=np.float32)
         for i in range(len(images))
     ])  # fmt: skip
-    return torch.from_numpy(drawn).to(images.device).flatten(1).double()
+    return torch.from_numpy(drawn).to(images.device)
