@@ -147,7 +147,13 @@ def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile =
     raise typer.Exit(1 if missed else 0)
 
 
-def report(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
+def report(
+    folder: Folder,
+    *,
+    first_stage_pair: o.FirstStagePair = "",
+    verbose: o.Verbose = False,
+    log_file: o.LogFile = None,
+) -> None:
     """Turn a run's scores into tables, figures and a page.
 
     Example:
@@ -159,7 +165,9 @@ def report(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = 
 
     set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
-        page = write_report(folder, progress=display.step("writing the report"))
+        page = write_report(
+            folder, first_stage_pair=first_stage_pair, progress=display.step("writing the report")
+        )
     display.say(f"report: {page}")
 
 

@@ -112,6 +112,14 @@ Offline = Annotated[
         "--offline", envvar="FILTERLENS_OFFLINE", help="Fetch nothing: what is cached loads, the rest is said."
     ),
 ]
+FirstStagePair = Annotated[
+    str,
+    typer.Option(
+        "--first-stage-pair",
+        metavar="ROBUST_ID",
+        help="The robust model whose first stage under attack is drawn, beside its normal one's. Default: the first pair.",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]
 LogFile = Annotated[Path | None, typer.Option("--log-file", help="Write warnings and events to this file.")]
 Form = Annotated[Format, typer.Option("--format", "-f", help="How to print it; csv and json are for machines.")]

@@ -176,13 +176,15 @@ def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tra
     return runs.analyze(Path(folder), listener=listener, keep_tracebacks=keep_tracebacks)
 
 
-def report(folder: str | Path, *, progress: Progress | None = None) -> Path:
+def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress | None = None) -> Path:
     """Turn a run's scores into tables, figures and a page; return the page's path.
 
     Parameters
     ----------
     folder
         A run's folder, analysed.
+    first_stage_pair
+        The robust model whose first stage under attack is drawn, beside its normal one's; empty: the first pair.
     progress
         Called as `progress(done, total)`.
 
@@ -190,6 +192,8 @@ def report(folder: str | Path, *, progress: Progress | None = None) -> Path:
     ------
     ReportError
         The folder holds no analysed run.
+    InputError
+        `first_stage_pair` is no robust model of the run with a matched normal one.
 
     Examples
     --------
@@ -198,7 +202,13 @@ def report(folder: str | Path, *, progress: Progress | None = None) -> Path:
     """
     from filterlens.report import write_report
 
-    return write_report(Path(folder), figures=all_figures(), tables=all_tables(), progress=progress)
+    return write_report(
+        Path(folder),
+        figures=all_figures(),
+        tables=all_tables(),
+        first_stage_pair=first_stage_pair,
+        progress=progress,
+    )
 
 
 def audit(

@@ -24,7 +24,14 @@ _BYTES = 2 << 30  # of other data that are kept as neighbours
 
 
 def choose_manifold(
-    name: str, images: Images, dataset: str, settings: RunSettings, *, starts: int = 3, iterations: int = 80
+    name: str,
+    images: Images,
+    dataset: str,
+    settings: RunSettings,
+    *,
+    starts: int = 3,
+    iterations: int = 80,
+    same_class: bool = False,
 ) -> Manifold:
     """Make the manifold of that name.
 
@@ -41,6 +48,8 @@ def choose_manifold(
         The run's device, data, seed and fonts.
     starts, iterations
         Settings of the search for the nearest point.
+    same_class
+        Of neighbours, see `Neighbours`.
 
     Raises
     ------
@@ -57,7 +66,9 @@ def choose_manifold(
     if name == "neighbours":
         pool = training_images(images, dataset, settings)
         return Neighbours(
-            torch.from_numpy(pool.pixels).to(settings.device), torch.from_numpy(pool.labels).to(settings.device)
+            torch.from_numpy(pool.pixels).to(settings.device),
+            torch.from_numpy(pool.labels).to(settings.device),
+            same_class=same_class,
         )
     if name.startswith("module:"):
         return load_module_pair(name, device=settings.device, iterations=iterations)

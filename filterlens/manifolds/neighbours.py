@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ _BYTES = 128 << 20  # of one working array
 
 
 class Neighbours:
-    """Local linear manifold: the span of the k nearest training images of the same class, centred at the image.
+    """Local linear manifold: the span of the k nearest training images, centred at the image.
 
     Parameters
     ----------
@@ -24,7 +26,9 @@ class Neighbours:
     labels
         Their classes, shape (N,).
     k
-        How many neighbours; a class with fewer images gives all it has.
+        How many neighbours; where there are fewer images, all of them.
+    same_class
+        Look for neighbours in the image's own class only; the paper and its code look in all of them.
 
     Raises
     ------
@@ -45,13 +49,13 @@ class Neighbours:
     capabilities: frozenset[Capability] = frozenset({"project"})
     latent_bounds: tuple[Tensor, Tensor] | None = None
 
-    def __init__(self, pixels: Tensor, labels: Tensor, k: int = 50) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor, k: int = 50, *, same_class: bool = False) -> None:
         if pixels.ndim != 4 or len(pixels) != len(labels) or len(pixels) == 0 or k < 1:
             raise InputError(
                 "neighbours need training images of shape (N, channels, height, width), one label each and k > 0; "
                 f"got shape {tuple(pixels.shape)}, {len(labels)} labels, k = {k}"
             )
-        self.k = k
+        self.k, self.same_class = k, same_class
         self._rows = pixels.flatten(1)
         self._labels = labels
         self._latest: tuple[Points, Tensor] | None = None  # attacked, noise and angle ask for the same tangent space
@@ -74,7 +78,7 @@ class Neighbours:
         Raises
         ------
         InputError
-            A class has no training image, or image sizes differ.
+            Image sizes differ, or under `same_class` a class has no training image.
         """
         del latents
         delta = (images - points.pixels).flatten(1)
@@ -98,7 +102,7 @@ class Neighbours:
         return length
 
     def _vectors(self, points: Points) -> Tensor:
-        """Nearest training images of the same class minus the image, float64, shape (n, k, D); zero rows if fewer."""
+        """Nearest training images minus the image, float64, shape (n, k, D); zero rows where there are fewer."""
         queries = points.pixels.flatten(1)
         if queries.shape[1] != self._rows.shape[1]:
             raise InputError(
@@ -106,15 +110,22 @@ class Neighbours:
                 "give training images of the same size"
             )
         found = torch.zeros(len(queries), self.k, queries.shape[1], dtype=torch.float64, device=queries.device)
-        for label in torch.unique(points.labels):
-            rows = torch.nonzero(points.labels == label)[:, 0]
-            pool = self._rows[self._labels == label]
-            if len(pool) == 0:
-                raise InputError(f"no training image has class {int(label)}: its neighbours cannot be found")
+        for rows, pool in self._searches(points.labels):
             index, squared = nearest(queries[rows], pool, self.k)
             vectors = pool[index].double() - queries[rows].double().unsqueeze(1)
             found[rows, : vectors.shape[1]] = vectors * squared.isfinite().unsqueeze(2)
         return found
+
+    def _searches(self, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Which images look for neighbours among which training images."""
+        if not self.same_class:
+            yield torch.arange(len(labels), device=labels.device), self._rows
+            return
+        for label in torch.unique(labels):
+            pool = self._rows[self._labels == label]
+            if len(pool) == 0:
+                raise InputError(f"no training image has class {int(label)}: its neighbours cannot be found")
+            yield torch.nonzero(labels == label)[:, 0], pool
 
 
 def nearest(queries: Tensor, pool: Tensor, k: int) -> tuple[Tensor, Tensor]:

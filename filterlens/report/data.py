@@ -35,6 +35,8 @@ class RunData:
         One row a job (model x lens), the latest only: `model_id`, `lens`, `status`, `reason`, `seconds`, …
     opened
         Models whose dumps were opened, in order.
+    first_stage_pair
+        The robust model whose first stage is drawn, beside its normal one's; empty: the first pair.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class RunData:
     scores: pd.DataFrame
     ledger: pd.DataFrame
     opened: list[str] = field(default_factory=list)
+    first_stage_pair: str = ""
 
     def without(self, model_id: str) -> RunData:
         """Return the run without one model."""

@@ -7,10 +7,12 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from filterlens.errors import FilterlensError, WriteError
+from filterlens.errors import FilterlensError, InputError, WriteError
 from filterlens.process.files import write_atomically
+from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData, read_run
 from filterlens.report.figure import Drawing, Figure, FinishedFigure
 from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_latex, to_markdown
@@ -37,6 +39,7 @@ def write_report(
     figures: Sequence[Figure] = (),
     tables: Sequence[TableMaker] = (),
     inline: bool = True,
+    first_stage_pair: str = "",
     progress: Progress | None = None,
 ) -> Path:
     """Write `tables/`, `figures/` and `index.html` into a run's folder.
@@ -51,6 +54,8 @@ def write_report(
         Lenses' own tables, likewise.
     inline
         Put the figures into the page, so that it is one file; otherwise it shows `figures/*.png` beside it.
+    first_stage_pair
+        The robust model whose first stage is drawn, beside its normal one's; empty: the first pair.
     progress
         Called as `progress(done, total)` after each step.
 
@@ -62,6 +67,8 @@ def write_report(
     ------
     ReportError
         The folder holds no finished analysis.
+    InputError
+        `first_stage_pair` is no robust model of the run with a matched normal one.
     AuditLockedError
         An audit or another report works on the folder.
     WriteError
@@ -72,7 +79,12 @@ def write_report(
     ReportWarning
         A figure failed; the report says so too and holds everything else.
     """
-    run = read_run(folder)
+    run = replace(read_run(folder), first_stage_pair=first_stage_pair)
+    if first_stage_pair and first_stage_pair not in set(pair_models(run.models)["robust"]):
+        raise InputError(
+            f"{first_stage_pair!r} is no robust model of this run with a matched normal one; "
+            f"there are {', '.join(pair_models(run.models)['robust']) or 'no pairs'}"
+        )
     with lock_folder(folder):
         return _write_all(run, figures, tables, inline=inline, step=progress or (lambda done, total: None))
 

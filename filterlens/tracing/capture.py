@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from filterlens.errors import InputError
 from filterlens.tracing.aten import Call, read_call
 from filterlens.tracing.dense import Pair
 from filterlens.tracing.dispatch import Watching
+from filterlens.tracing.names import Stack, layer_name, module_stack
 
 __all__ = ["Downsampling", "capture_downsampling"]
 
@@ -95,29 +95,12 @@ def capture_downsampling(network: nn.Module, receive: Receive, *, choose: Choose
         A dense map does not subsample to the operation's output, or an adaptive pooling has no whole stride; the
         message names the layer.
     """
-    stack: list[tuple[str, nn.Module]] = []
-    handles = []
-    try:
-        for name, module in network.named_modules():
-            handles.append(module.register_forward_pre_hook(partial(_enter, stack, name)))
-            handles.append(module.register_forward_hook(partial(_leave, stack), always_call=True))
-        with _Watch(stack, receive, choose):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _enter(stack: list[tuple[str, nn.Module]], name: str, module: nn.Module, _inputs: object) -> None:
-    stack.append((name, module))
-
-
-def _leave(stack: list[tuple[str, nn.Module]], _module: nn.Module, _inputs: object, _output: object) -> None:
-    stack.pop()
+    with module_stack(network) as stack, _Watch(stack, receive, choose):
+        yield
 
 
 class _Watch(Watching):
-    def __init__(self, stack: list[tuple[str, nn.Module]], receive: Receive, choose: Choose) -> None:
+    def __init__(self, stack: Stack, receive: Receive, choose: Choose) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._stack, self._receive, self._choose = stack, receive, choose
         self._calls: Counter[str] = Counter()
@@ -134,13 +117,13 @@ class _Watch(Watching):
             try:
                 call = read_call(func, args, kwargs or {}, output)
             except InputError as error:
-                raise InputError(f"{_layer_name(self._stack, func.__name__.split('.')[0])} {error}") from error
+                raise InputError(f"{layer_name(self._stack, func.__name__.split('.')[0])} {error}") from error
             if call is not None:
                 self._take(call, output[0] if isinstance(output, tuple) else output)
         return output
 
     def _take(self, call: Call, output: Tensor) -> None:
-        layer = _layer_name(self._stack, call.operation)
+        layer = layer_name(self._stack, call.operation)
         self._calls[layer] += 1
         if self._calls[layer] > 1:
             layer = f"{layer}#{self._calls[layer]}"
@@ -150,15 +133,6 @@ class _Watch(Watching):
         _check(layer, call, dense, output if len(channels) == n_channels else output[:, list(channels)])
         facts = (call.operation, call.kind, call.kernel, call.stride, call.groups)
         self._receive(Downsampling(layer, *facts, n_channels, channels, dense))
-
-
-def _layer_name(stack: list[tuple[str, nn.Module]], operation: str) -> str:
-    """Name of the innermost module, and of the operation where the module is not the operation itself."""
-    name, module = stack[-1] if stack else ("", None)
-    is_operation = module is not None and (isinstance(module, nn.Conv2d) or next(module.children(), None) is None)
-    if is_operation and name:
-        return name
-    return f"{name}.{operation}" if name else operation
 
 
 def _check(layer: str, call: Call, dense: Tensor, output: Tensor) -> None:

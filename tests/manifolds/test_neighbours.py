@@ -97,7 +97,7 @@ def test_an_image_is_no_neighbour_of_itself():
 def test_a_class_with_few_images_gives_all_it_has(linear):
     _, points, _ = linear
     train, _ = plane(6, seed=5)
-    manifold = Neighbours(train, torch.tensor([0, 0, 0, 1, 1, 1]), k=50)
+    manifold = Neighbours(train, torch.tensor([0, 0, 0, 1, 1, 1]), k=50, same_class=True)
     assert ((manifold.tangent(points).norm(dim=2) > 0.5).sum(dim=1) == 3).all()
 
 
@@ -105,7 +105,26 @@ def test_a_class_without_training_images_is_refused(linear):
     _, points, _ = linear
     train, _ = plane(6, seed=5)
     with pytest.raises(InputError, match="no training image has class 1"):
-        Neighbours(train, torch.zeros(6, dtype=torch.int64)).tangent(points)
+        Neighbours(train, torch.zeros(6, dtype=torch.int64), same_class=True).tangent(points)
+    found = Neighbours(train, torch.zeros(6, dtype=torch.int64)).tangent(points)  # all classes: none is missing
+    assert found.abs().amax(dim=(1, 2)).min() > 0
+
+
+def test_neighbours_are_of_all_classes_unless_told_otherwise():
+    """As published: an image's nearest training images span its manifold, whatever their classes."""
+    generator = torch.Generator().manual_seed(0)
+    train, labels = torch.rand(200, 1, 6, 6, generator=generator), torch.arange(200) % 4
+    points = Points(torch.rand(5, 1, 6, 6, generator=generator), torch.arange(5) % 4)
+    squared = (points.pixels.flatten(1)[:, None].double() - train.flatten(1).double()).square().sum(dim=2)
+    for same_class in (False, True):
+        allowed = labels == points.labels[:, None] if same_class else torch.ones(5, 200, dtype=torch.bool)
+        slow = torch.where(allowed, squared, torch.inf).argsort(dim=1)[:, :7]
+        spans = train.flatten(1)[slow].double() - points.pixels.flatten(1).double()[:, None]
+        basis = Neighbours(train, labels, k=7, same_class=same_class).tangent(points)
+        inside = torch.einsum("nkd,nke,nje->njd", basis, basis, spans)
+        torch.testing.assert_close(inside, spans)
+        assert ((basis.norm(dim=2) > 0.5).sum(dim=1) == 7).all()
+    assert not torch.equal(*(Neighbours(train, labels, k=7, same_class=own).tangent(points) for own in (False, True)))
 
 
 def test_training_images_of_another_size_are_refused(linear):

@@ -108,7 +108,7 @@ def write_run(
 
 
 def write_dumps(folder: Path, models: list[Model], *, seed: int = 0) -> None:
-    """Write a small filters dump of each model: a first, a middle and a last convolution."""
+    """Write a small dump of each model: a first, a middle and a last convolution, and a first stage under attack."""
     rng = np.random.default_rng(seed)
     shapes = [(16, 3, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3)]
     for model in models:
@@ -120,10 +120,12 @@ def write_dumps(folder: Path, models: list[Model], *, seed: int = 0) -> None:
                     weight = (weight + np.roll(weight, 1, -1)) / 2
                 attributes = {"conv_depth": depth, "conv_depth_norm": depth / 2, "groups": 1}
                 group.write(f"layer{depth}.conv", weight, stride=np.array([1, 1]), **attributes)
-            images = rng.uniform(size=(8, 3, 32, 32)).astype(np.float32)
             kept = dump.lens("robustness", {"steps": 20})
-            kept.write("images_clean", images)
-            kept.write("images_attacked", np.clip(images + rng.choice([-8, 8], size=images.shape) / 255, 0, 1))
+            stage = rng.uniform(size=(4, 16, 32, 32)).astype(np.float32)
+            kept.write("first_stage_weight", rng.normal(size=(16, 3, 3, 3)).astype(np.float32))
+            kept.write("first_stage_clean", stage)
+            kept.write("first_stage_attacked", stage * rng.uniform(0.5, 1.5, size=(1, 16, 1, 1)).astype(np.float32))
+            kept.set_attributes(first_stage_layer="conv1", first_stage_operations="conv2d, batch_norm, relu")
 
 
 def write_pool(folder: Path, models: list[Model], *, seed: int = 0, K: int = 9) -> None:

@@ -42,7 +42,7 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     losses = PerturbedLosses(
         reference=_read(group, "reference_loss", n),
         average=_read(group, "average_loss", n),
-        worst=_read(group, "worst_loss", n),
+        worst=_read(group, "worst_case_loss", n) if "worst_case_loss" in group else None,
         average_correct=_read(group, "average_correct", n),
         reference_float32=exact,
     )

@@ -50,7 +50,7 @@ def extract(context: ExtractContext[FlatnessOptions]) -> None:
     context
         The model must run; its weights are perturbed in place and put back exactly. The catalog row gives `eps` and
         `threat_model`. The group is filled with `labels`, `reference_loss`, `reference_correct` (n,);
-        `average_loss`, `average_correct` (T, n); `worst_loss`, `worst_correct` (R, n); `landscape_positions` (s,),
+        `average_loss`, `average_correct` (T, n); `worst_case_loss`, `worst_case_correct` (R, n); `landscape_positions` (s,),
         `landscape_random` and `landscape_adversarial` (s, n). Under bf16 also `reference_loss_float32` (n,).
 
     Raises
@@ -127,12 +127,14 @@ def _measure(
     with Weights(parameters, radius=WORST_RADIUS, step=WEIGHT_STEP) as weights:
         worst = []
         for r in range(options.worst):
-            worst.append(joint_attack(runner, weights, threat, options, seed=seed, restart=r))
+            last = joint_attack(runner, weights, threat, options, seed=seed, restart=r)
+            weights.freeze()
+            worst.append(last if options.as_published else measure())
             if r == 0:  # its direction is followed at once, so that none has to be kept through the other restarts
                 directions = weights.directions(ADVERSARIAL_LENGTH)
                 adversarial = list(_landscape(weights, directions, options, reference, measure))
                 del directions
-        _write(group, "worst", worst)
+        _write(group, "worst_case", worst)
     with Weights(parameters, radius=AVERAGE_RADIUS) as weights:
         weights.random_start(_generator(seed, 3, 0), on_sphere=True)
         directions = weights.directions(AVERAGE_RADIUS)
@@ -158,26 +160,35 @@ def robust_loss(runner: Running, threat: Threat, *, steps: int, restarts: int = 
 def joint_attack(
     runner: Running, weights: Weights, threat: Threat, options: FlatnessOptions, *, seed: int, restart: int
 ) -> RobustLoss:
-    """Ascend the mean loss in every image and in the weights together [Stutz2021]_, eqs 4 and 5.
+    """Move the weights to where the robust loss is high: ascend the mean loss in them and in every image together.
 
     Parameters
     ----------
     runner
         The model and its images.
     weights
-        Entered; left at the last iterate.
+        Entered; left at the last iterate, w + ν.
     threat
         Ball and step of the images.
     options
-        `steps`; `as_published` keeps the last iterate instead of the one with the highest mean loss.
+        `steps`; under `as_published` every restart starts at random, images and weights.
     seed, restart
         The images' random starts are those of PGD at the weights themselves; restart 0 begins at the weights, every
         other one at random in their ball.
 
     Returns
     -------
-        Losses at the iterate that is kept. Gradients of the whole set are gathered before anything moves, so that
-        the result does not depend on the batches.
+        Losses at the last iterate. Gradients of the whole set are gathered before anything moves, so that the result
+        does not depend on the batches.
+
+    Notes
+    -----
+    One iterate's losses are no `robust_loss`, which keeps every image's best: their difference would be negative
+    where the weights did not move at all. The loss at w + ν is therefore measured as at w, by an attack of its own.
+
+    References
+    ----------
+    [Stutz2021]_, equations 4 and 5.
     """
     n = len(runner.images)
     centre = torch.cat([batch.pixels for batch in runner.batches()])
@@ -191,7 +202,6 @@ def joint_attack(
     weights.track()
     losses = torch.zeros(n, device=centre.device)
     correct = torch.zeros(n, dtype=torch.bool, device=centre.device)
-    best: list[tuple[float, RobustLoss]] = []
 
     def score(with_gradient: bool) -> bool:  # noqa: FBT001 - as `ascend` calls it
         for rows, labels in parts:
@@ -205,13 +215,10 @@ def joint_attack(
                     points.gradient[rows] = value.grad
             losses[rows] = loss.detach()
             correct[rows] = logits.detach().argmax(dim=1) == labels
-        mean = losses.double().mean().item()
-        if not best or options.as_published or mean > best[0][0] or np.isnan(best[0][0]):
-            best[:] = [(mean, _robust_loss(losses, correct))]
         return False
 
     ascend(score, [weights, points], steps=options.steps)
-    return best[0][1]
+    return _robust_loss(losses, correct)
 
 
 def _landscape(
@@ -222,7 +229,6 @@ def _landscape(
     measure: Callable[[], RobustLoss],
 ) -> Iterator[RobustLoss]:
     """Robust loss at w + s · ν̂ for every position s; at 0 it is the reference, where that had as many restarts."""
-    weights.freeze()
     for s in options.positions:
         if s == 0 and not options.as_published:
             yield reference

@@ -52,5 +52,6 @@ class FlatnessOptions(Options):
     @property
     def passes(self) -> int:
         """Forward passes over all images: one backward pass less for each time that PGD or the joint attack runs."""
-        elsewhere = self.average + self.worst + 2 * sum(s != 0 or self.as_published for s in self.positions)
+        worst = self.worst if self.as_published else 2 * self.worst  # the joint attack, and PGD at its weights
+        elsewhere = self.average + worst + 2 * sum(s != 0 or self.as_published for s in self.positions)
         return (self.reference_restarts + elsewhere) * (self.steps + 1)

@@ -19,12 +19,15 @@ _ROBUST_LOSS = "RLoss(w) = mean over images of max_{‖δ‖ ≤ ε} loss(f_w(x 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PerturbedLosses:
-    """One model's robust losses at its weights, shape (n,), and at perturbed weights, shapes (T, n) and (R, n)."""
+    """One model's robust losses at its weights, shape (n,), and at perturbed weights, shapes (T, n) and (R, n).
+
+    `worst` is None for dumps of before 0.2, whose worst case was measured otherwise than their reference.
+    """
 
     reference: Losses
     average: Losses
-    worst: Losses
     average_correct: Losses
+    worst: Losses | None = None
     reference_float32: Losses | None = None
 
 
@@ -130,10 +133,11 @@ def _average(losses: PerturbedLosses) -> float:
     robust_is="lower",
     chance="0 for constant logits",
     pitfalls="The largest of a few restarts, so a lower bound; ν = 0 is allowed, so that it is never negative.",
+    applies=lambda losses: losses.worst is not None,
 )
 def _worst(losses: PerturbedLosses) -> float:
     """How much the robust loss rises when an attack moves weights and images together."""
-    return worst_flatness(losses.reference, losses.worst)[0]
+    return math.nan if losses.worst is None else worst_flatness(losses.reference, losses.worst)[0]
 
 
 @score(
@@ -179,10 +183,11 @@ def _average_error(losses: PerturbedLosses) -> float:
     unit="nats",
     pitfalls="Large means that more restarts would find more.",
     auxiliary=True,
+    applies=lambda losses: losses.worst is not None,
 )
 def _worst_spread(losses: PerturbedLosses) -> float:
     """Largest less smallest robust loss over the restarts of the joint attack."""
-    return worst_flatness(losses.reference, losses.worst)[1]
+    return math.nan if losses.worst is None else worst_flatness(losses.reference, losses.worst)[1]
 
 
 @score(

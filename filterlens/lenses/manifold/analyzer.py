@@ -59,7 +59,7 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
         angles={kind: read(f"angle_{kind}")[rows[kind]] for kind in moved},
         unknown_distance=read("distance_attacked_held_out")[chosen["attacked"]],
     )
-    note = _note(group, chosen)
+    note = _note(group, chosen, unreached=int(np.isnan(read("norm_l2_noise")).sum()))
     for row in score_rows("manifold", attacked):
         yield {**row, "note": note}
 
@@ -76,8 +76,10 @@ def _reader(group: DumpGroup) -> Callable[[str], Values]:
     return read
 
 
-def _note(group: DumpGroup, chosen: dict[str, Flags]) -> str:
+def _note(group: DumpGroup, chosen: dict[str, Flags], *, unreached: int) -> str:
     facts = group.attributes
     counts = ", ".join(f"{int(rows.sum())} {kind.replace('_', '-')} examples" for kind, rows in chosen.items())
     fast = ", fast settings" if facts.get("fast") else ""
-    return f"manifold {facts.get('manifold', '?')}; {counts}{fast}"
+    own = " of the same class" if facts.get("manifold") == "neighbours" and facts.get("same_class", True) else ""
+    box = f"; the box holds no noise of the attack's norm beside {unreached} images" if unreached else ""
+    return f"manifold {facts.get('manifold', '?')}{own}; {counts}{fast}{box}"

@@ -14,6 +14,7 @@ from filterlens.catalogs import Entry
 from filterlens.errors import InputError
 from filterlens.inputs import Images, check_fits
 from filterlens.lens import ExtractContext
+from filterlens.lenses.manifold.noise import noisy_images
 from filterlens.lenses.manifold.options import ManifoldOptions
 from filterlens.manifolds import Manifold, Points, choose_manifold, distance
 from filterlens.manifolds.spans import angle_to_span
@@ -93,6 +94,7 @@ def extract(context: ExtractContext[ManifoldOptions]) -> None:
         settings,
         starts=options.projection_starts,
         iterations=options.projection_iterations,
+        same_class=options.same_class,
     )
     plan = attack_of(entry, images, options, settings.seed)
     points = Points.of(images, settings.device)
@@ -111,6 +113,7 @@ def extract(context: ExtractContext[ManifoldOptions]) -> None:
     context.group.write("labels", images.labels)
     context.group.set_attributes(
         manifold=manifold.name,
+        same_class=options.same_class,
         attack="Adam, stopped at the first success",
         fast=options.is_fast,
         data=images.name,
@@ -152,7 +155,8 @@ def attack_batch(
             _attack_on_manifold(classifier, manifold, points, plan, first) if "decode" in manifold.capabilities else {}
         )
     tangent = manifold.tangent(points)
-    noise = points.pixels + _noise_like(found.points - points.pixels, seed=plan.seed, first=first)
+    length = torch.linalg.vector_norm((found.points - points.pixels).flatten(1).double(), dim=1)
+    noise = noisy_images(points.pixels, length, seed=plan.seed, first=first)
     out: dict[str, Tensor] = {
         "correct": correct,
         "success_attacked": found.success,
@@ -161,6 +165,7 @@ def attack_batch(
         "distance_attacked_held_out": manifold.held_out_distance(found.points, points),
         "images_clean": points.pixels,
         "images_attacked": found.points,
+        "images_noise": noise,
         **on_manifold,
     }
     moved = {"attacked": found.points, "noise": noise}
@@ -201,18 +206,6 @@ def _attack_on_manifold(
         "images_decoded": decoded,
         "images_on_manifold": images,
     }
-
-
-def _noise_like(delta: Tensor, *, seed: int, first: int) -> Tensor:
-    """Gaussian directions with the L2 norm of each perturbation."""
-    noise = np.stack([
-        np.random.default_rng([seed, first + i, 1]).standard_normal(delta.shape[1:], dtype=np.float32)
-        for i in range(len(delta))
-    ])  # fmt: skip
-    direction = torch.from_numpy(noise).to(delta.device)
-    scale = delta.flatten(1).norm(dim=1) / direction.flatten(1).norm(dim=1)
-    noise_like: Tensor = direction * scale.view(-1, 1, 1, 1)
-    return noise_like
 
 
 def _batch_size(images: Images, most: int) -> int:

@@ -20,6 +20,8 @@ class ManifoldOptions(Options):
         How many images are attacked.
     manifold
         `fonts`, `neighbours`, a learned decoder's file or `module:…`; empty chooses by data.
+    same_class
+        Look for an image's neighbours in its own class only; the paper looks in all classes.
     eta
         Radius of the on-manifold attack, in latent units, L∞.
     steps, step, restarts
@@ -31,6 +33,9 @@ class ManifoldOptions(Options):
     images: int = option(default=200, help="Images a lens looks at.")
     manifold: str = option(
         default="", help="`fonts`, `neighbours`, the file of a learned decoder, or `module:` with PACKAGE and FACTORY."
+    )
+    same_class: bool = option(
+        default=False, help="Neighbours of an image's own class only, instead of all classes as published."
     )
     eta: float = 0.3
     steps: int = 40

@@ -25,7 +25,7 @@ KINDS = {
     "held_out": ("clean images, the manifold not knowing them", "x"),
     "attacked": ("successful regular adversarial examples", "x̃"),
     "on_manifold": ("successful on-manifold adversarial examples", "x̃"),
-    "noise": ("clean images with noise of the regular perturbation's L2 norm", "x̃"),
+    "noise": ("clean images with noise inside [0, 1] of the regular perturbation's L2 norm", "x̃"),
 }
 MOVED = ("attacked", "on_manifold", "noise")
 
@@ -137,7 +137,8 @@ def _median(values: Values) -> float:
 
 
 def _mean(values: Values) -> float:
-    return float(values.mean()) if len(values) else math.nan
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _declare(name: str, title: str, summary: str, formula: str, compute: Callable[..., float], **facts: Any) -> None:  # noqa: ANN401 - facts of a `Score`
@@ -228,8 +229,9 @@ def _declare_direction(kind: str) -> None:
         lambda attacked: _median(distance_ratio(attacked.distances[kind], attacked.norms_l2[kind])),
         reference=f"{_PAPER}.1",
         bounds=(0.0, None),
-        chance="noise of equal norm: about √(1 − d / D), d and D the dimensions of manifold and image",
-        pitfalls="Near 1 for any direction that is not chosen, because the manifold is thin: compare with noise.",
+        chance="unclipped noise: about √(1 − d / D), d and D the dimensions of manifold and image",
+        pitfalls="Near 1 for any direction that is not chosen, because the manifold is thin: compare with the noise of "
+        "equal norm inside the image box.",
         auxiliary=kind == "noise",
         applies=_has(kind),
     )
@@ -242,7 +244,7 @@ def _declare_direction(kind: str) -> None:
         reference=f"{_PAPER}.1",
         bounds=(0.0, 90.0),
         unit="°",
-        chance="random directions: about 90° − (180°/π) √(d / D)",
+        chance="unclipped random directions: about 90° − (180°/π) √(d / D)",
         pitfalls="On a curved manifold a long step along it has a large angle too.",
         auxiliary=kind == "noise",
         applies=_has(kind),

@@ -10,6 +10,7 @@ import numpy as np
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
 from filterlens.lens import score_rows
+from filterlens.lenses.robustness.first_stage import read_stage
 from filterlens.lenses.robustness.metrics import Labels, Logits
 from filterlens.lenses.robustness.scores import Outputs
 
@@ -26,7 +27,7 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
 
     Returns
     -------
-        Rows of the score table, all of the whole model.
+        Rows of the score table, of the whole model, and of each filter of the first stage (kind `filter`, weight 0).
 
     Raises
     ------
@@ -42,17 +43,23 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
         name: _read(group, name, labels) if name in group else None
         for name in ("logits_autoattack", "logits_attacked_float32")
     }
+    stage = read_stage(group)
     outputs = Outputs(
         labels=labels,
         clean=_read(group, "logits_clean", labels),
         attacked=_read(group, "logits_attacked", labels),
         autoattack=optional["logits_autoattack"],
         attacked_float32=optional["logits_attacked_float32"],
+        first_stage=None if stage is None else stage.change,
     )
     note = _note(group)
     with np.errstate(invalid="ignore"):  # logits that are not finite end as scores that are NaN
         for row in score_rows("robustness", outputs):
-            yield {**row, "note": note}
+            recorded = stage is not None and row["metric"] == "first_stage_change"
+            yield {**row, "note": f"{stage.operations} on {len(stage.clean)} of the images; {note}" if recorded else note}
+    for i, change in enumerate([] if stage is None else stage.change):
+        facts = {"layer": f"{stage.layer} filter {i}", "kind": "filter", "weight": 0.0, "note": note}
+        yield {"metric": "first_stage_change", "value": float(change), **facts}
 
 
 def _read(group: DumpGroup, name: str, labels: Labels) -> Logits:

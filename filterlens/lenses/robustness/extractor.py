@@ -9,14 +9,17 @@ from torch import Tensor
 
 from filterlens.attacks import attack
 from filterlens.attacks.evaluation import Running, Threat, running, threat_of
+from filterlens.dumps import WritableGroup
 from filterlens.lens import ExtractContext
 from filterlens.lenses.robustness.autoattack import run_autoattack
 from filterlens.lenses.robustness.options import RobustnessOptions
+from filterlens.tracing.first_stage import first_stage
 
 __all__ = ["KEPT_IMAGES", "STEPS", "extract"]
 
 STEPS = 20
 KEPT_IMAGES = 8
+_STAGE_BYTES = 2 << 20  # of the first stages of one dump, clean and attacked
 
 
 def extract(context: ExtractContext[RobustnessOptions]) -> None:
@@ -27,7 +30,9 @@ def extract(context: ExtractContext[RobustnessOptions]) -> None:
     context
         The model must run; the catalog row gives `eps` and `threat_model`. The group is filled with `labels` (n,),
         `logits_clean`, `logits_attacked` (each example's highest loss) and `logits_autoattack` (n, classes),
-        `images_clean` and `images_attacked` (up to 8, channels, height, width); under bf16 `logits_attacked_float32`
+        `images_clean` and `images_attacked` (up to 8, channels, height, width); of a network with a convolution
+        `first_stage_weight` (c_out, c_in / groups, k_h, k_w) and `first_stage_clean` and `first_stage_attacked`
+        (k, c_out, h, w), what its first stage puts out on the first k of those images; under bf16 `logits_attacked_float32`
         too, the same attacked images without it.
 
     Raises
@@ -51,6 +56,7 @@ def extract(context: ExtractContext[RobustnessOptions]) -> None:
             group.write(name, measured[name])
         group.write("images_clean", pixels[:KEPT_IMAGES])
         group.write("images_attacked", measured["images_attacked"])
+        _record_first_stage(runner, measured["images_attacked"], group)
         warnings = ""
         if options.autoattack:
             logits, warnings = run_autoattack(
@@ -74,6 +80,23 @@ def extract(context: ExtractContext[RobustnessOptions]) -> None:
             data=runner.images.name,
             data_sha256=runner.images.digest,
         )
+
+
+def _record_first_stage(runner: Running, attacked: NDArray[np.float32], group: WritableGroup) -> None:
+    """Write what the first stage puts out on as many of the kept images as take 2 MiB, at least on one."""
+    clean = runner.images.pixels[: len(attacked)]
+    stages = [
+        first_stage(runner.classifier, torch.from_numpy(images).to(runner.device), network=runner.classifier.network)
+        for images in (clean, attacked)
+    ]
+    if stages[0] is None or stages[1] is None:
+        return
+    n = max(1, _STAGE_BYTES // (2 * 4 * stages[0].activation[0].numel()))
+    group.write("first_stage_weight", _array([stages[0].weight]))
+    for name, stage in zip(("clean", "attacked"), stages, strict=True):
+        if stage is not None:
+            group.write(f"first_stage_{name}", _array([stage.activation[:n]]), compression="gzip")
+    group.set_attributes(first_stage_layer=stages[0].layer, first_stage_operations=", ".join(stages[0].operations))
 
 
 def _measure(runner: Running, threat: Threat, options: RobustnessOptions, seed: int) -> dict[str, NDArray[np.float32]]:

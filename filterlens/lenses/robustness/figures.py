@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from filterlens.lenses.robustness.first_stage_figure import draw_first_stage
 from filterlens.lenses.robustness.metrics import confidence, reliability
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
@@ -145,4 +146,5 @@ def _models(rows: list[dict[str, object]]) -> str:
 FIGURES: tuple[Figure, ...] = (
     Figure("robustness_reliability", "robustness", "Reliability, clean and attacked", draw_reliability),
     Figure("robustness_confidence", "robustness", "Confidence of robust and normal models", draw_confidence),
+    Figure("robustness_first_stage", "robustness", "The first stage under attack", draw_first_stage),
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from filterlens.lenses.proportion import proportion_interval
 from filterlens.lenses.robustness.metrics import (
@@ -34,6 +38,7 @@ class Outputs:
     attacked: Logits
     autoattack: Logits | None = None
     attacked_float32: Logits | None = None
+    first_stage: NDArray[np.float64] | None = None  # relative change of each filter, shape (c_out,)
 
 
 def _has_autoattack(outputs: Outputs) -> bool:
@@ -215,3 +220,20 @@ _declare(
     applies=_has_float32,
     **_LOSS,
 )
+
+
+@score(
+    lens="robustness",
+    title="Relative change of the first stage",
+    formula="mean over filters of ‖r(x) − r(x̃)‖₂ / ‖r(x)‖₂, r the first convolution's output behind its normalisation "
+    "and activation",
+    reference="Gavrikov2022Lens figure 9",
+    bounds=(0.0, None),
+    pitfalls="Of the few images that the dump records. What follows the convolution differs between architectures, and "
+    "without an activation r has negative values: compare within one architecture.",
+    applies=lambda outputs: outputs.first_stage is not None,
+)
+def first_stage_change(outputs: Outputs) -> float:
+    """How much an attack changes what the first convolution puts out, relative to the clean image, mean over filters."""
+    known = np.asarray(outputs.first_stage)[np.isfinite(outputs.first_stage)]
+    return float(known.mean()) if len(known) else math.nan

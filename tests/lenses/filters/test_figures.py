@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.patches import PathPatch
-from scipy.signal import correlate2d
 
 from filterlens.lenses.filters.figures import FIGURES
 from filterlens.lenses.filters.figures.bases import draw_bases, draw_cumulative
-from filterlens.lenses.filters.figures.first_stage import draw_first_stage, relative_change, responses
-from filterlens.lenses.filters.figures.grids import StoredLayer, chosen_models, draw_first, draw_rgb, end_layer
+from filterlens.lenses.filters.figures.grids import chosen_models, draw_first, draw_rgb, end_layer
 from filterlens.lenses.filters.figures.ridge import draw_ridge
 from filterlens.lenses.filters.figures.shift import draw_shift_by_depth, draw_shift_of_models
 from filterlens.lenses.filters.pooled import read_filter_pool
@@ -119,26 +117,6 @@ def test_kernels_are_those_of_the_dump_scaled_by_their_largest(run: RunData) -> 
     colour = drawn(draw_rgb(run)).figure.axes[0].images[0].get_array()
     assert colour.shape == (3, 3, 3)
     assert 0 <= colour.min() <= colour.max() <= 1
-
-
-def test_the_first_stage_is_scipys_correlation_and_its_change_is_relative() -> None:
-    rng = np.random.default_rng(0)
-    layer = StoredLayer("conv1", rng.normal(size=(4, 3, 3, 3)), 1, (2, 2))
-    images = rng.uniform(size=(2, 3, 9, 8))
-    found = responses(images, layer)
-    slow = sum(correlate2d(images[1, c], layer.weight[2, c], mode="same") for c in range(3))
-    np.testing.assert_allclose(found[1, 2], np.maximum(slow, 0)[::2, ::2], atol=1e-12)
-    np.testing.assert_allclose(relative_change(found, 3 * found), 2)
-    assert np.isnan(relative_change(0 * found, found)).all()
-
-
-def test_the_first_stage_shows_a_pair(run: RunData) -> None:
-    drawing = drawn(draw_first_stage(run))
-    assert drawing.data["model_id"].tolist()[0] == "cifar10-robust-0"
-    assert drawing.data["model_id"].nunique() == 2
-    shown = drawing.data.pivot_table(index=["model_id", "filter", "row", "column"], columns="shown", values="value")
-    maps = shown.dropna(subset=["clean"])
-    np.testing.assert_allclose(maps["attacked"] - maps["clean"], maps["difference"], atol=1e-12)
 
 
 def test_drawing_imports_no_pyplot_state(run: RunData) -> None:

@@ -45,7 +45,7 @@ def write(path: Path, **changes: np.ndarray) -> DumpReader:
         "labels": LABELS,
         "reference_loss": REFERENCE,
         "average_loss": REFERENCE + np.array([[1.0], [2.0]]),
-        "worst_loss": REFERENCE + np.array([[0.1], [0.3]]),
+        "worst_case_loss": REFERENCE + np.array([[0.1], [0.3]]),
         "average_correct": np.ones((2, 30), dtype=np.uint8),
     } | changes
     with DumpWriter(path, {"model_id": "a"}) as dump:
@@ -71,6 +71,22 @@ def test_analysis_gives_registered_scores_and_classes_that_weigh_nothing(tmp_pat
     assert all(row["weight"] == 0 for row in classes)
 
 
+def test_a_dump_whose_worst_case_was_measured_otherwise_than_its_reference_has_no_worst_case(tmp_path):
+    """Before 0.2 it was called `worst_loss`, and lay too low: the other scores of such a dump remain."""
+    path = tmp_path / "a.h5"
+    with DumpWriter(path, {"model_id": "a"}) as dump:
+        group = dump.lens("flatness", {})
+        for name in ("average_loss", "worst_loss"):
+            group.write(name, REFERENCE + np.array([[1.0], [2.0]], dtype=np.float32))
+        group.write("labels", LABELS)
+        group.write("reference_loss", REFERENCE)
+        group.write("average_correct", np.ones((2, 30), dtype=np.uint8))
+    with DumpReader(path) as reader:
+        found = {row["metric"]: row["value"] for row in analyze(reader.lens("flatness")) if "layer" not in row}
+    assert found["average_flatness"] == pytest.approx(1.5, abs=1e-6)
+    assert not [name for name in found if name.startswith("worst")]
+
+
 def test_losses_that_are_not_finite_have_no_score(tmp_path):
     broken = np.full((2, 30), np.inf, dtype=np.float32)
     with write(tmp_path / "a.h5", average_loss=broken) as reader:
@@ -82,7 +98,7 @@ def test_losses_that_are_not_finite_have_no_score(tmp_path):
 
 def test_losses_of_other_images_are_refused(tmp_path):
     with (
-        write(tmp_path / "a.h5", worst_loss=np.ones((2, 29), dtype=np.float32)) as reader,
-        pytest.raises(DumpError, match=r"worst_loss of shape .2, 29. does not belong to 30 labels"),
+        write(tmp_path / "a.h5", worst_case_loss=np.ones((2, 29), dtype=np.float32)) as reader,
+        pytest.raises(DumpError, match=r"worst_case_loss of shape .2, 29. does not belong to 30 labels"),
     ):
         analyze(reader.lens("flatness"))

@@ -171,7 +171,25 @@ def test_flatness_is_the_same_when_a_layer_before_batchnorm_is_rescaled(tmp_path
 
 def test_worst_case_lies_above_the_reference_without_any_floor(tmp_path):
     group = measured(tmp_path, loaded(network_with_batchnorm()), images())
-    assert (group.read("worst_loss").mean(axis=1) > group.read("reference_loss").mean()).all()
+    assert (group.read("worst_case_loss").mean(axis=1) > group.read("reference_loss").mean()).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"worst": 1}, {"worst": 4, "average": 4}, {"batch_size": 20}, {"steps": 1}, {"steps": 3, "batch_size": 3}],
+    ids=lambda settings: ", ".join(f"{name} {value}" for name, value in settings.items()) or "fast",
+)
+def test_weights_that_do_not_move_are_flat_to_the_last_digit(tmp_path, monkeypatch, settings):
+    """At ξ = 0 reference and perturbed loss are one number: whatever iterate a side keeps, the other keeps it too."""
+    monkeypatch.setattr(flatness, "WORST_RADIUS", 0.0)
+    monkeypatch.setattr(flatness, "AVERAGE_RADIUS", 0.0)
+    group = measured(tmp_path, loaded(network_with_batchnorm()), images(), SETTINGS | settings)
+    reference = group.read("reference_loss")
+    for name in ("worst_case_loss", "average_loss"):
+        assert (group.read(name) == reference).all(), name  # every restart, not only the one that the score keeps
+    assert (group.read("worst_case_correct") == group.read("reference_correct")).all()
+    for metric in ("worst_flatness", "worst_flatness_spread", "average_flatness", "average_flatness_images_error"):
+        assert score(group, metric) == 0, metric
 
 
 def test_everything_is_as_before_and_no_normalisation_layer_was_touched(tmp_path):
@@ -219,7 +237,7 @@ def test_batches_of_any_size_give_the_same_losses(tmp_path):
         measured(tmp_path / str(size), loaded(network_with_batchnorm()), images(), SETTINGS | {"batch_size": size})
         for size in (20, 7)
     ]
-    for name in ("reference_loss", "average_loss", "worst_loss", "landscape_adversarial"):
+    for name in ("reference_loss", "average_loss", "worst_case_loss", "landscape_adversarial"):
         assert np.allclose(groups[0].read(name), groups[1].read(name), atol=1e-4), name
 
 

@@ -45,7 +45,7 @@ def make_run(folder: Path, lenses: tuple[str, ...] = ("robustness", "flatness"),
                     group.write("reference_loss", reference)
                     group.write("average_loss", reference + np.array([[1.0], [2.0]]) * (1 + j + i))
                     group.write("average_correct", np.ones((2, 4), dtype=np.uint8))
-                    group.write("worst_loss", reference[None] + 0.1 * (1 + i))
+                    group.write("worst_case_loss", reference[None] + 0.1 * (1 + i))
                     positions = np.array([-1.0, 0.0, 1.0])
                     group.write("landscape_positions", positions)
                     group.write("landscape_random", reference + 30 * j * positions[:, None] ** 2)

@@ -6,6 +6,7 @@ import torch
 from extracting import chosen, context
 from torch import nn
 
+from filterlens.attacks import Attacked
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
@@ -104,9 +105,13 @@ def test_regular_attacks_leave_the_manifold_and_on_manifold_ones_do_not(fonts_ru
     assert arrays["label_kept_on_manifold"].all()
 
 
-def test_noise_is_as_long_as_the_regular_perturbation(fonts_run):
+def test_noise_is_as_long_as_the_regular_perturbation_and_stays_in_the_unit_box(fonts_run):
     arrays, _, _, _ = fonts_run
     np.testing.assert_allclose(arrays["norm_l2_noise"], arrays["norm_l2_attacked"], rtol=1e-5)
+    assert arrays["images_noise"].min() >= 0
+    assert arrays["images_noise"].max() <= 1
+    moved = (arrays["images_noise"] - arrays["images_clean"]).reshape(24, -1)
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), arrays["norm_l2_attacked"], rtol=1e-5)
 
 
 def test_no_distance_exceeds_the_perturbation(fonts_run):
@@ -141,6 +146,8 @@ def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
     images = load_images("fonts", 8)
     arrays, facts, rows = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images)
     assert facts["manifold"] == "neighbours"
+    assert not facts["same_class"]
+    assert "of the same class" not in rows[0]["note"]
     assert not [name for name in arrays if "on_manifold" in name]
     assert (arrays["distance_clean"] < 1e-5).all()
     assert (arrays["distance_held_out"] > 0.1).all()
@@ -150,12 +157,54 @@ def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
     assert rows
 
 
-def test_noise_leaves_neighbours_as_its_dimension_says(network):
-    train, test = load_images("fonts", 2000, split="train"), Points.of(load_images("fonts", 8))
-    manifold = Neighbours(torch.from_numpy(train.pixels), torch.from_numpy(train.labels), k=50)
-    out = attack_batch(network, manifold, test, Attack(0.3, "Linf", steps=2, restarts=1))
+def test_the_same_class_is_an_option_and_named(tmp_path, network):
+    images = load_images("fonts", 8)
+    every, _, _ = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images, "a.h5")
+    own, facts, rows = run(
+        tmp_path, network, {"fast": True, "manifold": "neighbours", "same_class": True}, images, "b.h5"
+    )
+    assert facts["same_class"]
+    assert "manifold neighbours of the same class" in rows[0]["note"]
+    assert (own["distance_held_out"] != every["distance_held_out"]).any()
+
+
+def test_noise_that_nothing_clips_leaves_neighbours_as_its_dimension_says(network):
+    """Grey images have room on both sides: there the closed form of a random direction holds."""
+    train, test = load_images("fonts", 2000, split="train"), load_images("fonts", 8)
+    manifold = Neighbours(torch.from_numpy(0.4 + 0.2 * train.pixels), torch.from_numpy(train.labels), k=50)
+    points = Points(torch.from_numpy(0.4 + 0.2 * test.pixels), torch.from_numpy(test.labels))
+    out = attack_batch(network, manifold, points, Attack(0.05, "Linf", steps=2, restarts=1))
     expected = (1 - 50 / 784) ** 0.5
     assert (out["distance_noise"] / out["norm_l2_noise"]).mean().item() == pytest.approx(expected, abs=0.02)
+
+
+def test_noise_beside_nearly_binary_glyphs_lies_nearer_than_noise_that_leaves_the_box(network):
+    """What the box forbids points away from the data: without clipping the yardstick reads too high."""
+    train, points = load_images("fonts", 2000, split="train"), Points.of(load_images("fonts", 8))
+    manifold = Neighbours(torch.from_numpy(train.pixels), torch.from_numpy(train.labels), k=50)
+    out = attack_batch(network, manifold, points, Attack(0.3, "Linf", steps=2, restarts=1))
+    assert (out["distance_noise"] / out["norm_l2_noise"]).max().item() < (1 - 50 / 784) ** 0.5 - 0.01
+
+
+def test_noise_that_the_box_cannot_hold_is_left_out_and_counted(tmp_path, network, monkeypatch):
+    """An attack that turns every pixel over is longer than any clipped random direction can be."""
+    images = load_images("fonts", 6)
+
+    def turn_over(_forward, pixels, labels, **_settings):
+        moved = pixels.clone()
+        moved[:2] = (1 - pixels[:2]).round()
+        moved[2:] = (pixels[2:] + 0.1).clamp(0, 1)
+        return Attacked(moved, torch.zeros(6), torch.zeros(6, 10), labels >= 0)
+
+    monkeypatch.setattr("filterlens.lenses.manifold.extractor.attack", turn_over)
+    arrays, _, rows = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images)
+    for name in ("norm_l2_noise", "distance_noise", "angle_noise"):
+        assert np.isnan(arrays[name]).tolist() == [True, True, False, False, False, False]
+    note = "the box holds no noise of the attack's norm beside 2 images"
+    assert all(note in row["note"] for row in rows)
+    value = {row["metric"]: row["value"] for row in rows}
+    assert 0.5 < value["distance_ratio_noise"] < 1
+    assert value["distance_noise_mean"] > 0
 
 
 def test_fast_settings_take_few_images_unless_told(tmp_path, network):

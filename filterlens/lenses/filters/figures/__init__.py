@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from filterlens.lenses.filters.figures.bases import draw_bases, draw_cumulative
-from filterlens.lenses.filters.figures.first_stage import draw_first_stage
 from filterlens.lenses.filters.figures.grids import draw_first, draw_last, draw_rgb
 from filterlens.lenses.filters.figures.ridge import draw_ridge
 from filterlens.lenses.filters.figures.shift import draw_shift_by_depth, draw_shift_of_models
@@ -20,5 +19,4 @@ FIGURES: tuple[Figure, ...] = (
     Figure("filters_first", "filters", "Kernels of the first convolution", draw_first),
     Figure("filters_last", "filters", "Kernels of the last convolution", draw_last),
     Figure("filters_rgb", "filters", "The first convolution in colour", draw_rgb),
-    Figure("filters_first_stage", "filters", "The first stage under attack", draw_first_stage),
 )
