@@ -239,18 +239,18 @@ def place(scores: pd.DataFrame, reference: Reference) -> list[Place]:
 def _judge(z: float, name: str, reference: Reference) -> tuple[str, int, int]:
     """Verdict on a z-score, and how often the verdict is right on architectures that were left out.
 
-    There is none unless it is right for most networks of either side of each of three architectures at least:
-    networks of one architecture are no independent cases.
+    There is none unless it is right for most networks of either side of every architecture, of which there are three
+    at least: networks of one architecture are no independent cases.
     """
     if math.isnan(z) or name not in reference.means:
         return "", 0, 0
     verdicts = left_out_verdicts(name, reference)
-    given = reference.facts.assign(verdict=verdicts)[verdicts != ""]
-    right = given["verdict"] == given["robust"].map({True: "robust", False: "normal"})
-    cells = right.groupby([given["architecture"], given["robust"]]).mean()
-    holds = given["architecture"].nunique() >= _ARCHITECTURES and bool((cells > 0.5).all())
-    verdict = _verdict(z, reference.means[name], reference.facts["robust"]) if holds else ""
-    return verdict, int(right.sum()), len(given)
+    facts = reference.facts
+    right = verdicts == facts["robust"].map({True: "robust", False: "normal"})
+    cells = right.groupby([facts["architecture"], facts["robust"]]).mean()
+    holds = facts["architecture"].nunique() >= _ARCHITECTURES and bool((cells > 0.5).all())
+    verdict = _verdict(z, reference.means[name], facts["robust"]) if holds else ""
+    return verdict, int(right.sum()), int((verdicts != "").sum())
 
 
 def left_out_verdicts(name: str, reference: Reference) -> pd.Series:
