@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.audit import analyze, audit, extract, report
     from filterlens.commands.catalogs import catalogs
-    from filterlens.commands.check import BoundCheck, check
+    from filterlens.commands.bounds import BoundCheck
+    from filterlens.commands.check import check
     from filterlens.commands.compare import compare
     from filterlens.commands.explain import explain
     from filterlens.commands.filterdb import export_filterdb, import_filterdb
@@ -71,7 +72,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "BoundCheck": "commands.check",
+    "BoundCheck": "commands.bounds",
     "Catalog": "catalogs",
     "Entry": "catalogs",
     "FilterlensError": "errors",

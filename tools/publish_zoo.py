@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from filterlens.commands.reference import SIZES, network_sizes
 from filterlens.lens import all_scores
 from filterlens.report.comparison import robust_vs_normal
 from filterlens.report.data import RunData, read_run
-from filterlens.score import model_scores
+from filterlens.score import Score, model_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "reports" / "examples" / "fonts-linf"
@@ -37,11 +38,15 @@ START, END = "<!-- result -->", "<!-- end of result -->"
 
 
 def reference_scores(run: RunData) -> pd.DataFrame:
-    """One row a model that is known to be robust or normal."""
-    models = run.models
-    metrics = [m for m in model_scores(run.scores).columns if m in all_scores() and not all_scores()[m].auxiliary]
-    known = models[models["robust"].notna()]
-    return known[["robust", *metrics]]
+    """One row a model that is known to be robust or normal: its size, its scores and their z against chance."""
+    models = run.models.join(network_sizes(run.scores))
+    known = all_scores()
+    metrics = [m for m in model_scores(run.scores).columns if m in known and _is_shown(m, known[m])]
+    return models.loc[models["robust"].notna(), ["robust", *SIZES, *metrics]]
+
+
+def _is_shown(metric: str, score: Score) -> bool:
+    return not score.auxiliary or metric.endswith("_z")
 
 
 def result_table(run: RunData) -> str:

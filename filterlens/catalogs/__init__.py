@@ -11,5 +11,6 @@ from filterlens.catalogs.catalog import (
     read_catalog,
     shipped_folder,
 )
+from filterlens.catalogs.duplicates import Distinct, distinct_models
 
-__all__ = ["Catalog", "Entry", "Pair", "catalog_names", "load_catalog", "read_catalog", "shipped_folder"]
+__all__ = ["Catalog", "Distinct", "Entry", "Pair", "catalog_names", "distinct_models", "load_catalog", "read_catalog", "shipped_folder"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from filterlens.cli import options as o
-from filterlens.cli.lens_options import with_scoring_options
+from filterlens.cli.lens_options import with_bounds, with_scoring_options
 from filterlens.cli.options import Format
 from filterlens.cli.printing import (
     print_comparison,
@@ -21,6 +21,7 @@ from filterlens.cli.printing import (
     print_tables,
     write_table,
 )
+from filterlens.process.printable import printable
 
 __all__ = ["check", "compare", "explain", "inspect", "selftest"]
 
@@ -61,11 +62,11 @@ def inspect(
     found = run(model, reference=reference, **how)
     form = Format.json if json else form
     if form is Format.table:
-        print_inspection(found, "the bundled zoo" if reference is None else str(reference))
+        print_inspection(found)
         return
     places = pd.DataFrame([asdict(place) for place in found.places])
     layers = found.layers.drop(columns=["model_id"])
-    print_tables({"layers": layers, "places": places, "outstanding": found.outstanding}, form, model=model)
+    print_tables({"layers": layers, "places": places, "outstanding": found.outstanding}, form, model=model, comparison=found.comparison)
 
 
 @with_scoring_options
@@ -96,43 +97,74 @@ def compare(
     print_table(table, Format.json if json else form, draw=print_comparison)
 
 
+@with_bounds
 @with_scoring_options
 def check(
     model: Model,
     *,
-    bounds: Annotated[
-        list[str], typer.Option("--bound", "-b", help="max-SCORE=NUMBER or min-SCORE=NUMBER; repeatable.")
+    bound: Annotated[
+        list[str],
+        typer.Option(
+            "--bound",
+            "-b",
+            help="max-SCORE=NUMBER or min-SCORE=NUMBER, of every layer max-layer-SCORE=NUMBER; repeatable. "
+            "Each is an option, too: --max-layer-sparsity 0.5.",
+        ),
     ] = [],  # noqa: B006 - typer copies it
-    max_sparsity: Annotated[float | None, typer.Option("--max-sparsity", help="Same as -b max-sparsity=…")] = None,
-    min_entropy: Annotated[
-        float | None, typer.Option("--min-entropy", help="Same as -b min-variance-entropy=…")
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="A checkpoint, an audited run's folder, or `bundled`: no score may be worse."),
     ] = None,
-    min_orthogonality: Annotated[
-        float | None, typer.Option("--min-orthogonality", help="Same as -b min-orthogonality=…")
-    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="How much worse is still good, as a share of the score's range.")
+    ] = 0.05,
+    allow_dead_layers: Annotated[
+        bool, typer.Option("--allow-dead-layers", help="Let layers pass that are all zero, all equal, NaN or Inf.")
+    ] = False,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write a JUnit file.")] = None,
     form: o.Form = Format.table,
     json: o.Json = False,
     how: How,
 ) -> None:
-    """Hold a checkpoint to bounds: a gate for a training pipeline. Exit code 1 when one fails.
+    """Hold a checkpoint to bounds: a gate for a training pipeline.
 
-    Example:
+    A layer whose weights are all zero, all equal, NaN or Inf fails, whatever the bounds. Exit code 0: passed; 1: a
+    bound is broken; 2: bad usage, or something cannot be read or written. Results are written in each case.
 
-        filterlens check model.pt --max-sparsity 0.3 --min-entropy 0.4 --junit check.xml
+    Examples
+    --------
+        filterlens check model.pt --max-sparsity 0.3 --min-layer-orthogonality 0.5 --junit check.xml
+
+        filterlens check model.pt --against last-week.pt --tolerance 0.02
     """
+    import sys
+
     from filterlens.cli.console import set_up_logging
-    from filterlens.commands.check import as_junit
+    from filterlens.commands.check import BoundCheck, CheckError, WeightCheck, as_junit
     from filterlens.commands.check import check as run
+    from filterlens.errors import FilterlensError
     from filterlens.process.files import write_atomically
+    from filterlens.process.logs import log_end
 
     set_up_logging(verbose=False, log_file=None)
-    named = {"max-sparsity": max_sparsity, "min-variance_entropy": min_entropy, "min-orthogonality": min_orthogonality}
-    results = run(model, [*bounds, *[f"{name}={value}" for name, value in named.items() if value is not None]], **how)
+    results: list[BoundCheck | WeightCheck] | list[CheckError]
+    form = Format.json if json else form
+    try:
+        if junit is not None:
+            write_atomically(junit, as_junit(model, [CheckError("the check did not end")]))
+        results = run(
+            model, bound, against=against, tolerance=tolerance, allow_dead_layers=allow_dead_layers, **how
+        )
+    except FilterlensError as error:
+        log_end(error)
+        sys.stderr.write(f"filterlens: {printable(str(error))}\n")
+        results = [CheckError(str(error))]
     if junit is not None:
         write_atomically(junit, as_junit(model, results))
-    print_results(results, Format.json if json else form)
-    raise typer.Exit(0 if all(result.passed for result in results) else 1)
+    if form is not Format.table or not isinstance(results[0], CheckError):
+        print_results(results, form)
+    failed = [result for result in results if not result.passed]
+    raise typer.Exit((2 if isinstance(failed[0], CheckError) else 1) if failed else 0)
 
 
 def explain(

@@ -13,10 +13,11 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from filterlens.cli import options as o
+from filterlens.commands.bounds import bound_names
 from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, all_lenses, option_names
 
-__all__ = ["given_options", "with_lens_options", "with_scoring_options"]
+__all__ = ["given_options", "with_bounds", "with_lens_options", "with_scoring_options"]
 
 Command = Callable[..., None]
 
@@ -47,6 +48,33 @@ def with_scoring_options(function: Command) -> Command:
 
     own = [parameter for parameter in _parameters(function) if parameter.name != "how"]
     _set_parameters(command, [*own, *named, *_lens_parameters()])
+    return command
+
+
+def with_bounds(function: Command) -> Command:
+    """Give a command, which takes a list of texts as `bound`, one option for each bound on each score.
+
+    They are made from the register, so that those of installed packages are there too. Their values are texts: a
+    wrong one is the command's to report.
+    """
+    names = {name.replace("-", "_"): (name, score) for name, score in bound_names()}
+
+    @wraps(function)
+    def command(**values: Any) -> None:  # noqa: ANN401 - values of any option
+        given = [f"{names[key][0]}={value}" for key, value in values.items() if key in names and value is not None]
+        rest = {key: value for key, value in values.items() if key not in names}
+        function(**rest | {"bound": [*rest["bound"], *given]})
+
+    made = [
+        inspect.Parameter(
+            key,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[str | None, typer.Option(f"--{name}", metavar="NUMBER", hidden=True)],
+        )
+        for key, (name, _) in names.items()
+    ]
+    _set_parameters(command, [*_parameters(function), *made])
     return command
 
 

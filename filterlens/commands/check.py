@@ -1,4 +1,4 @@
-"""`check`: one checkpoint held to bounds."""
+"""`check`: one checkpoint held to bounds, to a baseline, and to having no dead layers."""
 
 from __future__ import annotations
 
@@ -7,121 +7,153 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from filterlens.commands.scoring import score_one_model
+from filterlens.commands.bounds import BoundCheck, baseline_checks, check_bound, parse_bound
+from filterlens.commands.reference import check_comparable, reference_scores
+from filterlens.commands.scoring import Scored, score_one_model, score_source
 from filterlens.errors import InputError
-from filterlens.lens import Options, RunSettings, get_score
+from filterlens.lens import Options, RunSettings
 from filterlens.process.printable import printable
 from filterlens.score import model_scores
 
-__all__ = ["BoundCheck", "as_junit", "check", "parse_bound"]
+__all__ = ["BUNDLED_REFERENCE", "CheckError", "WeightCheck", "as_junit", "check"]
+
+BUNDLED_REFERENCE = "bundled"
+TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class BoundCheck:
-    """One bound and the value that is held against it.
+class WeightCheck:
+    """Whether a layer's weights are alive: finite, and neither all zero nor all equal.
 
     Parameters
     ----------
-    metric, side, bound
-        Such as `sparsity`, `max`, 0.3.
-    value
-        The model's mean of the score; NaN, which passes no bound, where it has none.
+    fault
+        Which layer, and what is wrong with it; empty where nothing is wrong with any.
+    allowed
+        The user allows it.
+    name
+        Always `weights`.
     """
 
-    metric: str
-    side: str
-    bound: float
-    value: float
+    fault: str = ""
+    allowed: bool = False
+    name: str = "weights"
 
     @property
     def passed(self) -> bool:
-        """Whether the value is within the bound."""
-        return self.value <= self.bound if self.side == "max" else self.value >= self.bound
+        """Whether there is nothing wrong, or it is allowed."""
+        return self.allowed or not self.fault
 
     @property
     def text(self) -> str:
         """Say it in one line."""
-        sign = "<=" if self.side == "max" else ">="
-        return f"{self.metric} {self.value:.4g}, wanted {sign} {self.bound:g}"
+        if not self.fault:
+            return "every layer's weights are finite, and none all zero or all equal"
+        return f"{self.fault}{' (allowed)' if self.allowed else ''}"
 
 
-def parse_bound(text: str) -> tuple[str, str, float]:
-    """Read `max-sparsity=0.3` or `min-orthogonality=0.8` as (metric, side, bound).
+@dataclass(frozen=True, slots=True)
+class CheckError:
+    """Nothing was checked: bad usage, or a checkpoint that cannot be read."""
 
-    Raises
-    ------
-    InputError
-        It is not of that form, or there is no such score.
-    """
-    name, _, number = text.partition("=")
-    side, _, metric = name.strip().removeprefix("--").partition("-")
-    metric = metric.replace("-", "_")
-    if side not in {"min", "max"} or not metric:
-        raise InputError(f"{text!r} is no bound: write max-SCORE=NUMBER or min-SCORE=NUMBER")
-    try:
-        bound = float(number)
-    except ValueError:
-        raise InputError(f"{text!r}: {number!r} is not a number") from None
-    metric = {"entropy": "variance_entropy"}.get(metric, metric)
-    return get_score(metric).name, side, bound
+    text: str
+    name: str = "error"
+    passed: bool = False
 
 
 def check(
     source: str | Path,
-    bounds: Sequence[str],
+    bounds: Sequence[str] = (),
     *,
+    against: str | Path | None = None,
+    tolerance: float = TOLERANCE,
+    allow_dead_layers: bool = False,
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     fast: bool = True,
     settings: RunSettings | None = None,
     **options: object,
-) -> list[BoundCheck]:
-    """Hold a checkpoint's scores to bounds: a gate for a training pipeline.
+) -> list[BoundCheck | WeightCheck]:
+    """Hold a checkpoint's scores to bounds or a baseline: a gate for a training pipeline.
 
     Parameters
     ----------
     source
         A path, a source such as `timm:resnet18`, or `CATALOG/MODEL_ID` of a shipped catalog.
     bounds
-        Each `max-SCORE=NUMBER` or `min-SCORE=NUMBER`, as on the command line.
+        Each `max-SCORE=NUMBER` or `min-SCORE=NUMBER` for the model's mean, `max-layer-SCORE=NUMBER` or
+        `min-layer-SCORE=NUMBER` for every layer.
+    against
+        A checkpoint, whose mean and layers are held, the folder of an audited run, whose models' range is, or
+        `bundled`, the reference that comes with the package.
+    tolerance
+        How much worse than `against` is still good, as a share of the score's range (of the baseline's value where
+        the range is open).
+    allow_dead_layers
+        Let layers pass whose weights are all zero, all equal, NaN or Inf.
     lenses, fast, settings, options
         As for `filterlens.extract`.
 
     Returns
     -------
-        One `BoundCheck` a bound, whether it passed or not.
+        One result a bound, then those of the baseline, then one a dead layer, or one in all where there is none.
 
     Raises
     ------
     CheckpointError
-        The model cannot be loaded or scored.
+        A model cannot be loaded or scored.
     InputError
-        A bound is of another form, or names a score that the lenses do not measure.
+        A bound is of another form, or names a score that the lenses do not measure; the baseline is of another kind.
 
     Examples
     --------
     >>> import filterlens
-    >>> bounds = ["max-sparsity=0.9", "min-orthogonality=0.99"]
+    >>> bounds = ["max-sparsity=0.9", "min-layer-orthogonality=0.99"]
     >>> [result.passed for result in filterlens.check("fonts-linf/preact_resnet-pgd-s0", bounds)]
-    [True, False]
+    [True, False, True]
     """
-    if not bounds:
-        raise InputError("give at least one bound, such as max-sparsity=0.3")
+    if not bounds and against is None:
+        raise InputError("give at least one bound, such as max-sparsity=0.3, or a baseline with --against")
+    if not tolerance >= 0:
+        raise InputError(f"--tolerance {tolerance}: expected 0 or more")
     wanted = [parse_bound(text) for text in bounds]
-    means = model_scores(score_one_model(source, lenses=lenses, fast=fast, settings=settings, **options)).iloc[0]
-    for metric, _, _ in wanted:
-        if metric not in means:
-            raise InputError(f"{metric} was not measured: add its lens ({get_score(metric).lens}) with --lens")
-    return [BoundCheck(metric, side, bound, float(means[metric])) for metric, side, bound in wanted]
+    how = {"lenses": lenses, "fast": fast, "settings": settings, **options}
+    found = score_one_model(source, **how)
+    if found.faults is None:
+        raise InputError(f"{source} is a run whose weights were not examined: extract it again, or name the checkpoint")
+    results: list[BoundCheck | WeightCheck] = [check_bound(bound, found.scores) for bound in wanted]
+    if against is not None:
+        results += _against(found, against, tolerance, how, settings)
+    return results + [WeightCheck(fault, allowed=allow_dead_layers) for fault in found.faults or ("",)]
 
 
-def as_junit(source: str, results: Sequence[BoundCheck]) -> str:
-    """Write results as a JUnit file, one test case a bound."""
-    failures = sum(not result.passed for result in results)
+def _against(
+    found: Scored, against: str | Path, tolerance: float, how: Mapping[str, object], settings: RunSettings | None
+) -> list[BoundCheck]:
+    if str(against) == BUNDLED_REFERENCE:
+        reference = reference_scores()
+        check_comparable(found, reference, settings)
+        return baseline_checks(found.scores, reference.means, found.scores.head(0), tolerance)
+    baseline = score_source(against, **how)
+    means = model_scores(baseline.scores)
+    return baseline_checks(found.scores, means, baseline.scores.head(len(baseline.scores) if len(means) == 1 else 0), tolerance)
+
+
+def as_junit(source: str, results: Sequence[BoundCheck | WeightCheck | CheckError]) -> str:
+    """Write results as a JUnit file, one test case a result; what could not be checked is an `error`."""
+    errors = sum(isinstance(result, CheckError) for result in results)
+    failures = sum(not result.passed for result in results) - errors
     suite = ET.Element(
-        "testsuite", name=f"filterlens check {printable(source)}", tests=str(len(results)), failures=str(failures)
+        "testsuite",
+        name=f"filterlens check {printable(source)}",
+        tests=str(len(results)),
+        failures=str(failures),
+        errors=str(errors),
     )
     for result in results:
-        case = ET.SubElement(suite, "testcase", classname="filterlens", name=f"{result.side}-{result.metric}")
+        layer = getattr(result, "layer", "")
+        name = f"{result.name} {layer}".rstrip()
+        case = ET.SubElement(suite, "testcase", classname="filterlens", name=printable(name))
         if not result.passed:
-            ET.SubElement(case, "failure", message=printable(result.text))
+            kind = "error" if isinstance(result, CheckError) else "failure"
+            ET.SubElement(case, kind, message=printable(result.text))
     return ET.tostring(suite, encoding="unicode", xml_declaration=True)

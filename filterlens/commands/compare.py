@@ -50,7 +50,7 @@ def compare(
     True
     """
     sides = [score_source(source, lenses=lenses, fast=fast, settings=settings, **options) for source in (first, second)]
-    return compare_scores(*sides)
+    return compare_scores(*(side.scores for side in sides))
 
 
 def compare_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

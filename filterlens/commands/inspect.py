@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from filterlens.commands.reference import Place, place, reference_scores
+from filterlens.commands.reference import Place, comparable, place, reference_scores
 from filterlens.commands.scoring import score_one_model
 from filterlens.lens import Options, RunSettings, all_scores
 
@@ -25,7 +25,10 @@ class Inspection:
     layers
         The tidy score table (see `filterlens.score`): every score of every layer and of the model.
     places
-        Where the model's mean of each score stands among a reference zoo's models.
+        Where the model's mean of each score stands among a reference zoo's models; empty where that zoo is not of its
+        kind.
+    comparison
+        What it is compared with, or why with nothing.
     outstanding
         The layers that stand out most within the model: `layer`, `metric`, `value`, `median`, `z`.
     """
@@ -33,6 +36,7 @@ class Inspection:
     layers: pd.DataFrame
     places: tuple[Place, ...]
     outstanding: pd.DataFrame
+    comparison: str
 
 
 def inspect(
@@ -53,7 +57,7 @@ def inspect(
     lenses, fast, settings, options
         As for `filterlens.extract`.
     reference
-        Folder of a finished audit to place it in; the bundled zoo where None.
+        Folder of a finished audit to place it in; the bundled zoo where None, for networks of its data set and size.
 
     Raises
     ------
@@ -69,9 +73,11 @@ def inspect(
     >>> [place.looks for place in found.places if place.metric == "variance_entropy"]
     ['robust']
     """
-    scores = score_one_model(source, lenses=lenses, fast=fast, settings=settings, **options)
-    places = place(scores, reference_scores(reference))
-    return Inspection(scores, tuple(places), outstanding(scores))
+    found = score_one_model(source, lenses=lenses, fast=fast, settings=settings, **options)
+    zoo, why_not = comparable(found, reference_scores(reference), settings)
+    robust, n = int(zoo.facts["robust"].sum()), len(zoo.facts)
+    said = why_not or f"Compared with {zoo.name}: {robust} robust and {n - robust} normal networks."
+    return Inspection(found.scores, tuple(place(found.scores, zoo)), outstanding(found.scores), said)
 
 
 def outstanding(scores: pd.DataFrame, n: int = 3) -> pd.DataFrame:

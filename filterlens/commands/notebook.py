@@ -11,7 +11,7 @@ import pandas as pd
 
 from filterlens.commands.audit import all_figures
 from filterlens.errors import ReportError
-from filterlens.report.comparison import robust_vs_normal
+from filterlens.report.comparison import comparable_pairs, main_scores, robust_vs_normal
 from filterlens.report.data import RunData, read_run
 from filterlens.report.style import paper_style
 
@@ -82,11 +82,12 @@ class Run:
         return drawing.figure
 
     def __repr__(self) -> str:
-        return f"Run({str(self.data.folder)!r}: {len(self.models)} models, {len(self.data.catalog.pairs())} pairs)"
+        pairs = comparable_pairs(self.models, main_scores(self.data))
+        return f"Run({str(self.data.folder)!r}: {len(self.models)} models, {len(pairs)} pairs)"
 
     def _repr_html_(self) -> str:
         table = self.pairs[list(_HEADINGS)].rename(columns=_HEADINGS)
-        return f"<p>{escape(repr(self))}</p>{table.to_html(index=False, float_format='{:.3g}'.format, escape=True)}"
+        return f"<p>{escape(f'{self!r} {self.data.duplicates}')}</p>{table.to_html(index=False, float_format='{:.3g}'.format, escape=True)}"
 
 
 _HEADINGS = {

@@ -1,31 +1,51 @@
-"""Where a model's scores stand among a reference zoo's."""
+"""Where a model's scores stand among a reference zoo's, and whether that zoo is of its kind at all."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from filterlens.catalogs import load_catalog, shipped_folder
+from filterlens.catalogs import Catalog, load_catalog, shipped_folder
 from filterlens.commands.plan import BUNDLED
+from filterlens.commands.scoring import Scored
 from filterlens.errors import InputError
-from filterlens.lens import all_scores
-from filterlens.runs.folder import check_folder
-from filterlens.score import model_scores, read_scores
+from filterlens.lens import RunSettings, all_scores
+from filterlens.report.data import read_run
+from filterlens.score import model_scores
 
-__all__ = ["Place", "place", "reference_scores"]
+__all__ = ["SIZES", "Place", "Reference", "check_comparable", "comparable", "left_out_verdicts", "network_sizes", "place", "reference_scores"]
+
+SIZES = ("conv_layers", "filters", "input_channels")
+_SIZE_FACTOR = 2.0  # beyond half the smallest and twice the largest, a network is of another size
+_MARGIN = 0.25  # of the reference's range of a z-score, beyond which nothing is known
+_ARCHITECTURES = 3  # left out in turn before a verdict is given
+_SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where one score stands among a reference zoo's models.
 
-    `robust` and `normal` are percentiles in [0, 100]: the share of those models that score lower, ties half.
-    `looks` is `robust` or `normal`, whichever group's median is nearer in units of the groups' pooled spread.
+    Parameters
+    ----------
+    metric, value
+        The score and the model's mean of it.
+    robust, normal
+        Percentiles in [0, 100]: the share of those models that score lower, ties half.
+    robust_median, normal_median
+        Of the reference.
+    looks
+        `robust` or `normal`: the group whose median of the score's z against chance is nearer. Empty where the score
+        has no such z, the model lies beyond the reference's range of it, or the verdict does not hold for networks
+        that were left out of the reference.
+    right, tested
+        For how many reference networks that verdict is right, of those it is given for, when all of their
+        architecture are left out.
     """
 
     metric: str
@@ -35,10 +55,55 @@ class Place:
     robust_median: float
     normal_median: float
     looks: str
+    right: int
+    tested: int
 
 
-def reference_scores(folder: str | Path | None = None) -> pd.DataFrame:
-    """Return the reference zoo: one row a model, `robust` and the mean of every metric.
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """Models that a checkpoint is placed among.
+
+    Parameters
+    ----------
+    name
+        For people.
+    facts
+        One row a model: `robust`, `dataset`, `architecture`, and `SIZES`.
+    means
+        One row a model, one column a score, z-scores among them.
+    bundled
+        Whether it is the package's own, which nobody chose for the checkpoint.
+    """
+
+    name: str
+    facts: pd.DataFrame
+    means: pd.DataFrame
+    bundled: bool
+
+    def of(self, rows: pd.Series) -> Reference:
+        """Return some of its models."""
+        return replace(self, facts=self.facts[rows], means=self.means[rows])
+
+
+def network_sizes(scores: pd.DataFrame) -> pd.DataFrame:
+    """How large the networks of a score table are, from the rows of the filters lens.
+
+    Returns
+    -------
+        One row a model: `conv_layers`, `filters` and `input_channels` of the convolutions that have a weight in the
+        model's mean; NaN where unknown.
+    """
+    layers = scores[(scores["layer"] != "") & (scores["weight"] > 0)]
+    filters = layers[layers["metric"] == "sparsity"]
+    first = layers[layers["conv_depth"] == 0].drop_duplicates(["model_id", "metric"]).set_index("model_id")
+    counts, c_out = (first.loc[first["metric"] == name, "weight"] for name in ("sparsity", "orthogonality"))
+    by_model = filters.groupby("model_id", sort=False)["weight"]
+    table = pd.DataFrame({"conv_layers": by_model.size(), "filters": by_model.sum(), "input_channels": counts / c_out})
+    return table.reindex(pd.unique(scores["model_id"])).astype(float)
+
+
+def reference_scores(folder: str | Path | None = None) -> Reference:
+    """Read a reference zoo: the models that are known to be robust or normal.
 
     Parameters
     ----------
@@ -51,48 +116,164 @@ def reference_scores(folder: str | Path | None = None) -> pd.DataFrame:
         The folder is no audit, or says of no model whether it is robust.
     """
     if folder is None:
-        return pd.read_csv(shipped_folder() / BUNDLED / "scores.csv", index_col="model_id")
+        table = pd.read_csv(shipped_folder() / BUNDLED / "scores.csv", index_col="model_id")
+        means = table.drop(columns=["robust", *SIZES])
+        return _reference("the bundled zoo", load_catalog(BUNDLED), means, table[list(SIZES)], bundled=True)
     folder = Path(folder)
     if not (folder / "catalog.csv").is_file():
         raise InputError(f"--reference {folder} is not an audit's folder: it has no catalog.csv")
-    check_folder(folder)
-    catalog = load_catalog(folder / "catalog.csv")
-    robust = pd.Series({entry.model_id: entry.robust for entry in catalog}, name="robust", dtype=object)
-    table = model_scores(read_scores(folder / "scores.parquet")).join(robust)
-    known = table[table["robust"].notna()]
-    if known.empty:
+    run = read_run(folder)
+    sizes = network_sizes(run.scores)
+    found = _reference(str(folder), run.catalog, model_scores(run.scores), sizes, bundled=False)
+    if found.facts.empty:
         raise InputError(f"--reference {folder}: its catalog says of no model whether it is robust")
-    return known.astype({"robust": bool})
+    return found
 
 
-def place(scores: pd.DataFrame, reference: pd.DataFrame) -> list[Place]:
-    """Place a model's scores among the reference's robust and normal models."""
+def _reference(name: str, catalog: Catalog, means: pd.DataFrame, sizes: pd.DataFrame, *, bundled: bool) -> Reference:
+    rows = {entry.model_id: (entry.robust, entry.dataset, entry.architecture) for entry in catalog}
+    facts = pd.DataFrame.from_dict(rows, orient="index", columns=["robust", "dataset", "architecture"], dtype=object)
+    facts = facts[facts["robust"].notna() & facts.index.isin(means.index)]
+    facts["robust"] = facts["robust"].astype(bool)
+    return Reference(name, facts.join(sizes), means.loc[facts.index], bundled)
+
+
+def comparable(found: Scored, reference: Reference, settings: RunSettings | None = None) -> tuple[Reference, str]:
+    """Return the part of a reference that is of a model's kind, and a sentence that says why there is none.
+
+    Of its kind are networks of the same data set (the catalog's, or `--data`), which take as many channels, and of
+    which the smallest and largest are at most twice as large and as small. The model itself is no part of it.
+
+    Parameters
+    ----------
+    found
+        One model with its scores.
+    reference
+        The zoo.
+    settings
+        Whose `data` say for what data a checkpoint is that no catalog names.
+
+    Returns
+    -------
+        The reference's part, empty where it is not comparable; then the sentence says why, and is empty otherwise.
+    """
+    nothing = reference.of(pd.Series(data=False, index=reference.facts.index))
+    entry = next(iter(found.catalog))
+    data = (settings.data if settings is not None else "") or entry.dataset
+    there = " and ".join(dict.fromkeys(str(name) for name in reference.facts["dataset"]))
+    if not data and reference.bundled:
+        return nothing, (
+            f"Not compared with {reference.name}: nobody says on what data this network was trained, and that one is "
+            f"of {there}; name the data with --data, or a zoo of its kind with --reference."
+        )
+    if data:
+        own = reference.of(reference.facts["dataset"].map(lambda name: _key(str(name)) == _key(data)))
+        if own.facts.empty:
+            return nothing, f"Not compared with {reference.name}: that one is of {there}, this network of {data}."
+        reference = own
+    size, known = network_sizes(found.scores).iloc[0], reference.facts
+    if not np.isfinite(size["filters"]) or known["filters"].isna().all():
+        return nothing, f"Not compared with {reference.name}: without the filters lens nobody knows of what size the networks are."
+    if not known["input_channels"].eq(size["input_channels"]).any():
+        channels = " or ".join(f"{n:g}" for n in sorted(set(known["input_channels"].dropna())))
+        return nothing, (
+            f"Not compared with {reference.name}: its networks take {channels or 'unknown'} channels, this one "
+            f"{size['input_channels']:g}."
+        )
+    for name, noun in (("filters", "filters"), ("conv_layers", "convolutions")):
+        low, high = known[name].min(), known[name].max()
+        if not low / _SIZE_FACTOR <= size[name] <= high * _SIZE_FACTOR:
+            return nothing, (
+                f"Not compared with {reference.name}: its networks have {low:,.0f} to {high:,.0f} {noun}, this one "
+                f"{size[name]:,.0f}."
+            )
+    return reference.of(~_is_model(found, reference)), ""
+
+
+def check_comparable(found: Scored, reference: Reference, settings: RunSettings | None) -> Reference:
+    """Return the part of a reference that is of a model's kind.
+
+    Raises
+    ------
+    InputError
+        There is none; the message says why.
+    """
+    part, why = comparable(found, reference, settings)
+    if why:
+        raise InputError(why)
+    return part
+
+
+def _is_model(found: Scored, reference: Reference) -> pd.Series:
+    """Which of the reference's models is the model itself: all scores that both have are the same."""
+    mine = model_scores(found.scores).iloc[0].dropna()
+    both = [name for name in mine.index if name in reference.means]
+    near = np.isclose(reference.means[both].to_numpy(float), mine[both].to_numpy(float), rtol=_SAME, atol=_SAME)
+    same = near.all(axis=1) if len(both) > 1 else np.zeros(len(reference.means), dtype=bool)
+    return pd.Series(same, index=reference.means.index)
+
+
+def _key(dataset: str) -> str:
+    return dataset.casefold().replace("-", "").replace("_", "")
+
+
+def place(scores: pd.DataFrame, reference: Reference) -> list[Place]:
+    """Place a model's scores among a reference's robust and normal models."""
     mine = model_scores(scores).iloc[0]
+    is_robust = reference.facts["robust"].to_numpy(bool)
     places = []
-    is_robust = reference["robust"].to_numpy(bool)
-    for metric, value in zip(map(str, mine.index), mine.to_numpy(float), strict=True):
-        known = all_scores().get(metric)
-        if metric not in reference or known is None or known.auxiliary or math.isnan(value):
+    for metric, value in mine.items():
+        known = all_scores().get(str(metric))
+        if metric not in reference.means or known is None or known.auxiliary or math.isnan(value):
             continue
-        column = reference[metric].to_numpy(float)
+        column = reference.means[metric].to_numpy(float)
         robust, normal = (column[group & ~np.isnan(column)] for group in (is_robust, ~is_robust))
         if len(robust) and len(normal):
-            places.append(_place(metric, float(value), robust, normal))
+            looks, right, tested = _judge(float(mine.get(f"{metric}_z", math.nan)), f"{metric}_z", reference)
+            medians = float(np.median(robust)), float(np.median(normal))
+            shares = _percentile(value, robust), _percentile(value, normal)
+            places.append(Place(str(metric), float(value), *shares, *medians, looks, right, tested))
     return places
 
 
-def _place(metric: str, value: float, robust: NDArray[np.float64], normal: NDArray[np.float64]) -> Place:
-    middle = {"robust": float(np.median(robust)), "normal": float(np.median(normal))}
-    looks = min(middle, key=lambda group: abs(value - middle[group]))
-    return Place(
-        metric,
-        value,
-        _percentile(value, robust),
-        _percentile(value, normal),
-        middle["robust"],
-        middle["normal"],
-        looks if middle["robust"] != middle["normal"] else "",
-    )
+def _judge(z: float, name: str, reference: Reference) -> tuple[str, int, int]:
+    """Verdict on a z-score, and how often the verdict is right on architectures that were left out.
+
+    There is none unless it is right for most networks of either side of every architecture, of which there are three
+    at least: networks of one architecture are no independent cases.
+    """
+    if math.isnan(z) or name not in reference.means:
+        return "", 0, 0
+    verdicts = left_out_verdicts(name, reference)
+    facts = reference.facts
+    right = verdicts == facts["robust"].map({True: "robust", False: "normal"})
+    cells = right.groupby([facts["architecture"], facts["robust"]]).mean()
+    holds = facts["architecture"].nunique() >= _ARCHITECTURES and bool((cells > 0.5).all())
+    verdict = _verdict(z, reference.means[name], facts["robust"]) if holds else ""
+    return verdict, int(right.sum()), int((verdicts != "").sum())
+
+
+def left_out_verdicts(name: str, reference: Reference) -> pd.Series:
+    """Verdict on every network of a reference from the networks of other architectures; empty where there is none."""
+    values, facts = reference.means[name], reference.facts
+    verdicts = {}
+    for model_id, value in values.items():
+        others = facts["architecture"] != facts.loc[model_id, "architecture"]
+        verdicts[model_id] = _verdict(float(value), values[others], facts.loc[others, "robust"])
+    return pd.Series(verdicts, dtype=object)
+
+
+def _verdict(z: float, known: pd.Series, robust: pd.Series) -> str:
+    """Name the group whose median is nearer; empty beyond the range of all, or where a group is missing."""
+    is_robust, values = robust.to_numpy(bool), known.to_numpy(float)
+    finite = np.isfinite(values)
+    if math.isnan(z) or not (is_robust & finite).any() or not (~is_robust & finite).any():
+        return ""
+    low, high = float(values[finite].min()), float(values[finite].max())
+    if high == low or not low - _MARGIN * (high - low) <= z <= high + _MARGIN * (high - low):
+        return ""
+    middle = {True: np.median(values[is_robust & finite]), False: np.median(values[~is_robust & finite])}
+    return "robust" if abs(z - middle[True]) < abs(z - middle[False]) else "normal"
 
 
 def _percentile(value: float, among: NDArray[np.float64]) -> float:

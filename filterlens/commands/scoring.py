@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,11 +15,29 @@ from filterlens.commands.audit import choose_lenses
 from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings
 from filterlens.process.printable import printable
+from filterlens.report import read_run
 from filterlens.runs import analyze, extract
-from filterlens.runs.folder import check_folder
-from filterlens.score import read_scores
 
-__all__ = ["score_one_model", "score_source"]
+__all__ = ["Scored", "score_one_model", "score_source"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Models with their scores, and what else a command wants to know of them.
+
+    Parameters
+    ----------
+    scores
+        The tidy score table (see `filterlens.score`).
+    catalog
+        The models' rows.
+    faults
+        The dead, constant and non-finite layers of all models together; None where nobody looked at the weights.
+    """
+
+    scores: pd.DataFrame
+    catalog: Catalog
+    faults: tuple[str, ...] | None
 
 
 def score_source(
@@ -29,7 +47,7 @@ def score_source(
     fast: bool = True,
     settings: RunSettings | None = None,
     **options: object,
-) -> pd.DataFrame:
+) -> Scored:
     """Score one checkpoint, or read the scores of an audited run's folder.
 
     Parameters
@@ -40,10 +58,6 @@ def score_source(
     lenses, fast, settings, options
         As for `filterlens.extract`.
 
-    Returns
-    -------
-        The tidy score table (see `filterlens.score`).
-
     Raises
     ------
     CheckpointError
@@ -51,8 +65,8 @@ def score_source(
     """
     chosen = choose_lenses(lenses, options, fast=fast)
     if (Path(source) / "scores.parquet").is_file():
-        check_folder(Path(source))
-        return read_scores(Path(source) / "scores.parquet")
+        run = read_run(Path(source), every=True)
+        return Scored(run.scores, run.catalog, run.faults)
     catalog = _one_model(str(source))
     if str(source).startswith("module:"):  # the caller's own word, not a catalog's
         settings = replace(settings or RunSettings(), allow_code=True)
@@ -61,7 +75,7 @@ def score_source(
         missed = [row for row in outcome.rows if row.status != "ok"]
         if missed:
             raise CheckpointError(f"{source}: {missed[0].lens}: {missed[0].reason}")
-        return analyze(Path(folder), pooled=False)
+        return Scored(analyze(Path(folder), pooled=False), catalog, outcome.rows[0].faults)
 
 
 def _one_model(source: str) -> Catalog:
@@ -73,7 +87,7 @@ def _one_model(source: str) -> Catalog:
     return Catalog("one", (Entry(model_id=name, source=source),), Path.cwd())
 
 
-def score_one_model(source: str | Path, **how: Any) -> pd.DataFrame:  # noqa: ANN401 - as `score_source` takes them
+def score_one_model(source: str | Path, **how: Any) -> Scored:  # noqa: ANN401 - as `score_source` takes them
     """Score one checkpoint as `score_source`, and refuse a run of several.
 
     Raises
@@ -81,8 +95,8 @@ def score_one_model(source: str | Path, **how: Any) -> pd.DataFrame:  # noqa: AN
     InputError
         The source is the folder of a run of several models.
     """
-    scores = score_source(source, **how)
-    models = scores["model_id"].nunique()
+    found = score_source(source, **how)
+    models = found.scores["model_id"].nunique()
     if models != 1:
         raise InputError(f"{source} is a run of {models} models: name one checkpoint")
-    return scores
+    return found

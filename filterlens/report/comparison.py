@@ -1,4 +1,4 @@
-"""Robust against normal: pairs, paired statistics and correlations, on plain DataFrames.
+"""Robust against normal: pairs and paired statistics, on plain DataFrames.
 
 `models` is always one row a model, index `model_id`, with the catalog's columns (`robust`, `match`, `dataset`,
 `architecture`, …) and one column a score, as `RunData.models` gives it.
@@ -16,12 +16,12 @@ import pandas as pd
 
 from filterlens.lens import all_scores
 from filterlens.report.data import RunData
-from filterlens.report.statistics import benjamini_hochberg, bootstrap_mean, rank_biserial, spearman, wilcoxon_p
+from filterlens.report.statistics import benjamini_hochberg, bootstrap_mean, rank_biserial, wilcoxon_p
 from filterlens.score import Score
 
 __all__ = [
+    "comparable_pairs",
     "compare_scores",
-    "correlate",
     "incomplete_pairs",
     "main_scores",
     "pair_models",
@@ -30,7 +30,7 @@ __all__ = [
     "scores_of",
 ]
 
-MIN_PAIRS = 4  # units below which there is no p-value, and models below which there is no correlation
+MIN_PAIRS = 4  # units below which there is no p-value
 
 
 def scores_of(scores: pd.DataFrame) -> dict[str, Score]:
@@ -70,6 +70,15 @@ def pair_models(models: pd.DataFrame) -> pd.DataFrame:
             **{name: robust[name].to_numpy() for name in ("dataset", "architecture", "match_rule")},
         }
     )
+
+
+def comparable_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFrame:
+    """Keep the pairs of which both sides have a value of some score; columns as of `pair_models`."""
+    pairs = pair_models(models)
+    names = [score.name for score in scores if score.name in models]
+    known = models[names].notna()
+    both = known.loc[pairs["robust"]].to_numpy(bool) & known.loc[pairs["normal"]].to_numpy(bool)  # (pairs, scores)
+    return pairs[both.any(axis=1)]
 
 
 def incomplete_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFrame:
@@ -203,43 +212,6 @@ def robustness_column(models: pd.DataFrame) -> str:
         return "robust_acc"
     best = max(known, key=lambda name: known[name], default="")
     return best if known.get(best) else ""
-
-
-def correlate(models: pd.DataFrame, scores: Sequence[Score], *, target: str | None = None) -> pd.DataFrame:
-    """Rank correlation of each score with robust accuracy among the robust models, by dataset and architecture.
-
-    Parameters
-    ----------
-    models
-        See the module.
-    scores
-        What to correlate; the target itself is passed over.
-    target
-        Column of robust accuracy; None takes `robustness_column(models)`.
-
-    Returns
-    -------
-        Columns `dataset`, `architecture` (empty for all), `metric`, `lens`, `title`, `rho` (Spearman, in [-1, 1]), `n`,
-        `accuracy` (the target). Groups of fewer than four models have no row.
-    """
-    columns = ["dataset", "architecture", "metric", "lens", "title", "rho", "n", "accuracy"]
-    target = robustness_column(models) if target is None else target
-    rows: list[dict[str, object]] = []
-    if not target:
-        return pd.DataFrame(rows, columns=columns)
-    robust = models[models["robust"].eq(True)]  # noqa: FBT003 - a value
-    groups = [((str(dataset), ""), part) for dataset, part in robust.groupby("dataset", sort=False)]
-    for (dataset, architecture), part in robust.groupby(["dataset", "architecture"], sort=False):
-        groups.append(((str(dataset), str(architecture)), part))
-    for (dataset, architecture), part in groups:
-        for score in scores:
-            if score.name not in part or score.name == target:
-                continue
-            rho, n = spearman(part[score.name], part[target].astype(float), fewest=MIN_PAIRS)
-            if n >= MIN_PAIRS:
-                facts = {"dataset": dataset, "architecture": architecture, "metric": score.name, "lens": score.lens}
-                rows.append({**facts, "title": score.title, "rho": rho, "n": n, "accuracy": target})
-    return pd.DataFrame(rows, columns=columns)
 
 
 def robust_vs_normal(run: RunData) -> pd.DataFrame:

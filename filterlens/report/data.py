@@ -12,6 +12,7 @@ import pandas as pd
 from filterlens.catalogs import Catalog, read_catalog
 from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.errors import ReportError
+from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.folder import check_folder
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.score import model_scores, read_scores
@@ -33,6 +34,8 @@ class RunData:
         The tidy score table (see `filterlens.score`).
     ledger
         One row a job (model x lens), the latest only: `model_id`, `lens`, `status`, `reason`, `seconds`, …
+    duplicates
+        Which models are left out because their weights are another's, in a sentence; empty where none is.
     opened
         Models whose dumps were opened, in order.
     first_stage_pair
@@ -43,6 +46,7 @@ class RunData:
     catalog: Catalog
     scores: pd.DataFrame
     ledger: pd.DataFrame
+    duplicates: str = ""
     opened: list[str] = field(default_factory=list)
     first_stage_pair: str = ""
 
@@ -55,6 +59,14 @@ class RunData:
             scores=self.scores[self.scores["model_id"] != model_id],
             opened=[],
         )
+
+    @property
+    def faults(self) -> tuple[str, ...] | None:
+        """Dead, constant and non-finite layers of all models; None where the weights of one were not examined."""
+        done = self.ledger[self.ledger["status"] == "ok"]
+        if done.empty or (done["weights_sha256"] == "").any():
+            return None
+        return tuple(dict.fromkeys(fault for faults in done["faults"] for fault in faults))
 
     @property
     def models(self) -> pd.DataFrame:
@@ -84,8 +96,15 @@ class RunData:
             yield reader.lens(lens) if lens in reader.lenses else None
 
 
-def read_run(folder: Path) -> RunData:
+def read_run(folder: Path, *, every: bool = False) -> RunData:
     """Read an audit's folder.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    every
+        Models with the same weights too; otherwise each set of weights is there once, under one name.
 
     Raises
     ------
@@ -98,12 +117,21 @@ def read_run(folder: Path) -> RunData:
     catalog = read_catalog(folder / "catalog.csv")
     known = {entry.model_id for entry in catalog}
     scores = read_scores(folder / "scores.parquet")
+    scores = scores[scores["model_id"].isin(known)]
     ledger = read_ledger(folder / "ledger.jsonl")
-    return RunData(
-        folder=folder,
-        catalog=catalog,
-        scores=scores[scores["model_id"].isin(known)],
-        ledger=ledger[ledger["model_id"].isin(known)],
+    run = RunData(folder=folder, catalog=catalog, scores=scores, ledger=ledger[ledger["model_id"].isin(known)])
+    return run if every else _distinct(run)
+
+
+def _distinct(run: RunData) -> RunData:
+    """Keep one model of each set of weights; the ledger keeps every job."""
+    digests = dict(zip(run.ledger["model_id"], run.ledger["weights_sha256"], strict=True))
+    distinct = distinct_of_run(run.catalog, digests, run.scores)
+    return replace(
+        run,
+        catalog=Catalog(run.catalog.name, distinct.entries, run.catalog.folder),
+        scores=run.scores[~run.scores["model_id"].isin(distinct.stand_ins)],
+        duplicates=distinct.note,
     )
 
 

@@ -8,16 +8,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from filterlens.errors import DumpError
 from filterlens.lens import all_lenses
 from filterlens.process.printable import printable
-from filterlens.report.comparison import main_scores, pair_models, robustness_column
+from filterlens.report.comparison import MIN_PAIRS, comparable_pairs, main_scores, pair_models, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.figure import FinishedFigure
 from filterlens.report.formats import Table
 from filterlens.report.models import model_sections
+from filterlens.report.prediction import held_out_r2
 from filterlens.report.style import NORMAL, ROBUST
 from filterlens.report.summary import correlated, counted, headlines, predicted
 from filterlens.version import __version__
@@ -84,9 +86,15 @@ def render_page(
     scores = main_scores(run)
     sections = model_sections(run, models, scores)
     compared = by_name.get("robust_vs_normal")
-    sentences = [counted(models, pair_models(models), run.ledger)]
+    pairs = comparable_pairs(models, scores)
+    sentences = [counted(models, pair_models(models), (len(pairs), pairs["normal"].nunique()), run.ledger)]
+    told = [] if compared is None else headlines(compared.frame, scores)
+    if compared is not None and not told:
+        sentences.append(f"No comparison is tested: that takes {MIN_PAIRS} distinct normal models.")
+    if run.duplicates:
+        sentences.append(run.duplicates)
     if "correlation" in by_name:
-        sentences += correlated(by_name["correlation"].frame)
+        sentences += correlated(by_name["correlation"].frame, partial(held_out_r2, models))
     if "predictors" in by_name:
         sentences += predicted(by_name["predictors"].frame)
     context = {
@@ -95,7 +103,7 @@ def render_page(
         "version": __version__,
         "colours": {"robust": ROBUST, "normal": NORMAL},
         "sentences": sentences,
-        "headlines": [] if compared is None else headlines(compared.frame, scores),
+        "headlines": told,
         "tables": by_name,
         "lenses": _lenses(by_name, figures, _images(figures, inline=inline), scores),
         "sections": sections,

@@ -9,12 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from filterlens.lens import all_lenses
-from filterlens.report.comparison import robustness_column
+from filterlens.report.comparison import MIN_PAIRS, robustness_column
 from filterlens.score import Score
 
-__all__ = ["cheap_scores", "predict_robustness", "ridge_predictions"]
+__all__ = ["cheap_scores", "held_out_r2", "predict_robustness", "ridge_predictions"]
 
 MIN_PREDICTED_MODELS = 20
+MIN_GROUPS = 3  # architectures, of which one is left out in turn
 _PENALTIES = np.logspace(-3, 3, 25)
 Vector = NDArray[np.float64]
 
@@ -67,6 +68,32 @@ def _ridge(X: Vector, y: Vector, X_new: Vector) -> Vector:
     return np.asarray(y.mean() + (X_new - mean) / std @ weights, dtype=np.float64)
 
 
+def held_out_r2(models: pd.DataFrame, dataset: str, metric: str) -> float:
+    """R² with which one score predicts the robust accuracy of models that were left out.
+
+    Parameters
+    ----------
+    models
+        One row a model, as `RunData.models` gives it.
+    dataset, metric
+        Which robust models, and from what.
+
+    Returns
+    -------
+        Architectures are left out in turn where there are three, else single models; NaN for fewer than four models.
+    """
+    target = robustness_column(models)
+    chosen = models[models["robust"].eq(True) & models["dataset"].eq(dataset)]  # noqa: FBT003 - a value
+    known = chosen.dropna(subset=[target, metric])
+    if len(known) < MIN_PAIRS:
+        return float("nan")
+    groups = known["architecture"].astype(object).to_numpy()
+    if len(pd.unique(groups)) < MIN_GROUPS:
+        groups = known.index.to_numpy(dtype=object)
+    y = known[target].to_numpy(dtype=np.float64)
+    return _r2(y, ridge_predictions(_matrix(known, [metric]), y, groups))
+
+
 def predict_robustness(models: pd.DataFrame, scores: Sequence[Score], *, seed: int = 0) -> pd.DataFrame:
     """How well cheap scores predict robust accuracy, beside two baselines, dataset by dataset.
 
@@ -102,7 +129,7 @@ def predict_robustness(models: pd.DataFrame, scores: Sequence[Score], *, seed: i
         usable = [name for name in names if part[name].notna().mean() >= 0.9]
         known = part.dropna(subset=[target, *usable, *([clean] if clean else [])])
         architectures = known["architecture"].astype(object).to_numpy()
-        if len(known) < MIN_PREDICTED_MODELS or not usable or len(pd.unique(architectures)) < 3:
+        if len(known) < MIN_PREDICTED_MODELS or not usable or len(pd.unique(architectures)) < MIN_GROUPS:
             continue
         y = known[target].to_numpy(dtype=np.float64)
         predictions = {

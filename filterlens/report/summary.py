@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +41,16 @@ def _plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def counted(models: pd.DataFrame, pairs: pd.DataFrame, ledger: pd.DataFrame) -> str:
-    """Say how many models, pairs and failures there are."""
+def counted(models: pd.DataFrame, pairs: pd.DataFrame, n_compared: tuple[int, int], ledger: pd.DataFrame) -> str:
+    """Say how many models, pairs and failures there are.
+
+    Parameters
+    ----------
+    models, pairs, ledger
+        Of the run.
+    n_compared
+        Pairs of which both sides have a value of some score, and their distinct normal models.
+    """
     robust = [value for value in models["robust"] if value is True]
     normal = [value for value in models["robust"] if value is False]
     datasets = [str(name) for name in pd.unique(models["dataset"]) if name]
@@ -50,8 +58,13 @@ def counted(models: pd.DataFrame, pairs: pd.DataFrame, ledger: pd.DataFrame) -> 
     text = f"{_plural(len(models), 'model')}{on}: {len(robust)} robust, {len(normal)} normal"
     unknown = len(models) - len(robust) - len(normal)
     text += f", {unknown} of unknown robustness. " if unknown else ". "
-    if len(pairs):
-        text += f"{_plural(len(pairs), 'pair')} over {_plural(pairs['normal'].nunique(), 'distinct normal model')}. "
+    n_pairs, n_normal = n_compared
+    if n_pairs:
+        text += f"{_plural(n_pairs, 'pair')} over {_plural(n_normal, 'distinct normal model')}"
+        less = len(pairs) - n_pairs
+        text += f"; {_plural(less, 'further pair')} lack scores on a side. " if less else ". "
+    elif len(pairs):
+        text += f"Of {_plural(len(pairs), 'pair')} none has scores on both sides, so that nothing is compared. "
     else:
         text += "No robust model has a matched normal model here, so that nothing is compared. "
     status = ledger["status"].value_counts()
@@ -79,8 +92,7 @@ def compared(row: Mapping[str, Any]) -> str:
         return f"No difference at all in {_plural(n_pairs, 'pair')}."
     agreeing = int(row["n_lower"] if lower else row["n_higher"])
     pairs = f"in {agreeing} of {_plural(n_pairs, 'pair')}"
-    p = cell(row["p_adjusted"], "p")
-    tested = f"p {p}" if p.startswith("<") else f"p = {p}"
+    tested = f"p {_p(row['p_adjusted'])}"
     word = "lower" if lower else "higher"
     if pd.isna(row["p"]):
         few = f"with {_plural(int(row['n_normal']), 'distinct normal model')} there is no test"
@@ -91,6 +103,11 @@ def compared(row: Mapping[str, Any]) -> str:
     return f"Robust models are {_size(row)} {word}, {pairs}, {tested}{claim}."
 
 
+def _p(value: float) -> str:
+    text = cell(value, "p")
+    return text if text.startswith("<") else f"= {text}"
+
+
 def _size(row: Mapping[str, Any]) -> str:
     low, high = sorted((row["robust_mean"], row["normal_mean"]))
     if low > 0 and high / low >= _TIMES:
@@ -99,7 +116,11 @@ def _size(row: Mapping[str, Any]) -> str:
 
 
 def headlines(comparison: pd.DataFrame, scores: Iterable[Score]) -> list[Headline]:
-    """One headline a score that the papers make a claim about; every score where there is none such."""
+    """One headline a tested score that the papers make a claim about; every tested score where there is none such.
+
+    A score is tested where there are enough distinct normal models for a p-value.
+    """
+    comparison = comparison[comparison["p"].notna()]
     claimed = comparison[comparison["robust_is"] != ""]
     bounds = {score.name: score.bounds[1] for score in scores}
     made = []
@@ -121,32 +142,50 @@ def headlines(comparison: pd.DataFrame, scores: Iterable[Score]) -> list[Headlin
     return made
 
 
-def correlated(correlation: pd.DataFrame) -> list[str]:
-    """Name, for each data set, the score that goes most closely with robust accuracy."""
+def correlated(correlation: pd.DataFrame, held_out: Callable[[str, str], float]) -> list[str]:
+    """Name, for each data set, the attack-free score that goes most closely with robust accuracy.
+
+    Only where there are eight models, where its correlation is significant after adjustment for all scores of the
+    data set, and where it predicts models that were left out better than their mean does.
+
+    Parameters
+    ----------
+    correlation
+        From `filterlens.report.correlation.correlate`.
+    held_out
+        R² of a metric on left-out models of a data set, called as `held_out(dataset, metric)`.
+    """
     said = []
-    whole = correlation[(correlation["architecture"].isin(["", "all"])) & correlation["rho"].notna()]
-    whole = whole[whole["n"] >= MIN_MODELS]
+    whole = correlation[(correlation["architecture"].isin(["", "all"])) & (correlation["n"] >= MIN_MODELS)]
     attack_free = whole[whole["lens"].isin([name for name, lens in all_lenses().items() if lens.attack_free])]
-    for dataset, part in attack_free.groupby("dataset", sort=False):
+    tested = attack_free[attack_free["p_adjusted"].astype(float) < _SIGNIFICANT]
+    for dataset, part in tested.groupby("dataset", sort=False):
         best = part.sort_values("rho", key=lambda rho: -rho.abs(), kind="stable").iloc[0]
-        rho = f"{best['rho']:.2f}".replace("-", "−")
+        r2 = held_out(str(dataset), str(best["metric"]))
+        if not r2 > 0:
+            continue
+        numbers = f"{best['rho']:.2f}, 95 % interval {best['ci_low']:.2f} to {best['ci_high']:.2f}".replace("-", "−")
         said.append(
             f"Among {best['n']} robust models on {dataset}, {str(best['title']).lower()} goes most closely with robust "
-            f"accuracy (Spearman ρ = {rho})."
+            f"accuracy (Spearman ρ = {numbers}, adjusted p {_p(best['p_adjusted'])}; R² = {r2:.2f} on left-out models)."
         )
     return said
 
 
 def predicted(prediction: pd.DataFrame) -> list[str]:
-    """Say how well attack-free scores predict robust accuracy, beside the baselines."""
+    """Say how well attack-free scores predict robust accuracy, where they do: the interval of R² is above zero."""
     said = []
     for dataset, part in prediction.groupby("dataset", sort=False):
-        r2 = {row.predictor: f"{row.r2:.2f}".replace("-", "−") for row in part.itertuples()}
+        rows = {row["predictor"]: row for row in part.to_dict("records")}
+        cheap = rows["cheap scores"]
+        if not cheap["ci_low"] > 0:
+            continue
+        r2 = {name: f"{row['r2']:.2f}".replace("-", "−") for name, row in rows.items()}
         others = [f"{r2[name]} by {name}" for name in ("clean accuracy", "architecture") if name in r2]
-        n = int(part["n"].iloc[0])
         against = f", against {join_words(others)}" if others else ""
         said.append(
-            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} of robust accuracy on architectures "
-            f"they have not seen{against} (n = {n})."
+            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} (95 % interval {cheap['ci_low']:.2f} to "
+            f"{cheap['ci_high']:.2f}) of robust accuracy on architectures they have not seen{against} "
+            f"(n = {cheap['n']})."
         )
     return said

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from filterlens.errors import FilterlensError
-from filterlens.report.comparison import compare_scores, correlate, incomplete_pairs, main_scores, robustness_column
+from filterlens.report.comparison import compare_scores, incomplete_pairs, main_scores, robustness_column
+from filterlens.report.correlation import correlate
 from filterlens.report.data import RunData
 from filterlens.report.depth import by_depth
 from filterlens.report.formats import Column, Table
@@ -130,11 +132,17 @@ def correlation_table(run: RunData, models: pd.DataFrame) -> Table:
     """Rank correlation with robust accuracy."""
     target = robustness_column(models)
     which = {"robust_acc": "published", "robust_accuracy": "measured"}.get(target, "unknown")
-    note = f"Spearman's ρ among robust models with {which} robust accuracy; groups under 4 models have no coefficient."
+    note = (
+        f"Spearman's ρ among robust models with {which} robust accuracy; groups under 4 models have no coefficient. "
+        "Interval: Fisher's z for ranks. p: exact up to 8 models, then Student's t; BH: adjusted over the group's scores."
+    )
     columns = (
         *(DATASET, ARCHITECTURE, SCORE),
         Column("rho", "ρ", "value", about="Spearman's rank correlation, −1 to 1."),
+        Column("ci_low", "95 % interval", "value", "", "", "Fisher's z (Bonett and Wright).", "ci_high", " to "),
         Column("n", "n", "count", about="Robust models in the group."),
+        Column("p", "p", "p", about="Two-sided, against no monotone relation."),
+        Column("p_adjusted", "p (BH)", "p", about="Benjamini–Hochberg over the scores of the group."),
         METRIC,
     )
     frame = correlate(models, main_scores(run), target=target)
@@ -206,4 +214,5 @@ def report_tables(
                 raise
             said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
             failed[str(make.__doc__).removesuffix(".")] = said
-    return [first, *(table for table in made if len(table.frame)), ledger_table(run)]
+    shown = [first, *(table for table in made if len(table.frame))]
+    return [*(replace(table, note=f"{table.note} {run.duplicates}".rstrip()) for table in shown), ledger_table(run)]

@@ -142,6 +142,7 @@ def draw(figure: Figure, run: RunData) -> tuple[Drawing, bytes, bytes] | None:
         drawing = figure.draw(run)
         if drawing is None:
             return None
+        drawing = replace(drawing, caption=f"{drawing.caption} {run.duplicates}".rstrip())
         pdf, png = io.BytesIO(), io.BytesIO()
         drawing.figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Title": figure.title})
         drawing.figure.set_layout_engine("none")  # it is laid out: once is enough

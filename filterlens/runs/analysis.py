@@ -12,6 +12,7 @@ from filterlens.dumps import DumpReader
 from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import CatalogError, DumpError, ReportError
 from filterlens.lens import all_lenses, get_lens
+from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.events import Event
 from filterlens.runs.failures import Failures
 from filterlens.runs.folder import check_folder, lock_folder, read_json, stamp, write_json
@@ -108,7 +109,10 @@ def _analyze(
         raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
     scores = pd.concat(parts, ignore_index=True)
     if pooled:
-        pool(good, folder, failures)
+        digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
+        paths = {entry.model_id: path for entry, path in good}
+        distinct = distinct_of_run([entry for entry, _ in good], digests, scores).entries
+        pool([(entry, paths[entry.model_id]) for entry in distinct], folder, failures)
     for model_id in set(stamps):
         if failures.has(model_id):
             del stamps[model_id]

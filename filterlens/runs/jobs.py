@@ -69,6 +69,7 @@ def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
 def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     from filterlens.inputs import check_fits
     from filterlens.loaders import load_model
+    from filterlens.loaders.examine import examine_weights
 
     blank = {
         name: LedgerRow(
@@ -92,6 +93,7 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
             allow_code=job.settings.allow_code,
             offline=job.settings.offline,
         )
+        examined = examine_weights(model.weights)
     except Exception as error:  # noqa: BLE001 - the one broad catch: a job of a batch is isolated
         return [failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
     rows: list[LedgerRow] = []
@@ -106,7 +108,13 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
         with DumpWriter(job.dump, attributes) as dump:
             for name, row in blank.items():
                 lens, begun = get_lens(name), time.monotonic()
-                noted = replace(row, sha256=model.sha256, notes=model.notes)
+                noted = replace(
+                    row,
+                    sha256=model.sha256,
+                    weights_sha256=examined.digest,
+                    faults=examined.faults,
+                    notes=model.notes,
+                )
                 try:
                     options = job.options[name]
                     images = images_for(job.entry, options, job.settings, lens=name)

@@ -43,6 +43,9 @@ class LedgerRow:
         What decides the numbers: source, settings, schema. Another key means that the job is to be done again.
     sha256
         SHA-256 of the checkpoint.
+    weights_sha256, faults
+        Digest of the weights themselves, and their dead, constant and non-finite layers (`filterlens.loaders.examine`);
+        empty where nobody looked.
     notes
         What the loader wants a reader to know (names in pickles that were not rebuilt, folded BatchNorm, …).
     started, host, versions
@@ -59,6 +62,8 @@ class LedgerRow:
     seconds: float = 0.0
     key: str = ""
     sha256: str = ""
+    weights_sha256: str = ""
+    faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     started: str = ""
     host: str = ""
@@ -134,12 +139,13 @@ class Ledger:
 
 def _row(found: dict[str, Any]) -> LedgerRow:
     """Check a line's types: what is not as `append` writes it is no row."""
-    if not isinstance(found.get("notes", []), list):
-        raise TypeError("notes are a list")
+    if not all(isinstance(found.get(name, []), list) for name in ("notes", "faults")):
+        raise TypeError("notes and faults are lists")
     row = LedgerRow(**{name: value for name, value in found.items() if name in _FIELDS})
     texts = (row.model_id, row.lens, row.status, row.reason, row.error_class, row.key, row.sha256, row.started)
-    if not all(isinstance(text, str) for text in (*texts, row.host, row.traceback, *row.notes, *row.versions.values())):
+    texts += (row.weights_sha256, row.host, row.traceback, *row.faults, *row.notes, *row.versions.values())
+    if not all(isinstance(text, str) for text in texts):
         raise TypeError("text is expected")
     if row.status not in get_args(Status) or not math.isfinite(row.seconds):
         raise ValueError("no such status, or no time")
-    return replace(row, notes=tuple(row.notes), seconds=float(row.seconds))
+    return replace(row, notes=tuple(row.notes), faults=tuple(row.faults), seconds=float(row.seconds))

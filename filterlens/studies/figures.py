@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
 from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST
-from filterlens.studies.claims import correlation, study_models
+from filterlens.studies.claims import study_models
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def draw_against_size(run: RunData) -> Drawing | None:
 
 
 def draw_against_error(run: RunData) -> Drawing | None:
-    """Draw both success rates against test error, one mark a network, with Spearman's ρ."""
+    """Draw both success rates against test error, one mark a network, with Spearman's ρ within each training."""
     models = study_models(run)[_COLUMNS]
     from matplotlib.figure import Figure
 
@@ -78,8 +78,8 @@ def draw_against_error(run: RunData) -> Drawing | None:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
     caption = (
-        "Success rates against test error; larger marks: more training images. Spearman's ρ over all networks with "
-        f"its 95 % bootstrap interval, {'; '.join(said)}."
+        "Success rates against test error; larger marks: more training images. Spearman's ρ within each training with "
+        f"its 95 % interval (Fisher's z); {'; '.join(said)}."
     )
     return Drawing(figure, models, caption)
 
@@ -100,11 +100,11 @@ def _scatter(axis: Axes, models: pd.DataFrame, name: str) -> None:
 
 
 def _rho(models: pd.DataFrame, name: str) -> str:
-    known = models[["test_error", name]].dropna().to_numpy(dtype=float)
-    value, low, high = correlation(known[:, 0], known[:, 1])
-    if not math.isfinite(value):
-        return f"no ρ (n = {len(known)})"
-    return f"ρ = {value:.2f} ({low:.2f} … {high:.2f}, n = {len(known)})".replace("-", "−")
+    """Spearman's ρ within each training: over all together it would show the trainings' clusters too."""
+    return ", ".join(
+        f"{LOOKS[str(recipe)][0]} {rank_correlation(part['test_error'], part[name]).text}"
+        for recipe, part in models.groupby("recipe", sort=False)
+    )
 
 
 FIGURES: tuple[ReportFigure, ...] = (

@@ -1,8 +1,9 @@
 """The numbers of Gavrikov & Keuper 2022 (through the lens): sparse filters, distribution shift, rank correlations.
 
-They are computed as its authors' code does, which differs from this project's own scores in three ways: a model of
+They are computed as its authors' code does, which differs from this project's own scores in four ways: a model of
 which nobody says whether it is robust counts as robust; a normal model enters a shift once for each robust model that
-it is paired with; and shifts of all data sets share the basis and the range of all models' filters.
+it is paired with; shifts of all data sets share the basis and the range of all models' filters; and the same weights
+under two names count twice.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def filter_numbers(folder: Path) -> pd.DataFrame:
     from filterlens.lenses.filters.pooled import read_filter_pool
     from filterlens.report import read_run
 
-    run = read_run(folder)
+    run = read_run(folder, every=True)
     if "sparsity" not in run.models:
         raise ReportError(f"{folder} has no scores of filters: extract it with the filters lens, and analyse it")
     numbers = [*_sparse(run), *_correlations(run.models)]

@@ -65,7 +65,7 @@ def test_the_front_door_asks_for_an_entry_and_not_for_the_user_s_own_word(
     assert not (tmp_path / "ran").exists()
     assert filterlens.load_model(entry, allow_code=True).network is not None
     assert filterlens.load_model("module:stranger_net:net").network is not None
-    assert score_source("module:stranger_net:net")["layer"].nunique() > 1
+    assert score_source("module:stranger_net:net").scores["layer"].nunique() > 1
 
 
 @pytest.mark.parametrize("folder", ["catalog", "run"])

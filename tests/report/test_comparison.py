@@ -13,12 +13,13 @@ from filterlens.lens import get_score
 from filterlens.report import read_run, robust_vs_normal
 from filterlens.report.comparison import (
     compare_scores,
-    correlate,
+
     incomplete_pairs,
     pair_models,
     robustness_column,
     scores_of,
 )
+from filterlens.report.correlation import correlate
 from filterlens.score import Score
 
 SPARSITY = get_score("sparsity")

@@ -11,10 +11,10 @@ import pandas as pd
 from filterlens.lens import all_scores, get_score
 from filterlens.lenses.downsampling.map_figures import draw_example, draw_spectra
 from filterlens.report.comparison import robustness_column
+from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.statistics import spearman
 from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST, plain_log
 
 if TYPE_CHECKING:
@@ -137,15 +137,16 @@ def draw_against_accuracy(run: RunData) -> Drawing | None:
     said = []
     for axis, metric in zip(axes, metrics, strict=True):
         _scatter(axis, data, metric, datasets)
-        lines = [f"{dataset}: {_rho(data[data['dataset'] == dataset], metric)}" for dataset in datasets]
-        axis.set_title("\n".join(lines if len(datasets) > 1 else [_rho(data, metric)]))
+        found = within_robust(data, metric, "accuracy")
+        lines = [f"{dataset}: {one.text}" for dataset, one in found.items()]
+        axis.set_title("\n".join(lines if len(datasets) > 1 else [one.text for one in found.values()]), fontsize=7)
         said.append(f"{get_score(metric).title}: {'; '.join(lines)}")
     published = "published" if target == "robust_acc" else "measured here with PGD"
     axes[0].set_ylabel("robust accuracy in %")
     _scatter_legend(figure, data, datasets)
     caption = (
         f"Aliasing of each model, mean over convolutions and poolings, against its robust accuracy ({published}). "
-        f"Spearman's ρ among the robust models of each data set. {'. '.join(said)}."
+        f"Spearman's ρ among the robust models of each data set, with its 95 % interval (Fisher's z). {'. '.join(said)}."
     )
     tidy = data.reset_index()[["model_id", "dataset", "architecture", "side", "accuracy", *metrics]]
     return Drawing(figure, tidy, caption)
@@ -161,12 +162,6 @@ def _scatter(axis: Axes, data: pd.DataFrame, metric: str, datasets: Sequence[str
     if metric == LOGARITHMIC and (data[metric].dropna() > 0).all():
         plain_log(axis, "x")
     axis.set_xlabel(get_score(metric).title.lower())
-
-
-def _rho(data: pd.DataFrame, metric: str) -> str:
-    robust = data[data["side"] == "robust"]
-    rho, n = spearman(robust[metric], robust["accuracy"])
-    return f"ρ = {rho:.2f} (n = {n})".replace("-", "−") if np.isfinite(rho) else f"no ρ (n = {n})"
 
 
 def _scatter_legend(figure: MatplotlibFigure, data: pd.DataFrame, datasets: Sequence[str]) -> None:

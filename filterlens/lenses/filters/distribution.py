@@ -1,8 +1,8 @@
 """How filters are distributed: principal components, coefficients, and the shift between groups of models.
 
 Takes part: every scaled filter (divided by its largest absolute weight) that is not sparse in its layer, of the
-run's most common kernel size (3x3 in nearly every network); K = k_h · k_w. Each model enters once, however many
-robust models share it as their normal partner. Memory is bounded: moments, then ranges, then histograms, each in
+run's most common kernel size (3x3 in nearly every network); K = k_h · k_w. Each set of weights enters once, under
+however many names it was run and however many robust models share it as their normal partner. Memory is bounded: moments, then ranges, then histograms, each in
 one pass over the dumps, whatever the number of filters.
 
 Layout of `/filters` in `pooled.h5`

@@ -81,7 +81,7 @@ def pool_filters(members: Sequence[Member], k: int) -> Pooled:
     Parameters
     ----------
     members
-        The models; one whose filters are, bit for bit, those of another of its kind enters once.
+        The models, each set of weights once.
     k
         Weights a filter.
 
@@ -165,27 +165,17 @@ def pool_filters(members: Sequence[Member], k: int) -> Pooled:
 
 
 def _first_pass(members: Sequence[Member], k: int) -> tuple[list[Member], list[list[Moments]]]:
-    """Moments of each distinct model, by depth group and last without one; matches follow what was merged."""
-    distinct: list[Member] = []
+    """Moments of each model that has filters, by depth group and last without one."""
+    taking: list[Member] = []
     moments: list[list[Moments]] = []
-    alias: dict[str, str] = {}
-    seen: dict[tuple[object, ...], str] = {}
     for member in members:
         cells = [Moments.empty(k) for _ in range(12)]
         for depth, rows in member.filters():
             cells[depth] += Moments.of(rows)
-        if not any(cell.n for cell in cells):
-            continue
-        key = (
-            _dataset(member),
-            member.robust,
-            *(v for c in cells for v in (c.n, c.mean.tobytes(), c.scatter.tobytes())),
-        )
-        alias[member.model_id] = seen.setdefault(key, member.model_id)
-        if alias[member.model_id] == member.model_id:
-            distinct.append(member)
+        if any(cell.n for cell in cells):
+            taking.append(member)
             moments.append(cells)
-    return [Member(m.model_id, m.dataset, m.robust, alias.get(m.match, m.match), m.filters) for m in distinct], moments
+    return taking, moments
 
 
 def _sides(members: Sequence[Member], datasets: Sequence[str]) -> tuple[list[int | None], list[bool]]:

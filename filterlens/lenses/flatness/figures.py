@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from filterlens.lens import get_score
+from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.statistics import spearman
 from filterlens.report.style import NEUTRAL, NORMAL, PAGE_WIDTH, ROBUST
 
 if TYPE_CHECKING:
@@ -48,20 +48,24 @@ def draw_scatter(run: RunData) -> Drawing | None:
     parts = []
     for i, y in enumerate(rows):
         for j, x in enumerate(columns):
-            rho, n = spearman(models[x], models[y])
             _points(axes[i, j], models, x, y)
-            said = f"ρ = {rho:.2f}, n = {n}" if math.isfinite(rho) else f"n = {n}"
-            axes[i, j].set_title(said, loc="right")
-            part = models[["robust", x, y]].dropna(subset=[x, y]).reset_index()
-            part = part.rename(columns={x: "x", y: "y"}).assign(x_metric=x, y_metric=y, spearman=rho, n=n)
-            parts.append(part)
+            found = within_robust(models, x, y)
+            lines = [one.text if len(found) == 1 else f"{dataset}: {one.text}" for dataset, one in found.items()]
+            axes[i, j].set_title("robust models: " + "\n".join(lines) if lines else "", loc="right", fontsize=7)
+            part = models[["dataset", "robust", x, y]].dropna(subset=[x, y]).reset_index()
+            part = part.rename(columns={x: "x", y: "y"}).assign(x_metric=x, y_metric=y)
+            own = part["dataset"].replace("", "unknown").map(found).where(part["robust"].eq(True))  # noqa: FBT003
+            numbers = {"spearman": "rho", "spearman_low": "low", "spearman_high": "high", "spearman_n": "n"}
+            parts.append(part.assign(**{k: own.map(attrgetter(v), na_action="ignore") for k, v in numbers.items()}))
         axes[i, 0].set_ylabel(_label(y))
     for j, x in enumerate(columns):
         axes[-1, j].set_xlabel(_label(x))
     axes[0, 0].legend(loc="best")
     caption = (
         "Robust loss and robust accuracy against flatness of the robust loss; lower is flatter. "
-        "Each point is a model; ρ is Spearman's rank correlation over n models, not given for fewer than four. "
+        "Each point is a model. ρ is Spearman's rank correlation among the n robust models of a data set, with its 95 % "
+        "interval (Fisher's z), not given for fewer than four: over robust and normal models together it would only say "
+        "that these are two clusters. "
         "Axes with a long tail are linear up to 1 and logarithmic beyond."
     )
     return Drawing(figure, pd.concat(parts, ignore_index=True), caption)

@@ -10,10 +10,10 @@ import pandas as pd
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
 from filterlens.lenses.manifold.grid_figure import draw_grid
+from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.statistics import spearman
 from filterlens.report.style import NEUTRAL, NORMAL, PAGE_WIDTH, ROBUST, side_colour
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _histogram(axis: Axes, part: pd.DataFrame, column: str) -> None:
 
 
 def draw_success(run: RunData) -> Drawing | None:
-    """Draw each model's success rates against its test error, with intervals and Spearman's ρ over all models."""
+    """Draw each model's success rates against its test error, with intervals and Spearman's ρ among robust models."""
     models = run.models
     shown = [(metric, label) for metric, label in ATTACKS if metric in models and models[metric].notna().any()]
     if not shown or "clean_error" not in models:
@@ -146,16 +146,17 @@ def draw_success(run: RunData) -> Drawing | None:
         _scatter(axis, data, metric)
         axis.set_xlabel("test error")
         axis.set_ylabel(label)
-        rho, n = spearman(data["clean_error"], data[metric])
-        said.append(f"{label}: ρ = {rho:.2f} (n = {n})" if np.isfinite(rho) else f"{label}: no ρ (n = {n})")
+        found = within_robust(data, "clean_error", metric)
+        said += [f"{label}, {dataset}: {one.text}" for dataset, one in found.items()]
     _legend(axes[0], data)
     columns = ["clean_error", *(name for metric, _ in shown for name in (metric, f"{metric}_low", f"{metric}_high"))]
     tidy = data.reset_index()[["model_id", "dataset", "architecture", "robust", *columns]]
     caption = (
         "Success rate of the attacks among correctly classified images against test error; bars are 95 % Wilson "
-        f"intervals. Spearman's ρ over all models, {'; '.join(said)}. The paper expects on-manifold success to follow "
-        "test error and regular success not to."
-    ).replace("= -", "= −")
+        "intervals. "
+        + (f"Spearman's ρ among the robust models, with its 95 % interval, {'; '.join(said)}. " if said else "")
+        + "The paper expects on-manifold success to follow test error and regular success not to."
+    )
     return Drawing(figure, tidy, caption)
 
 

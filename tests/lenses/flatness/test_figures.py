@@ -13,7 +13,7 @@ from filterlens.lenses.flatness.figures import draw_landscape, draw_scatter
 from filterlens.lenses.robustness import analyzer as robustness_analyzer
 from filterlens.lenses.robustness.figures import draw_confidence, draw_reliability
 from filterlens.report.data import RunData, read_run
-from filterlens.report.statistics import spearman
+from filterlens.report.correlation import rank_correlation
 from filterlens.report.style import paper_style
 from filterlens.score import as_table, write_scores
 
@@ -89,15 +89,18 @@ def test_confidence_bars_of_a_side_and_column_add_up_to_one(tmp_path):
     assert (wrong["low"] >= 0.85 - 1e-9).all()  # the wrong predictions above are sure ones
 
 
-def test_scatter_shows_every_model_with_its_rank_correlation(tmp_path):
-    run = make_run(tmp_path / "run")
+def test_scatter_shows_every_model_and_correlates_within_robust_ones(tmp_path):
+    run = make_run(tmp_path / "run", pairs=5)
     drawing = draw_scatter(run)
     part = drawing.data[(drawing.data["x_metric"] == "average_flatness") & (drawing.data["y_metric"] == "robust_loss")]
-    rho, n = spearman(part["x"], part["y"])
-    assert n == 6
-    assert part["spearman"].unique().tolist() == [pytest.approx(rho)]
+    assert len(part) == 10
+    robust = part[part["robust"].eq(True)]
+    expected = rank_correlation(robust["x"], robust["y"])
+    assert expected.n == 5
+    assert robust["spearman"].unique().tolist() == [pytest.approx(expected.rho, nan_ok=True)]
+    assert part.loc[part["robust"].ne(True), "spearman"].isna().all()
     titles = [axis.get_title(loc="right") for axis in drawing.figure.axes]
-    assert titles[0] == f"ρ = {rho:.2f}, n = 6"
+    assert titles[0] == f"robust models: {expected.text}"
     assert [axis.get_ylabel() for axis in drawing.figure.axes][::2] == ["robust loss (nats)", "robust accuracy (PGD)"]
 
 
@@ -105,7 +108,7 @@ def test_scatter_falls_back_on_the_flatness_lens_own_robust_loss(tmp_path):
     drawing = draw_scatter(make_run(tmp_path / "run", ("flatness",), pairs=1))
     assert drawing.data["y_metric"].unique().tolist() == ["robust_loss"]
     assert sorted(drawing.data["y"].unique()) == [2.0, 62.0]
-    assert drawing.figure.axes[0].get_title(loc="right") == "n = 2"
+    assert drawing.figure.axes[0].get_title(loc="right") == "robust models: no ρ (n = 1)"
 
 
 def test_landscape_is_the_rise_above_the_weights(tmp_path):

@@ -84,7 +84,7 @@ def test_success_is_drawn_with_its_correlation(run):
     with paper_style():
         drawing = draw_success(run)
     assert drawing.data["on_manifold_success"].tolist() == pytest.approx([0.2, 0.3, 0.4])
-    assert "no ρ (n = 3)" in drawing.caption
+    assert "fonts: no ρ (n = 1)" in drawing.caption, "of one robust model, whatever the others are"
     assert len(drawing.figure.axes) == 2
 
 

@@ -1,0 +1,80 @@
+"""Correlations are within robust models of one data set, with an interval that covers and a test that is honest."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from filterlens.report.correlation import rank_correlation, within_robust
+
+
+def clusters(n: int = 12) -> pd.DataFrame:
+    """Robust and normal models far apart, within which two scores have nothing to do with each other."""
+    rng = np.random.default_rng(3)
+    rows = [
+        {"robust": robust, "dataset": dataset, "x": rng.normal() + 50 * (robust is True), "y": rng.normal() + 50 * (robust is True)}
+        for dataset in ("a", "b")
+        for robust in (True, False, None)
+        for _ in range(n)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_clusters_are_no_correlation() -> None:
+    models = clusters()
+    together = stats.spearmanr(models["x"], models["y"])
+    assert together.statistic > 0.5
+    assert together.pvalue < 1e-4
+    found = within_robust(models, "x", "y")
+    assert list(found) == ["a", "b"]
+    for one in found.values():
+        assert one.n == 12
+        assert one.low < 0 < one.high
+        assert one.p > 0.05
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("n", [6, 20])
+def test_the_interval_covers_and_the_test_rejects_as_they_say(rho: float, n: int) -> None:
+    rng = np.random.default_rng(n)
+    true = 6 / math.pi * math.asin(rho / 2)  # Spearman's of a normal pair
+    covered = rejected = 0
+    for _ in range(300):
+        x = rng.normal(size=n)
+        found = rank_correlation(x, rho * x + math.sqrt(1 - rho**2) * rng.normal(size=n))
+        covered += found.low <= true <= found.high
+        rejected += found.p < 0.05
+    assert covered / 300 >= 0.92
+    assert rho > 0 or rejected / 300 <= 0.08
+
+
+def test_the_exact_p_value_counts_every_order() -> None:
+    assert rank_correlation([1, 2, 3, 4, 5], [1, 2, 3, 4, 5]).p == pytest.approx(2 / 120)
+    assert rank_correlation([1, 2, 3, 4, 5], [2, 1, 3, 4, 5]).p == pytest.approx(
+        stats.permutation_test(
+            ([1, 2, 3, 4, 5],), lambda x: stats.spearmanr(x, [2, 1, 3, 4, 5]).statistic, permutation_type="pairings"
+        ).pvalue
+    )
+    ties = rank_correlation([1, 1, 2, 2, 3, 3], [1, 2, 2, 3, 3, 4])
+    assert 0 < ties.p < 0.1
+    x = np.arange(30.0)
+    y = x + np.random.default_rng(0).normal(0, 20, 30)
+    assert rank_correlation(x, y).p == pytest.approx(stats.spearmanr(x, y).pvalue)
+
+
+def test_a_perfect_order_of_few_models_has_an_interval_too() -> None:
+    found = rank_correlation([1, 2, 3, 4], [4, 3, 2, 1])
+    assert (found.rho, found.low) == (-1, -1)
+    assert found.high > 0.5, "four models say little"
+    assert rank_correlation(range(60), range(60)).low > 0.99
+
+
+@pytest.mark.parametrize(("x", "y", "n"), [([1, 2, 3], [1, 2, 3], 3), ([1, 1, 1, 1], [1, 2, 3, 4], 4), ([], [], 0)])
+def test_few_or_constant_values_have_none(x: list[float], y: list[float], n: int) -> None:
+    found = rank_correlation(x, y)
+    assert math.isnan(found.rho)
+    assert found.text == f"no ρ (n = {n})"
