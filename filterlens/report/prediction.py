@@ -67,7 +67,7 @@ def _ridge(X: Vector, y: Vector, X_new: Vector) -> Vector:
     return np.asarray(y.mean() + (X_new - mean) / std @ weights, dtype=np.float64)
 
 
-def predict_robustness(models: pd.DataFrame, scores: Sequence[Score], *, seed: int = 0) -> pd.DataFrame:
+def predict_robustness(models: pd.DataFrame, scores: Sequence[Score]) -> pd.DataFrame:
     """How well cheap scores predict robust accuracy, beside two baselines, dataset by dataset.
 
     Parameters
@@ -76,21 +76,18 @@ def predict_robustness(models: pd.DataFrame, scores: Sequence[Score], *, seed: i
         One row a model, as `RunData.models` gives it.
     scores
         Every score of the run; those without an attack are used.
-    seed
-        Of the bootstrap.
 
     Returns
     -------
         Columns `dataset`, `predictor`, `features`, `r2` (1 - residual / total sum of squares of held-out predictions;
-        negative where the mean would do better), `ci_low`, `ci_high` (95 %, architectures resampled), `n`,
-        `n_architectures`. Empty where no dataset has 20 robust models with everything known.
+        negative where the mean would do better), `n`, `n_architectures`. Empty where no dataset has 20 robust models with everything known.
 
     Notes
     -----
     The scores and clean accuracy are judged on architectures that were left out. An architecture's mean cannot be
     known for a left-out architecture, so that baseline leaves out one model at a time: it is given more.
     """
-    columns = ["dataset", "predictor", "features", "r2", "ci_low", "ci_high", "n", "n_architectures"]
+    columns = ["dataset", "predictor", "features", "r2", "n", "n_architectures"]
     target = robustness_column(models)
     clean = next((name for name in ("clean_acc", "clean_accuracy") if models.get(name, pd.Series()).notna().any()), "")
     names = [score.name for score in cheap_scores(scores) if score.name in models]
@@ -112,10 +109,9 @@ def predict_robustness(models: pd.DataFrame, scores: Sequence[Score], *, seed: i
         if clean:
             predictions["clean accuracy"] = (clean, ridge_predictions(_matrix(known, [clean]), y, architectures))
         for predictor, (features, predicted) in predictions.items():
-            low, high = _r2_interval(y, predicted, architectures, seed)
             facts = {"dataset": str(dataset), "predictor": predictor, "features": features}
             sizes = {"n": len(y), "n_architectures": len(pd.unique(architectures))}
-            rows.append({**facts, "r2": _r2(y, predicted), "ci_low": low, "ci_high": high, **sizes})
+            rows.append({**facts, "r2": _r2(y, predicted), **sizes})
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -136,14 +132,3 @@ def _other_mean(y: Vector, groups: NDArray[np.object_]) -> Vector:
 def _r2(y: Vector, predicted: Vector) -> float:
     total = ((y - y.mean()) ** 2).sum()
     return float(1 - ((y - predicted) ** 2).sum() / total) if total > 0 else float("nan")
-
-
-def _r2_interval(y: Vector, predicted: Vector, groups: NDArray[np.object_], seed: int) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(groups == group) for group in pd.unique(groups)]
-    values = []
-    for _ in range(2000):
-        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        values.append(_r2(y[rows], predicted[rows]))
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)

@@ -104,7 +104,8 @@ def _rho(models: pd.DataFrame, name: str) -> str:
     value, low, high = correlation(known[:, 0], known[:, 1])
     if not math.isfinite(value):
         return f"no ρ (n = {len(known)})"
-    return f"ρ = {value:.2f} ({low:.2f} … {high:.2f}, n = {len(known)})".replace("-", "−")
+    interval = f"{low:.2f} … {high:.2f}, " if math.isfinite(low) else ""
+    return f"ρ = {value:.2f} ({interval}n = {len(known)})".replace("-", "−")
 
 
 FIGURES: tuple[ReportFigure, ...] = (
