@@ -71,7 +71,7 @@ def compared(row: Mapping[str, Any]) -> str:
     ...        "n_higher": 0, "n_lower": 8, "n_expected": 8, "n_normal": 8, "p": 0.0078, "p_adjusted": 0.0078,
     ...        "robust_is": "lower"}
     >>> compared(row)
-    'Robust models are 3.1 times lower, in 8 of 8 pairs, p = 0.008, as the papers claim.'
+    'Robust models are 3.1 times lower, in 8 of 8 pairs, p = 0.008, as claimed.'
     """
     lower = row["difference"] < 0
     n_pairs = int(row["n_pairs"])
@@ -87,7 +87,7 @@ def compared(row: Mapping[str, Any]) -> str:
         return f"Robust models are {_size(row)} {word} {pairs}; {few}."
     if row["p_adjusted"] >= _SIGNIFICANT:
         return f"No clear difference: robust models are {_size(row)} {word} {pairs}, {tested}."
-    claim = {word: ", as the papers claim", "": ""}.get(row["robust_is"], ", against the papers' claim")
+    claim = {word: ", as claimed", "": ""}.get(row["robust_is"], ", against the claim")
     return f"Robust models are {_size(row)} {word}, {pairs}, {tested}{claim}."
 
 
@@ -99,7 +99,7 @@ def _size(row: Mapping[str, Any]) -> str:
 
 
 def headlines(comparison: pd.DataFrame, scores: Iterable[Score]) -> list[Headline]:
-    """One headline a score that the papers make a claim about; every score where there is none such."""
+    """One headline a score that a paper makes a claim about; every score where there is none such."""
     claimed = comparison[comparison["robust_is"] != ""]
     bounds = {score.name: score.bounds[1] for score in scores}
     made = []
