@@ -83,7 +83,7 @@ def _score(score: Score) -> list[str]:
     rows = {
         "formula": f"`{score.formula}`" if score.formula else "",
         "range": f"{low or '−∞'} to {high or '∞'} {score.unit}".strip(),
-        "robust models": f"{score.robust_is} (the paper's claim)" if score.robust_is else "",
+        "robust models": f"{score.robust_is} ({score.claim})" if score.robust_is else "",
         "chance": score.chance,
         "pitfalls": score.pitfalls,
         "reference": score.reference,

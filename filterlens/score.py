@@ -67,7 +67,9 @@ class Score:
     higher_is_better
         Which way is known to go with robustness; None where it is not known.
     robust_is
-        The papers' claim, tested as the expected sign of robust - normal: `higher`, `lower` or empty.
+        A paper's claim, tested as the expected sign of robust - normal: `higher`, `lower` or empty.
+    claim
+        That claim: citation key, section, and the sentence in our words; given with `robust_is`, and only then.
     chance
         Where random weights or a random guess would stand, in words; empty if there is no such level.
     pitfalls
@@ -95,6 +97,7 @@ class Score:
     unit: str = ""
     higher_is_better: bool | None = None
     robust_is: str = ""
+    claim: str = ""
     chance: str = ""
     pitfalls: str = ""
     auxiliary: bool = False
@@ -113,8 +116,13 @@ def declare(facts: Score) -> None:
     Raises
     ------
     InputError
-        Another score already has that name.
+        Another score already has that name, or one of `robust_is` and `claim` is given without the other.
     """
+    if bool(facts.robust_is) != bool(facts.claim):
+        raise InputError(
+            f"score {facts.name!r} has {'robust_is' if facts.robust_is else 'claim'} alone; give robust_is='higher' or "
+            "'lower' together with claim='KEY, section: what that paper says', or neither"
+        )
     known = _REGISTERED.get(facts.name)
     if known is not None and known != facts:
         raise InputError(

@@ -101,7 +101,7 @@ class Display:
         if table.empty:
             return
         drawn = make_table("robust against normal")
-        headings = ("score", "robust", "normal", "difference (95 % interval)", "adjusted p", "pairs as the paper says")
+        headings = ("score", "robust", "normal", "difference (95 % interval)", "adjusted p", "pairs as claimed")
         for heading in headings:
             drawn.add_column(heading, justify="left" if heading == "score" else "right")
         for row in table.to_dict("records"):

@@ -66,7 +66,12 @@ def inspect(
         return
     places = pd.DataFrame([asdict(place) for place in found.places])
     layers = found.layers.drop(columns=["model_id"])
-    print_tables({"layers": layers, "places": places, "outstanding": found.outstanding}, form, model=model, comparison=found.comparison)
+    print_tables(
+        {"layers": layers, "places": places, "outstanding": found.outstanding},
+        form,
+        model=model,
+        comparison=found.comparison,
+    )
 
 
 @with_scoring_options
@@ -152,9 +157,7 @@ def check(
     try:
         if junit is not None:
             write_atomically(junit, as_junit(model, [CheckError("the check did not end")]))
-        results = run(
-            model, bound, against=against, tolerance=tolerance, allow_dead_layers=allow_dead_layers, **how
-        )
+        results = run(model, bound, against=against, tolerance=tolerance, allow_dead_layers=allow_dead_layers, **how)
     except FilterlensError as error:
         log_end(error)
         sys.stderr.write(f"filterlens: {printable(str(error))}\n")

@@ -290,7 +290,7 @@ def print_score(table: pd.DataFrame) -> None:
         "formula": score.formula,
         "range": f"{low or '-∞'} to {high or '∞'} {score.unit}".strip(),
         "direction": direction[score.higher_is_better],
-        "robust models": f"{score.robust_is} (the paper's claim)" if score.robust_is else "",
+        "robust models": f"{score.robust_is} ({score.claim})" if score.robust_is else "",
         "chance": score.chance,
         "pitfalls": score.pitfalls,
         "reference": score.reference,

@@ -128,7 +128,9 @@ def check_bound(bound: Bound, scores: pd.DataFrame) -> BoundCheck:
     return BoundCheck(name, bound.metric, bound.side, bound.limit, value, layer)
 
 
-def baseline_checks(scores: pd.DataFrame, means: pd.DataFrame, layers: pd.DataFrame, tolerance: float) -> list[BoundCheck]:
+def baseline_checks(
+    scores: pd.DataFrame, means: pd.DataFrame, layers: pd.DataFrame, tolerance: float
+) -> list[BoundCheck]:
     """Hold a model to a baseline: no score may be worse than the baseline's by more than the tolerance.
 
     Where a score's better direction is not known, both sides are held.
@@ -159,14 +161,18 @@ def baseline_checks(scores: pd.DataFrame, means: pd.DataFrame, layers: pd.DataFr
             checks += _held(score, float(own[score.name]), float(known.min()), float(known.max()), tolerance, "")
         checks += _held_layers(score, scores, layers, tolerance)
     if not checks:
-        raise InputError("the checkpoint and the baseline have no score in common: choose the baseline's lenses with --lens")
+        raise InputError(
+            "the checkpoint and the baseline have no score in common: choose the baseline's lenses with --lens"
+        )
     return checks
 
 
 def _held_layers(score: Score, scores: pd.DataFrame, baseline: pd.DataFrame, tolerance: float) -> list[BoundCheck]:
     """Hold every layer of the baseline; one that the model lacks has no value and fails."""
     mine, theirs = (
-        table[(table["metric"] == score.name) & (table["layer"] != "")].drop_duplicates("layer").set_index("layer")["value"]
+        table[(table["metric"] == score.name) & (table["layer"] != "")]
+        .drop_duplicates("layer")
+        .set_index("layer")["value"]
         for table in (scores, baseline)
     )
     checks = []

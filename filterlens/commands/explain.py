@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 _FACTS = (
-    "name", "lens", "title", "summary", "formula", "unit", "higher_is_better", "robust_is", "chance", "pitfalls",
-    "reference", "weight", "auxiliary",
+    "name", "lens", "title", "summary", "formula", "unit", "higher_is_better", "robust_is", "claim", "chance",
+    "pitfalls", "reference", "weight", "auxiliary",
 )  # fmt: skip
 
 

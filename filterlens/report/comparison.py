@@ -4,7 +4,7 @@
 `architecture`, …) and one column a score, as `RunData.models` gives it.
 
 Many robust models share one normal model. The unit of every statistic is therefore the normal model: its robust
-partners are averaged before anything else, and it is resampled as one in the bootstrap.
+partners are averaged before anything else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 
 from filterlens.lens import all_scores
 from filterlens.report.data import RunData
-from filterlens.report.statistics import benjamini_hochberg, bootstrap_mean, rank_biserial, wilcoxon_p
+from filterlens.report.statistics import benjamini_hochberg, mean_interval, rank_biserial, wilcoxon_p
 from filterlens.score import Score
 
 __all__ = [
@@ -111,9 +111,7 @@ def incomplete_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFr
     return pd.DataFrame(rows, columns=["robust", "normal", "lens", "missing"])
 
 
-def compare_scores(
-    models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = None, seed: int = 0
-) -> pd.DataFrame:
+def compare_scores(models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = None) -> pd.DataFrame:
     """Compare robust with normal models, score by score.
 
     Parameters
@@ -124,16 +122,14 @@ def compare_scores(
         What to compare.
     by
         A column of the pairs (`dataset`, `architecture`) to compare within; None takes all pairs together.
-    seed
-        Of the bootstrap.
 
     Returns
     -------
         One row a score (and group) with at least one pair: `metric`, `lens`, `title`, `unit`, `robust_is`,
         `n_pairs`, `n_normal` (units), `robust_mean`, `robust_std`, `normal_mean`, `normal_std`, `difference`
-        (robust - normal), `ci_low`, `ci_high` (95 % bootstrap), `effect` (matched-pairs rank-biserial), `p` (exact
+        (robust - normal), `ci_low`, `ci_high` (95 %, Student's t; NaN under 4 units), `effect` (matched-pairs rank-biserial), `p` (exact
         Wilcoxon; NaN under 4 units), `p_adjusted` (Benjamini-Hochberg over the whole table), `n_expected` (pairs
-        with the sign that the papers claim, NaN without a claim), `n_higher` and `n_lower` (pairs in which the
+        with the claimed sign, NaN without a claim), `n_higher` and `n_lower` (pairs in which the
         robust model is higher, lower), `note`; with `by`, that column first.
         Means and standard deviations are over units.
     """
@@ -143,7 +139,7 @@ def compare_scores(
     rows = []
     for label, part in groups:
         for score in scores:
-            row = _compare_one(models, part, score, seed) if score.name in models else None
+            row = _compare_one(models, part, score) if score.name in models else None
             if row is not None:
                 rows.append(row if by is None else {by: label, **row})
     table = pd.DataFrame(rows, columns=([] if by is None else [by]) + _COMPARED)
@@ -158,7 +154,7 @@ _COMPARED = [
 ]
 
 
-def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score, seed: int) -> dict[str, object] | None:
+def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score) -> dict[str, object] | None:
     value = models[score.name].astype(float)
     both = pd.DataFrame(
         {
@@ -172,7 +168,7 @@ def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score, seed: 
     sign = np.sign(both["robust"] - both["normal"])
     units = both.groupby("normal_id", sort=False)[["robust", "normal"]].mean()
     difference = (units["robust"] - units["normal"]).to_numpy()
-    low, high = bootstrap_mean(difference, seed=seed)
+    low, high = mean_interval(difference)
     enough = len(units) >= MIN_PAIRS
     expected = {"higher": int((sign > 0).sum()), "lower": int((sign < 0).sum())}.get(score.robust_is)
     return {
@@ -196,7 +192,7 @@ def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score, seed: 
         "n_expected": np.nan if expected is None else expected,
         "n_higher": int((sign > 0).sum()),
         "n_lower": int((sign < 0).sum()),
-        "note": "" if enough else f"no p-value: fewer than {MIN_PAIRS} distinct normal models",
+        "note": "" if enough else f"no p-value and no interval: fewer than {MIN_PAIRS} distinct normal models",
     }
 
 

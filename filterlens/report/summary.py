@@ -84,7 +84,7 @@ def compared(row: Mapping[str, Any]) -> str:
     ...        "n_higher": 0, "n_lower": 8, "n_expected": 8, "n_normal": 8, "p": 0.0078, "p_adjusted": 0.0078,
     ...        "robust_is": "lower"}
     >>> compared(row)
-    'Robust models are 3.1 times lower, in 8 of 8 pairs, p = 0.008, as the papers claim.'
+    'Robust models are 3.1 times lower, in 8 of 8 pairs, p = 0.008, as claimed.'
     """
     lower = row["difference"] < 0
     n_pairs = int(row["n_pairs"])
@@ -99,7 +99,7 @@ def compared(row: Mapping[str, Any]) -> str:
         return f"Robust models are {_size(row)} {word} {pairs}; {few}."
     if row["p_adjusted"] >= _SIGNIFICANT:
         return f"No clear difference: robust models are {_size(row)} {word} {pairs}, {tested}."
-    claim = {word: ", as the papers claim", "": ""}.get(row["robust_is"], ", against the papers' claim")
+    claim = {word: ", as claimed", "": ""}.get(row["robust_is"], ", against the claim")
     return f"Robust models are {_size(row)} {word}, {pairs}, {tested}{claim}."
 
 
@@ -116,7 +116,7 @@ def _size(row: Mapping[str, Any]) -> str:
 
 
 def headlines(comparison: pd.DataFrame, scores: Iterable[Score]) -> list[Headline]:
-    """One headline a tested score that the papers make a claim about; every tested score where there is none such.
+    """One headline a tested score that a paper makes a claim about; every tested score where there is none such.
 
     A score is tested where there are enough distinct normal models for a p-value.
     """
@@ -173,19 +173,18 @@ def correlated(correlation: pd.DataFrame, held_out: Callable[[str, str], float])
 
 
 def predicted(prediction: pd.DataFrame) -> list[str]:
-    """Say how well attack-free scores predict robust accuracy, where they do: the interval of R² is above zero."""
+    """Say how well attack-free scores predict robust accuracy, where they do: positive R², p below 0.05."""
     said = []
     for dataset, part in prediction.groupby("dataset", sort=False):
         rows = {row["predictor"]: row for row in part.to_dict("records")}
         cheap = rows["cheap scores"]
-        if not cheap["ci_low"] > 0:
+        if not (cheap["r2"] > 0 and cheap["p"] < 0.05):
             continue
         r2 = {name: f"{row['r2']:.2f}".replace("-", "−") for name, row in rows.items()}
         others = [f"{r2[name]} by {name}" for name in ("clean accuracy", "architecture") if name in r2]
         against = f", against {join_words(others)}" if others else ""
         said.append(
-            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} (95 % interval {cheap['ci_low']:.2f} to "
-            f"{cheap['ci_high']:.2f}) of robust accuracy on architectures they have not seen{against} "
-            f"(n = {cheap['n']})."
+            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} of robust accuracy on architectures they "
+            f"have not seen{against} (p {_p(cheap['p'])}, n = {cheap['n']})."
         )
     return said

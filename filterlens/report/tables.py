@@ -61,20 +61,31 @@ SIDES = (
     Column("robust_mean", "robust", "value", about="Mean ± std over units, partners averaged.", beside="robust_std"),
     Column("normal_mean", "normal", "value", about="Mean ± std over distinct normal models.", beside="normal_std"),
     Column("difference", "difference", "value", about="Mean of robust − normal over units."),
-    Column("ci_low", "95 % interval", "value", "", "", "Bootstrap, normal models resampled.", "ci_high", " to "),
+    Column(
+        "ci_low",
+        "95 % interval",
+        "value",
+        "",
+        "",
+        "Student's t over units; none under 4 normal models.",
+        "ci_high",
+        " to ",
+    ),
     Column("effect", "effect", "value", about="Matched-pairs rank-biserial correlation, −1 to 1."),
     Column("p", "p", "p", about="Wilcoxon signed-rank test, exact, two-sided; none under 4 normal models."),
     Column("p_adjusted", "p (BH)", "p", about="Benjamini–Hochberg over this table."),
     METRIC,
 )
 CLAIM = (
-    Column("robust_is", "claimed", "name", about="The papers' claim about robust models."),
-    Column("n_expected", "as claimed", "count", about="Pairs with the sign that the papers claim."),
+    Column(
+        "robust_is", "claimed", "name", about="What a paper claims of robust models; `filterlens explain` says which."
+    ),
+    Column("n_expected", "as claimed", "count", about="Pairs with the claimed sign."),
     Column("note", "note"),
 )
 UNIT = Column("unit", "unit", "name")
 HOW = (
-    "Unit: the normal model, its robust partners averaged. Interval: 95 % percentile bootstrap. p: exact Wilcoxon "
+    "Unit: the normal model, its robust partners averaged. Interval: 95 %, Student's t. p: exact Wilcoxon "
     "signed-rank test; BH: adjusted over the table."
 )
 
@@ -159,7 +170,7 @@ def prediction_table(run: RunData, models: pd.DataFrame) -> Table:
     columns = (
         *(DATASET, Column("predictor", "predictor", "name")),
         Column("r2", "R²", "value", about="Variance explained on held-out models; negative: worse than the mean."),
-        Column("ci_low", "95 % interval", "value", "", "", "Bootstrap, architectures resampled.", "ci_high", " to "),
+        Column("p", "p", "p", about="One-sided t test over architectures: errors are below those of the mean."),
         *(Column("n", "models", "count"), Column("n_architectures", "architectures", "count")),
         Column("features", "from"),
     )

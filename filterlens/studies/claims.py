@@ -9,17 +9,19 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from filterlens.errors import ReportError
 from filterlens.process.files import write_atomically
 from filterlens.report.data import RunData
-from filterlens.report.statistics import bootstrap_mean
+from filterlens.report.statistics import mean_interval
 
 __all__ = ["claims_table", "correlation", "study_models", "within_groups", "write_claims"]
 
 Values = NDArray[np.float64]
 Kind = Literal["pearson", "spearman"]
-_MIN_NETWORKS: Final = 4  # networks for a correlation or an interval
+_MIN_NETWORKS: Final = 4  # for a correlation
+_MIN_INTERVAL: Final = 8  # for its interval
 COLUMNS = ["claim", "measure", "value", "low", "high", "n", "paper"]
 
 
@@ -42,7 +44,7 @@ def study_models(run: RunData) -> pd.DataFrame:
 def correlation(
     x: Values, y: Values, kind: Kind = "spearman", *, seed: int = 0, n_resamples: int = 2000
 ) -> tuple[float, float, float]:
-    """Correlation of two variables over networks with its 95 % percentile bootstrap interval.
+    """Correlation of two variables over networks; Spearman's with a 95 % percentile bootstrap interval.
 
     Parameters
     ----------
@@ -55,26 +57,24 @@ def correlation(
 
     Returns
     -------
-        Value, lower and upper end; NaN for fewer than four networks, or where one side is constant.
+        Value, lower and upper end. NaN for fewer than four networks, or where one side is constant. No interval for
+        fewer than eight networks, and none of Pearson's: neither covers (docs/statistics.md).
     """
     if len(x) < _MIN_NETWORKS:
         return math.nan, math.nan, math.nan
-    value = float(_coefficients(x[None], y[None], kind)[0])
+    if kind == "spearman":
+        x, y = rankdata(x), rankdata(y)
+    value = float(_pearson(x[None], y[None])[0])
+    if kind == "pearson" or len(x) < _MIN_INTERVAL or not math.isfinite(value):
+        return value, math.nan, math.nan
     rows = np.random.default_rng(seed).integers(len(x), size=(n_resamples, len(x)))
-    resampled = _coefficients(x[rows], y[rows], kind)
-    known = resampled[np.isfinite(resampled)]
-    if not math.isfinite(value) or len(known) == 0:
-        return math.nan, math.nan, math.nan
-    low, high = np.quantile(known, [0.025, 0.975])
+    resampled = _pearson(rankdata(x[rows], axis=1), rankdata(y[rows], axis=1))
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
     return value, float(low), float(high)
 
 
-def _coefficients(x: Values, y: Values, kind: Kind) -> Values:
+def _pearson(x: Values, y: Values) -> Values:
     """Correlation of each row of x with that of y, shape (m,); NaN where a row is constant."""
-    if kind == "spearman":
-        from scipy.stats import rankdata
-
-        x, y = rankdata(x, axis=1), rankdata(y, axis=1)
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     scale = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     defined = scale > 1e-12
@@ -104,7 +104,7 @@ def claims_table(models: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-        Columns `claim`, `measure`, `value`, `low`, `high` (95 % intervals, networks the unit), `n`, `paper` (what it
+        Columns `claim`, `measure`, `value`, `low`, `high` (95 % intervals, networks the unit; NaN where none covers), `n`, `paper` (what it
         expects). Whether a claim holds is for the reader to say.
     """
     return pd.DataFrame([*_leave(models), *_exist(models), *_generalise(models), *_regular(models)], columns=COLUMNS)
@@ -178,7 +178,7 @@ def _paired(claim: str, models: pd.DataFrame, recipe: str, text: str, paper: str
 
 def _mean(claim: str, text: str, values: pd.Series, paper: str) -> dict[str, object]:
     known = values.dropna().to_numpy(dtype=float)
-    low, high = bootstrap_mean(known) if len(known) >= _MIN_NETWORKS else (math.nan, math.nan)
+    low, high = mean_interval(known)
     return _row(claim, text, (float(known.mean()) if len(known) else math.nan, low, high), len(known), paper)
 
 

@@ -30,7 +30,7 @@ from filterlens import score
 
 
 @score(lens="filters", title="Positive weights", formula="#{w > 0} / n", reference="this test", bounds=(0, 1),
-       unit="share", robust_is="higher", by_depth=True, weight="n_filters")
+       unit="share", robust_is="higher", claim="this test, line 1: more", by_depth=True, weight="n_filters")
 def positive(layer):
     """Share of weights above zero."""
     return float((layer.weight > 0).double().mean())
@@ -246,7 +246,7 @@ def test_the_generated_docs_hold_both_scores(site: Path) -> None:
     filters, spread = text.index("## Filters lens"), text.index("## Spread lens")
     assert filters < text.index("### positive") < text.index("## Downsampling lens") < spread
     assert spread < text.index("### spread")
-    assert "| robust models | higher (the paper's claim) |" in text[text.index("### positive") :]
+    assert "| robust models | higher (this test, line 1: more) |" in text[text.index("### positive") :]
 
 
 def test_scores_of_a_file_without_the_package_keep_their_names(run: Path) -> None:

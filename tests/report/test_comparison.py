@@ -13,7 +13,6 @@ from filterlens.lens import get_score
 from filterlens.report import read_run, robust_vs_normal
 from filterlens.report.comparison import (
     compare_scores,
-
     incomplete_pairs,
     pair_models,
     robustness_column,
@@ -63,13 +62,13 @@ def test_a_partner_that_is_repeated_does_not_narrow_the_interval() -> None:
     assert twice["n_pairs"] == 2 * once["n_pairs"]
 
 
-def test_under_four_normal_models_there_is_effect_and_interval_but_no_p_and_it_says_so() -> None:
+def test_under_four_normal_models_there_is_an_effect_but_no_interval_and_no_p_and_it_says_so() -> None:
     row = compare_scores(shared(3), [SPARSITY]).iloc[0]
     assert np.isnan(row["p"])
     assert np.isnan(row["p_adjusted"])
     assert row["effect"] == -1
-    assert np.isfinite([row["ci_low"], row["ci_high"]]).all()
-    assert row["note"] == "no p-value: fewer than 4 distinct normal models"
+    assert np.isnan([row["ci_low"], row["ci_high"]]).all()
+    assert row["note"] == "no p-value and no interval: fewer than 4 distinct normal models"
 
 
 def test_p_values_are_adjusted_over_the_whole_table() -> None:

@@ -27,7 +27,6 @@ def test_a_linear_target_is_foretold_and_chance_baselines_are_not() -> None:
     assert table.loc["cheap scores", "r2"] > 0.98
     assert table.loc["clean accuracy", "r2"] < 0.2
     assert table.loc["architecture", "r2"] < 0.2
-    assert (table["ci_low"] <= table["r2"]).all()
     assert (table["n"] == 40).all()
 
 

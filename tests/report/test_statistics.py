@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from filterlens.report.statistics import benjamini_hochberg, bootstrap_mean, rank_biserial, spearman, wilcoxon_p
+from filterlens.report.statistics import benjamini_hochberg, mean_interval, rank_biserial, spearman, wilcoxon_p
 
 differences = st.lists(st.integers(-6, 6).map(float), min_size=1, max_size=8)
 
@@ -64,22 +64,16 @@ def test_rank_biserial_is_one_where_every_difference_is_positive() -> None:
     assert rank_biserial([0.0, 0.0]) == 0.0
 
 
-def test_bootstrap_interval_holds_the_mean_and_shrinks_with_n() -> None:
-    rng = np.random.default_rng(1)
-    few, many = rng.normal(2, 1, size=10), rng.normal(2, 1, size=1000)
-    for values in (few, many):
-        low, high = bootstrap_mean(values)
-        assert low < values.mean() < high
-    wide, narrow = np.diff(bootstrap_mean(few))[0], np.diff(bootstrap_mean(many))[0]
-    assert narrow == pytest.approx(2 * 1.96 * many.std() / np.sqrt(1000), rel=0.05)
-    assert narrow < wide / 4
+@pytest.mark.parametrize("n", [4, 8, 43])
+def test_the_interval_of_a_mean_is_that_of_students_t(n: int) -> None:
+    values = np.random.default_rng(n).normal(2, 1, size=n)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert mean_interval(values, level=0.9) == pytest.approx((expected.low, expected.high))
 
 
-def test_bootstrap_interval_is_the_same_for_the_same_seed_only() -> None:
-    values = [1.0, 2.0, 4.0, 8.0]
-    assert bootstrap_mean(values, seed=3) == bootstrap_mean(values, seed=3)
-    assert bootstrap_mean([5.0, 5.0, 5.0]) == (5.0, 5.0)
-    assert np.isnan(bootstrap_mean([1.0])).all()
+def test_equal_values_have_an_interval_of_width_zero_and_three_have_none() -> None:
+    assert mean_interval([5.0] * 4) == (5.0, 5.0)
+    assert np.isnan(mean_interval([1.0, 2.0, 4.0])).all()
 
 
 def test_benjamini_hochberg_is_scipys_and_passes_over_unknown_values() -> None:

@@ -95,6 +95,7 @@ def test_what_runs_is_named():
 
 def test_a_network_that_normalises_its_input_itself_is_run_with_it():
     """What the old figure got wrong: bare filters on raw images."""
+
     class Normalising(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -112,7 +112,7 @@ def aliasing(dense: Maps, *, stride: tuple[int, int]) -> Maps:
 
     References
     ----------
-    Grabinski2022, the aliasing measure AM.
+    Our reading of the aliasing measure of Grabinski2022.
 
     Examples
     --------

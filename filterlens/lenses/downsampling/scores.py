@@ -59,15 +59,19 @@ class Operation:
         return 1.0 if self.kind in KINDS_OF_THE_MEAN else 0.0
 
 
+_CLAIM = "Grabinski2022, abstract: robust models downsample with less aliasing than baselines"
+
+
 @score(
     lens="downsampling",
     name="aliasing",
-    title="Aliasing",
+    title="Aliasing (our reading)",
     formula="Σ |P_O - P_A| over the frequencies of the downsampled map; mean over channels and images",
     reference="our reading of Grabinski2022's aliasing measure",
     bounds=(0.0, None),
     higher_is_better=False,
     robust_is="lower",
+    claim=f"{_CLAIM}; measured by our reading of its aliasing measure",
     chance="white noise of variance σ² and stride product S: σ² (S + 1) / S · √((S - 1) / (S + 3))",
     pitfalls=(
         "Grows with the square of the activations: two networks, or two epochs, of different scale cannot be "
@@ -89,6 +93,7 @@ def mean_aliasing(operation: Operation) -> float:
     bounds=(0.0, None),
     higher_is_better=False,
     robust_is="lower",
+    claim=f"{_CLAIM}; measured by a score of ours",
     chance="white noise of stride product S: (S + 1) / S · √((S - 1) / (S + 3)), 0.82 for stride 2",
     pitfalls="A map that is almost constant still counts as much as any other.",
     weight="counts",
@@ -108,6 +113,7 @@ def mean_aliasing_relative(operation: Operation) -> float:
     unit="share",
     higher_is_better=False,
     robust_is="lower",
+    claim=f"{_CLAIM}; measured by a score of ours",
     chance="white noise of stride product S: 1 - 1 / S, 0.75 for stride 2",
     pitfalls="Says what will fold, not what the fold does: folded power may add to or cancel what is there.",
     weight="counts",

@@ -23,6 +23,7 @@ __all__ = ["orthogonality"]
     bounds=(0.0, 1.0),
     unit="share",
     robust_is="higher",
+    claim="Gavrikov2022Lens, abstract: robust models form more orthogonal filters than their normal counterparts",
     chance="1 − Γ(d/2) / (√π Γ((d+1)/2)): wider layers come nearer to 1 by chance alone",
     pitfalls="Grows with d for random weights; zero rows cost nothing; not defined for one output channel.",
     by_depth=True,

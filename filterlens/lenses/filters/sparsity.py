@@ -22,6 +22,7 @@ __all__ = ["sparsity"]
     bounds=(0.0, 1.0),
     unit="share",
     robust_is="lower",
+    claim="Gavrikov2022Lens, abstract: robust models form less sparse filters than their normal counterparts",
     chance="0: random filters of one variance are never sparse",
     pitfalls="One outlier weight makes a whole layer look sparse. Folding BatchNorm into the weights changes it.",
     by_depth=True,

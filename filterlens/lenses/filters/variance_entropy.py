@@ -27,6 +27,7 @@ _CHANCE = "log10(k²) for many random filters (0.954 for 3x3), less for few"
     reference="Gavrikov2022Lens §3",
     bounds=(0.0, None),
     robust_is="higher",
+    claim="Gavrikov2022Lens, abstract: robust models form more diverse filters than their normal counterparts",
     chance=_CHANCE,
     pitfalls="Few filters cannot fill all directions: compare layers of equal size, or use its z-score.",
     by_depth=True,

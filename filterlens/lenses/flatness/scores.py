@@ -112,7 +112,6 @@ def _means(losses: Losses) -> NDArray[np.float64]:
     reference="Stutz2021 eqs 2, 3",
     unit="nats",
     higher_is_better=False,
-    robust_is="lower",
     chance="0 for constant logits",
     pitfalls="A model whose robust loss is already huge can only fall: compare it beside the robust loss.",
 )
@@ -130,7 +129,6 @@ def _average(losses: PerturbedLosses) -> float:
     bounds=(0.0, None),
     unit="nats",
     higher_is_better=False,
-    robust_is="lower",
     chance="0 for constant logits",
     pitfalls="The largest of a few restarts, so a lower bound; ν = 0 is allowed, so that it is never negative.",
     applies=lambda losses: losses.worst is not None,

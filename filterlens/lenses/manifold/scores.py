@@ -169,7 +169,6 @@ def _declare_success(name: str, title: str, summary: str, formula: str, pitfalls
         formula,
         _rate(name, 0),
         higher_is_better=False,
-        robust_is="lower" if name == "regular_success" else "",
         pitfalls=pitfalls,
         applies=applies,
         **_FRACTION,

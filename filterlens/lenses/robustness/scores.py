@@ -71,7 +71,6 @@ _declare(
     "mean [argmax f(x) = y]",
     _on("clean", accuracy),
     higher_is_better=True,
-    robust_is="lower",
     chance="1 / classes",
     pitfalls=_FEW,
     **_FRACTION,
@@ -84,6 +83,7 @@ _declare(
     _on("attacked", accuracy),
     higher_is_better=True,
     robust_is="higher",
+    claim="Madry2018, §5: networks trained on PGD examples keep much of their accuracy under PGD",
     chance="0",
     pitfalls="An upper bound: a stronger attack finds less, above all where gradients vanish (see AutoAttack).",
     reference="Stutz2021 §3",
@@ -96,7 +96,6 @@ _declare(
     "mean [argmax f(x̃) = y], x̃ of APGD-CE, APGD-T, FAB-T and Square in turn",
     _on("autoattack", accuracy),
     higher_is_better=True,
-    robust_is="higher",
     chance="0",
     pitfalls="Not for randomised or adaptive defences. Far below PGD means that gradients are masked.",
     reference="Croce2020",
@@ -127,7 +126,6 @@ _declare(
     f"mean −log softmax(f(x̃))_y, {_ATTACK}",
     _on("attacked", _mean_loss),
     higher_is_better=False,
-    robust_is="lower",
     chance="ln(classes) for a constant guess",
     pitfalls="Unbounded: a few confidently wrong images decide it, and normal models reach tens of nats.",
     reference="Stutz2021 §3",
@@ -140,6 +138,10 @@ def _mean_confidence(logits: Logits, labels: Labels) -> float:
     return float(confidence(logits).mean())
 
 
+_LESS_OVERCONFIDENT = (
+    "Grabinski2022Conf, abstract: adversarially trained models are much less over-confident, on clean images too"
+)
+
 for _side, _x in (("clean", "x"), ("attacked", "x̃")):
     _declare(
         f"confidence_{_side}",
@@ -147,7 +149,6 @@ for _side, _x in (("clean", "x"), ("attacked", "x̃")):
         f"Mean probability of the predicted class on {_side} images.",
         f"mean max_k softmax(f({_x}))_k",
         _on(_side, _mean_confidence),
-        robust_is="lower",
         chance="1 / classes",
         pitfalls="Depends on the temperature of the logits, which accuracy does not.",
         reference="Grabinski2022Conf §3",
@@ -163,6 +164,7 @@ for _side, _x in (("clean", "x"), ("attacked", "x̃")):
         unit="share",
         higher_is_better=False,
         robust_is="lower",
+        claim=_LESS_OVERCONFIDENT,
         chance="0 for a calibrated model",
         pitfalls="Negative means under-confident; over- and under-confident regions cancel, in ECE they do not.",
         reference="Grabinski2022Conf §3",
@@ -175,6 +177,7 @@ for _side, _x in (("clean", "x"), ("attacked", "x̃")):
         _on(_side, expected_calibration_error),
         higher_is_better=False,
         robust_is="lower",
+        claim=_LESS_OVERCONFIDENT,
         chance="0 for a calibrated model",
         pitfalls=_CALIBRATION,
         reference="Grabinski2022Conf §3",
