@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.audit import analyze, audit, extract, report
-    from filterlens.commands.catalogs import catalogs
     from filterlens.commands.bounds import BoundCheck
+    from filterlens.commands.catalogs import catalogs
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
     from filterlens.commands.explain import explain

@@ -13,4 +13,14 @@ from filterlens.catalogs.catalog import (
 )
 from filterlens.catalogs.duplicates import Distinct, distinct_models
 
-__all__ = ["Catalog", "Distinct", "Entry", "Pair", "catalog_names", "distinct_models", "load_catalog", "read_catalog", "shipped_folder"]
+__all__ = [
+    "Catalog",
+    "Distinct",
+    "Entry",
+    "Pair",
+    "catalog_names",
+    "distinct_models",
+    "load_catalog",
+    "read_catalog",
+    "shipped_folder",
+]

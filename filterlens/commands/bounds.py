@@ -66,13 +66,12 @@ class BoundCheck:
         return f"{said} (baseline)" if self.name.startswith("against-") else said
 
 
-def bound_names() -> Iterator[tuple[str, Score]]:
-    """Every bound that can be written, with its score: for each score of the register its mean's and its layers'."""
-    scores = all_scores() | {alias: get_score(name) for alias, name in _ALIASES.items()}
-    for name, score in scores.items():
+def bound_names() -> Iterator[str]:
+    """Every bound that can be written: for each score of the register its mean's and its layers'."""
+    for name in (*all_scores(), *_ALIASES):
         for side in _SIDES:
             for layer in ("", _LAYER):
-                yield f"{side}-{layer}{name.replace('_', '-')}", score
+                yield f"{side}-{layer}{name.replace('_', '-')}"
 
 
 def parse_bound(text: str) -> Bound:
@@ -128,7 +127,9 @@ def check_bound(bound: Bound, scores: pd.DataFrame) -> BoundCheck:
     return BoundCheck(name, bound.metric, bound.side, bound.limit, value, layer)
 
 
-def baseline_checks(scores: pd.DataFrame, means: pd.DataFrame, layers: pd.DataFrame, tolerance: float) -> list[BoundCheck]:
+def baseline_checks(
+    scores: pd.DataFrame, means: pd.DataFrame, layers: pd.DataFrame, tolerance: float
+) -> list[BoundCheck]:
     """Hold a model to a baseline: no score may be worse than the baseline's by more than the tolerance.
 
     Where a score's better direction is not known, both sides are held.
@@ -156,27 +157,35 @@ def baseline_checks(scores: pd.DataFrame, means: pd.DataFrame, layers: pd.DataFr
             continue
         known = means[score.name].dropna()
         if len(known):
-            checks += _held(score, float(own[score.name]), float(known.min()), float(known.max()), tolerance, "")
+            checks += _held(score, float(own[score.name]), (float(known.min()), float(known.max())), tolerance)
         checks += _held_layers(score, scores, layers, tolerance)
     if not checks:
-        raise InputError("the checkpoint and the baseline have no score in common: choose the baseline's lenses with --lens")
+        raise InputError(
+            "the checkpoint and the baseline have no score in common: choose the baseline's lenses with --lens"
+        )
     return checks
 
 
 def _held_layers(score: Score, scores: pd.DataFrame, baseline: pd.DataFrame, tolerance: float) -> list[BoundCheck]:
     """Hold every layer of the baseline; one that the model lacks has no value and fails."""
     mine, theirs = (
-        table[(table["metric"] == score.name) & (table["layer"] != "")].drop_duplicates("layer").set_index("layer")["value"]
+        table[(table["metric"] == score.name) & (table["layer"] != "")]
+        .drop_duplicates("layer")
+        .set_index("layer")["value"]
         for table in (scores, baseline)
     )
     checks = []
     for layer, value in theirs.dropna().items():
         found = float(mine.get(layer, math.nan))
-        checks += _held(score, found, float(value), float(value), tolerance, str(layer))
+        checks += _held(score, found, (float(value), float(value)), tolerance, str(layer))
     return checks
 
 
-def _held(score: Score, value: float, low: float, high: float, tolerance: float, layer: str) -> list[BoundCheck]:
+def _held(
+    score: Score, value: float, known: tuple[float, float], tolerance: float, layer: str = ""
+) -> list[BoundCheck]:
+    """Hold a value to a known range, on the side that is worse or on both."""
+    low, high = known
     bottom, top = score.bounds
     margin = tolerance * ((top - bottom) if bottom is not None and top is not None else max(abs(low), abs(high)))
     lowest, highest = (math.copysign(math.inf, s) if b is None else b for b, s in ((bottom, -1), (top, 1)))

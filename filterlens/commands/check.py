@@ -135,7 +135,9 @@ def _against(
         return baseline_checks(found.scores, reference.means, found.scores.head(0), tolerance)
     baseline = score_source(against, **how)
     means = model_scores(baseline.scores)
-    return baseline_checks(found.scores, means, baseline.scores.head(len(baseline.scores) if len(means) == 1 else 0), tolerance)
+    return baseline_checks(
+        found.scores, means, baseline.scores.head(len(baseline.scores) if len(means) == 1 else 0), tolerance
+    )
 
 
 def as_junit(source: str, results: Sequence[BoundCheck | WeightCheck | CheckError]) -> str:

@@ -18,7 +18,17 @@ from filterlens.lens import RunSettings, all_scores
 from filterlens.report.data import read_run
 from filterlens.score import model_scores
 
-__all__ = ["SIZES", "Place", "Reference", "check_comparable", "comparable", "left_out_verdicts", "network_sizes", "place", "reference_scores"]
+__all__ = [
+    "SIZES",
+    "Place",
+    "Reference",
+    "check_comparable",
+    "comparable",
+    "left_out_verdicts",
+    "network_sizes",
+    "place",
+    "reference_scores",
+]
 
 SIZES = ("conv_layers", "filters", "input_channels")
 _SIZE_FACTOR = 2.0  # beyond half the smallest and twice the largest, a network is of another size
@@ -173,7 +183,10 @@ def comparable(found: Scored, reference: Reference, settings: RunSettings | None
         reference = own
     size, known = network_sizes(found.scores).iloc[0], reference.facts
     if not np.isfinite(size["filters"]) or known["filters"].isna().all():
-        return nothing, f"Not compared with {reference.name}: without the filters lens nobody knows of what size the networks are."
+        return (
+            nothing,
+            f"Not compared with {reference.name}: without the filters lens nobody knows of what size the networks are.",
+        )
     if not known["input_channels"].eq(size["input_channels"]).any():
         channels = " or ".join(f"{n:g}" for n in sorted(set(known["input_channels"].dropna())))
         return nothing, (

@@ -184,8 +184,8 @@ def predicted(prediction: pd.DataFrame) -> list[str]:
         others = [f"{r2[name]} by {name}" for name in ("clean accuracy", "architecture") if name in r2]
         against = f", against {join_words(others)}" if others else ""
         said.append(
-            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} (95 % interval {cheap['ci_low']:.2f} to "
-            f"{cheap['ci_high']:.2f}) of robust accuracy on architectures they have not seen{against} "
+            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} (95 % interval {cheap['ci_low']:.2f} "
+            f"to {cheap['ci_high']:.2f}) of robust accuracy on architectures they have not seen{against} "
             f"(n = {cheap['n']})."
         )
     return said

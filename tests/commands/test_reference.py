@@ -106,11 +106,14 @@ def cifar(path: Path, *, channels: int = 3, width: int = 64, layers: int = 4) ->
 
 @pytest.mark.parametrize(
     ("made", "data", "said"),
-    [({}, "", "nobody says on what data this network was trained"), ({}, "cifar10", "that one is of fonts, this network of cifar10"),
+    [({}, "", "nobody says on what data this network was trained"),
+     ({}, "cifar10", "that one is of fonts, this network of cifar10"),
      ({}, "fonts", "its networks take 1 channels, this one 3"), ({"channels": 1}, "fonts", "filters, this one 12,352"),
      ({"channels": 1, "width": 16, "layers": 24}, "fonts", "convolutions, this one 24")],
 )  # fmt: skip
-def test_nothing_is_said_of_networks_of_another_kind(tmp_path: Path, made: dict[str, int], data: str, said: str) -> None:
+def test_nothing_is_said_of_networks_of_another_kind(
+    tmp_path: Path, made: dict[str, int], data: str, said: str
+) -> None:
     found = filterlens.inspect(cifar(tmp_path / "m.pt", **made), settings=RunSettings(data=data))
     assert found.places == ()
     assert found.comparison.startswith("Not compared with the bundled zoo: ")

@@ -13,7 +13,6 @@ from filterlens.lens import get_score
 from filterlens.report import read_run, robust_vs_normal
 from filterlens.report.comparison import (
     compare_scores,
-
     incomplete_pairs,
     pair_models,
     robustness_column,

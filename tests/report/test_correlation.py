@@ -15,8 +15,9 @@ from filterlens.report.correlation import rank_correlation, within_robust
 def clusters(n: int = 12) -> pd.DataFrame:
     """Robust and normal models far apart, within which two scores have nothing to do with each other."""
     rng = np.random.default_rng(3)
+    far = {True: 50.0, False: 0.0, None: 0.0}
     rows = [
-        {"robust": robust, "dataset": dataset, "x": rng.normal() + 50 * (robust is True), "y": rng.normal() + 50 * (robust is True)}
+        {"robust": robust, "dataset": dataset, "x": rng.normal() + far[robust], "y": rng.normal() + far[robust]}
         for dataset in ("a", "b")
         for robust in (True, False, None)
         for _ in range(n)

@@ -81,7 +81,9 @@ def test_what_was_not_tested_is_not_headlined(tmp_path: Path) -> None:
     few = read_run(write_run(tmp_path / "few", models := zoo(6, shared=2), score_rows(models, 2)))
     table = next(table for table in report_tables(few) if table.name == "robust_vs_normal")
     assert headlines(table.frame, main_scores(few)) == []
-    assert "No comparison is tested: that takes 4 distinct normal models." in write_report(few.folder).read_text("utf-8")
+    assert "No comparison is tested: that takes 4 distinct normal models." in write_report(few.folder).read_text(
+        "utf-8"
+    )
     many = read_run(write_run(tmp_path / "many", models := zoo(12, shared=2), score_rows(models, 2)))
     table = next(table for table in report_tables(many) if table.name == "robust_vs_normal")
     assert headlines(table.frame, main_scores(many))
@@ -93,7 +95,9 @@ def test_a_left_out_result_leaves_out_architectures_where_there_are_three() -> N
     assert held_out_r2(models.assign(architecture="a"), "cifar10", "sparsity") > 0.5
     assert np.isnan(held_out_r2(models.head(3), "cifar10", "sparsity"))
     by_architecture = models.assign(sparsity=models["architecture"].map(dict(zip("abcdef", range(6), strict=True))))
-    by_architecture["robust_acc"] = by_architecture["architecture"].map(dict(zip("abcdef", (5, 1, 4, 2, 6, 3), strict=True)))
+    by_architecture["robust_acc"] = by_architecture["architecture"].map(
+        dict(zip("abcdef", (5, 1, 4, 2, 6, 3), strict=True))
+    )
     assert held_out_r2(by_architecture, "cifar10", "sparsity") < 0, "what tells architectures apart predicts no new one"
 
 

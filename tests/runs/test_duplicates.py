@@ -21,8 +21,8 @@ from filterlens.report.tables import report_tables
 from filterlens.runs.ledger import Ledger
 
 NOTE = (
-    "1 model has the same weights as net0-robust (robust again); 1 model has the same weights as net0-normal (normal again), "
-    "and are counted once."
+    "1 model has the same weights as net0-robust (robust again); 1 model has the same weights as net0-normal "
+    "(normal again), and are counted once."
 )
 
 
@@ -57,12 +57,17 @@ def test_the_one_of_which_most_is_known_stands_for_the_others() -> None:
 def test_the_digest_is_of_the_weights_not_of_names_or_files(tmp_path: Path) -> None:
     state = weights(0)
     digest = examine_weights(state).digest
-    assert examine_weights({f"module.{name}": tensor.clone() for name, tensor in reversed(state.items())}).digest == digest
+    assert (
+        examine_weights({f"module.{name}": tensor.clone() for name, tensor in reversed(state.items())}).digest == digest
+    )
     assert examine_weights(state | {"steps": torch.tensor(7)}).digest == digest
     changed = weights(0)
     changed["head.weight"][0, 0] += 1e-6
     assert examine_weights(changed).digest != digest
-    assert examine_weights({"a": state["stem.weight"].flatten()}).digest != examine_weights({"a": state["stem.weight"]}).digest
+    assert (
+        examine_weights({"a": state["stem.weight"].flatten()}).digest
+        != examine_weights({"a": state["stem.weight"]}).digest
+    )
     assert examine_weights({}).digest == ""
 
 
@@ -92,7 +97,12 @@ def test_duplicates_count_once_in_every_table(run: Path) -> None:
     for table in report_tables(data):
         if table.name != "failures":
             assert table.note.endswith(NOTE), table.name
-            named = {str(value) for column in ("model_id", "robust", "normal") if column in table.frame for value in table.frame[column]}
+            named = {
+                str(value)
+                for column in ("model_id", "robust", "normal")
+                if column in table.frame
+                for value in table.frame[column]
+            }
             assert not named & {"robust again", "normal again"}, table.name
 
 
