@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from filterlens.errors import InputError
 from filterlens.lens import all_scores, get_score
 from filterlens.score import Score, model_scores
+
+if TYPE_CHECKING:  # the command line makes its options from here, without 60 MB
+    import pandas as pd
 
 __all__ = ["Bound", "BoundCheck", "baseline_checks", "bound_names", "check_bound", "parse_bound"]
 
@@ -122,9 +124,8 @@ def check_bound(bound: Bound, scores: pd.DataFrame) -> BoundCheck:
     layers = layers[layers["value"].notna()]
     if layers.empty:
         return BoundCheck(name, bound.metric, bound.side, bound.limit, math.nan)
-    worst = layers["value"].idxmax() if bound.side == "max" else layers["value"].idxmin()
-    layer, value = str(layers.loc[worst, "layer"]), float(layers.loc[worst, "value"])
-    return BoundCheck(name, bound.metric, bound.side, bound.limit, value, layer)
+    worst = layers.sort_values("value", ascending=bound.side == "min", kind="stable").iloc[0]
+    return BoundCheck(name, bound.metric, bound.side, bound.limit, float(worst["value"]), str(worst["layer"]))
 
 
 def baseline_checks(
