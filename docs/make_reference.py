@@ -29,7 +29,7 @@ def _command(name: str, command) -> list[str]:
         return [f"## filterlens {name}\n", (command.help or "").strip() + "\n", *nested]
     lines = [f"## filterlens {name}\n", (command.help or "").strip() + "\n"]
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and "--help" not in p.opts]
+    options = [p for p in command.params if p.param_type_name == "option" and "--help" not in p.opts and not p.hidden]
     panels: dict[str, list[str]] = {
         "": [f"| `{p.name.upper()}` | {_cell(p.help)} | {_default(p)} |" for p in arguments]
     }

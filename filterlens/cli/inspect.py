@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,29 +146,35 @@ def check(
     import sys
 
     from filterlens.cli.console import set_up_logging
-    from filterlens.commands.check import BoundCheck, CheckError, WeightCheck, as_junit
+    from filterlens.commands.bounds import BoundCheck
+    from filterlens.commands.check import CheckError, WeightCheck, as_junit
     from filterlens.commands.check import check as run
-    from filterlens.errors import FilterlensError
+    from filterlens.errors import FilterlensError, WriteError
     from filterlens.process.files import write_atomically
     from filterlens.process.logs import log_end
 
     set_up_logging(verbose=False, log_file=None)
-    results: list[BoundCheck | WeightCheck] | list[CheckError]
-    form = Format.json if json else form
-    try:
+    results: Sequence[BoundCheck | WeightCheck | CheckError]
+
+    def write(results: Sequence[BoundCheck | WeightCheck | CheckError]) -> None:
         if junit is not None:
-            write_atomically(junit, as_junit(model, [CheckError("the check did not end")]))
+            write_atomically(junit, as_junit(model, results))
+
+    try:
+        write([CheckError("the check did not end")])  # no verdict of an earlier check may outlive this one
         results = run(model, bound, against=against, tolerance=tolerance, allow_dead_layers=allow_dead_layers, **how)
+        write(results)
     except FilterlensError as error:
         log_end(error)
         sys.stderr.write(f"filterlens: {printable(str(error))}\n")
         results = [CheckError(str(error))]
-    if junit is not None:
-        write_atomically(junit, as_junit(model, results))
-    if form is not Format.table or not isinstance(results[0], CheckError):
+        if not isinstance(error, WriteError):
+            write(results)
+    unchecked = any(isinstance(result, CheckError) for result in results)
+    form = Format.json if json else form
+    if form is not Format.table or not unchecked:
         print_results(results, form)
-    failed = [result for result in results if not result.passed]
-    raise typer.Exit((2 if isinstance(failed[0], CheckError) else 1) if failed else 0)
+    raise typer.Exit(2 if unchecked else 0 if all(result.passed for result in results) else 1)
 
 
 def explain(

@@ -57,11 +57,11 @@ def with_bounds(function: Command) -> Command:
     They are made from the register, so that those of installed packages are there too. Their values are texts: a
     wrong one is the command's to report.
     """
-    names = {name.replace("-", "_"): (name, score) for name, score in bound_names()}
+    names = {name.replace("-", "_"): name for name in bound_names()}
 
     @wraps(function)
     def command(**values: Any) -> None:  # noqa: ANN401 - values of any option
-        given = [f"{names[key][0]}={value}" for key, value in values.items() if key in names and value is not None]
+        given = [f"{names[key]}={value}" for key, value in values.items() if key in names and value is not None]
         rest = {key: value for key, value in values.items() if key not in names}
         function(**rest | {"bound": [*rest["bound"], *given]})
 
@@ -70,9 +70,11 @@ def with_bounds(function: Command) -> Command:
             key,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[str | None, typer.Option(f"--{name}", metavar="NUMBER", hidden=True)],
+            annotation=Annotated[
+                str | None, typer.Option(f"--{name}", metavar="NUMBER", hidden=True, help=f"Same as -b {name}=…")
+            ],
         )
-        for key, (name, _) in names.items()
+        for key, name in names.items()
     ]
     _set_parameters(command, [*_parameters(function), *made])
     return command

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from filterlens.errors import InputError
 from filterlens.lens import all_scores, get_score
 from filterlens.score import Score, model_scores
+
+if TYPE_CHECKING:  # the command line makes its options from here, without 60 MB
+    import pandas as pd
 
 __all__ = ["Bound", "BoundCheck", "baseline_checks", "bound_names", "check_bound", "parse_bound"]
 
@@ -66,13 +68,12 @@ class BoundCheck:
         return f"{said} (baseline)" if self.name.startswith("against-") else said
 
 
-def bound_names() -> Iterator[tuple[str, Score]]:
-    """Every bound that can be written, with its score: for each score of the register its mean's and its layers'."""
-    scores = all_scores() | {alias: get_score(name) for alias, name in _ALIASES.items()}
-    for name, score in scores.items():
+def bound_names() -> Iterator[str]:
+    """Every bound that can be written: for each score of the register its mean's and its layers'."""
+    for name in (*all_scores(), *_ALIASES):
         for side in _SIDES:
             for layer in ("", _LAYER):
-                yield f"{side}-{layer}{name.replace('_', '-')}", score
+                yield f"{side}-{layer}{name.replace('_', '-')}"
 
 
 def parse_bound(text: str) -> Bound:
@@ -123,9 +124,8 @@ def check_bound(bound: Bound, scores: pd.DataFrame) -> BoundCheck:
     layers = layers[layers["value"].notna()]
     if layers.empty:
         return BoundCheck(name, bound.metric, bound.side, bound.limit, math.nan)
-    worst = layers["value"].idxmax() if bound.side == "max" else layers["value"].idxmin()
-    layer, value = str(layers.loc[worst, "layer"]), float(layers.loc[worst, "value"])
-    return BoundCheck(name, bound.metric, bound.side, bound.limit, value, layer)
+    worst = layers.sort_values("value", ascending=bound.side == "min", kind="stable").iloc[0]
+    return BoundCheck(name, bound.metric, bound.side, bound.limit, float(worst["value"]), str(worst["layer"]))
 
 
 def baseline_checks(
@@ -158,7 +158,7 @@ def baseline_checks(
             continue
         known = means[score.name].dropna()
         if len(known):
-            checks += _held(score, float(own[score.name]), float(known.min()), float(known.max()), tolerance, "")
+            checks += _held(score, float(own[score.name]), (float(known.min()), float(known.max())), tolerance)
         checks += _held_layers(score, scores, layers, tolerance)
     if not checks:
         raise InputError(
@@ -178,11 +178,15 @@ def _held_layers(score: Score, scores: pd.DataFrame, baseline: pd.DataFrame, tol
     checks = []
     for layer, value in theirs.dropna().items():
         found = float(mine.get(layer, math.nan))
-        checks += _held(score, found, float(value), float(value), tolerance, str(layer))
+        checks += _held(score, found, (float(value), float(value)), tolerance, str(layer))
     return checks
 
 
-def _held(score: Score, value: float, low: float, high: float, tolerance: float, layer: str) -> list[BoundCheck]:
+def _held(
+    score: Score, value: float, known: tuple[float, float], tolerance: float, layer: str = ""
+) -> list[BoundCheck]:
+    """Hold a value to a known range, on the side that is worse or on both."""
+    low, high = known
     bottom, top = score.bounds
     margin = tolerance * ((top - bottom) if bottom is not None and top is not None else max(abs(low), abs(high)))
     lowest, highest = (math.copysign(math.inf, s) if b is None else b for b, s in ((bottom, -1), (top, 1)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from filterlens.commands.bounds import BoundCheck, baseline_checks, check_bound, parse_bound
@@ -116,7 +117,7 @@ def check(
     if not tolerance >= 0:
         raise InputError(f"--tolerance {tolerance}: expected 0 or more")
     wanted = [parse_bound(text) for text in bounds]
-    how = {"lenses": lenses, "fast": fast, "settings": settings, **options}
+    how: dict[str, Any] = {"lenses": lenses, "fast": fast, "settings": settings, **options}
     found = score_one_model(source, **how)
     if found.faults is None:
         raise InputError(f"{source} is a run whose weights were not examined: extract it again, or name the checkpoint")
@@ -127,7 +128,7 @@ def check(
 
 
 def _against(
-    found: Scored, against: str | Path, tolerance: float, how: Mapping[str, object], settings: RunSettings | None
+    found: Scored, against: str | Path, tolerance: float, how: Mapping[str, Any], settings: RunSettings | None
 ) -> list[BoundCheck]:
     if str(against) == BUNDLED_REFERENCE:
         reference = reference_scores()

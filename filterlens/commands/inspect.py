@@ -70,7 +70,7 @@ def inspect(
     --------
     >>> import filterlens
     >>> found = filterlens.inspect("fonts-linf/preact_resnet-pgd-s0")
-    >>> [place.looks for place in found.places if place.metric == "variance_entropy"]
+    >>> [place.looks for place in found.places if place.metric == "orthogonality"]
     ['robust']
     """
     found = score_one_model(source, lenses=lenses, fast=fast, settings=settings, **options)

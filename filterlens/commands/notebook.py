@@ -87,7 +87,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         table = self.pairs[list(_HEADINGS)].rename(columns=_HEADINGS)
-        return f"<p>{escape(f'{self!r} {self.data.duplicates}')}</p>{table.to_html(index=False, float_format='{:.3g}'.format, escape=True)}"
+        said = escape(f"{self!r} {self.data.duplicates}".rstrip())
+        return f"<p>{said}</p>{table.to_html(index=False, float_format='{:.3g}'.format, escape=True)}"
 
 
 _HEADINGS = {

@@ -270,7 +270,7 @@ def left_out_verdicts(name: str, reference: Reference) -> pd.Series:
     """Verdict on every network of a reference from the networks of other architectures; empty where there is none."""
     values, facts = reference.means[name], reference.facts
     verdicts = {}
-    for model_id, value in values.items():
+    for model_id, value in zip(map(str, values.index), values.to_numpy(float), strict=True):
         others = facts["architecture"] != facts.loc[model_id, "architecture"]
         verdicts[model_id] = _verdict(float(value), values[others], facts.loc[others, "robust"])
     return pd.Series(verdicts, dtype=object)

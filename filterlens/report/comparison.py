@@ -78,7 +78,8 @@ def comparable_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFr
     names = [score.name for score in scores if score.name in models]
     known = models[names].notna()
     both = known.loc[pairs["robust"]].to_numpy(bool) & known.loc[pairs["normal"]].to_numpy(bool)  # (pairs, scores)
-    return pairs[both.any(axis=1)]
+    kept: pd.DataFrame = pairs[both.any(axis=1)]
+    return kept
 
 
 def incomplete_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFrame:

@@ -145,7 +145,7 @@ def correlation_table(run: RunData, models: pd.DataFrame) -> Table:
     which = {"robust_acc": "published", "robust_accuracy": "measured"}.get(target, "unknown")
     note = (
         f"Spearman's ρ among robust models with {which} robust accuracy; groups under 4 models have no coefficient. "
-        "Interval: Fisher's z for ranks. p: exact up to 8 models, then Student's t; BH: adjusted over the group's scores."
+        "Interval: Fisher's z for ranks. p: exact up to 8 models, then Student's t; BH: adjusted over the group."
     )
     columns = (
         *(DATASET, ARCHITECTURE, SCORE),

@@ -25,4 +25,5 @@ def distinct_of_run(entries: Iterable[Entry], digests: Mapping[str, str], scores
     scores
         The run's score table.
     """
-    return distinct_models(entries, digests, scores.groupby("model_id")["metric"].nunique().to_dict())
+    counts = scores.groupby("model_id")["metric"].nunique()
+    return distinct_models(entries, digests, {str(name): int(n) for name, n in counts.items()})

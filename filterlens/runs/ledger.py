@@ -142,7 +142,16 @@ def _row(found: dict[str, Any]) -> LedgerRow:
     if not all(isinstance(found.get(name, []), list) for name in ("notes", "faults")):
         raise TypeError("notes and faults are lists")
     row = LedgerRow(**{name: value for name, value in found.items() if name in _FIELDS})
-    texts = (row.model_id, row.lens, row.status, row.reason, row.error_class, row.key, row.sha256, row.started)
+    texts: tuple[str, ...] = (
+        row.model_id,
+        row.lens,
+        row.status,
+        row.reason,
+        row.error_class,
+        row.key,
+        row.sha256,
+        row.started,
+    )
     texts += (row.weights_sha256, row.host, row.traceback, *row.faults, *row.notes, *row.versions.values())
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("text is expected")

@@ -115,7 +115,7 @@ def test_inspect_shows_layers_place_and_what_stands_out(zoo: Path, audited: tupl
     source = zoo.parent / "net0-robust.pt"
     printed = run("inspect", source, "--reference", audited[0])
     assert "block.conv" in printed
-    assert "place in" in printed
+    assert "place among them" in printed
     found = json.loads(run("inspect", source, "--reference", audited[0], "--json"))
     place = {p["metric"]: p for p in found["places"]}["sparsity"]
     assert 0 <= place["robust"] <= 100
@@ -136,7 +136,7 @@ def test_check_is_a_gate(zoo: Path, tmp_path: Path) -> None:
     assert "PASS sparsity" in run("check", source, "--max-sparsity", "0.9")
     assert "FAIL sparsity" in run("check", source, "--max-sparsity", "0.01", "--junit", junit, code=1)
     suite = ET.parse(junit).getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
 
 
 def test_explain_tells_formula_and_pitfalls() -> None:

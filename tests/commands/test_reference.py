@@ -106,7 +106,8 @@ def cifar(path: Path, *, channels: int = 3, width: int = 64, layers: int = 4) ->
 
 @pytest.mark.parametrize(
     ("made", "data", "said"),
-    [({}, "", "nobody says on what data this network was trained"), ({}, "cifar10", "that one is of fonts, this network of cifar10"),
+    [({}, "", "nobody says on what data this network was trained"),
+     ({}, "cifar10", "that one is of fonts, this network of cifar10"),
      ({}, "fonts", "its networks take 1 channels, this one 3"), ({"channels": 1}, "fonts", "filters, this one 12,352"),
      ({"channels": 1, "width": 16, "layers": 24}, "fonts", "convolutions, this one 24")],
 )  # fmt: skip

@@ -63,9 +63,12 @@ def test_the_pure_functions_are_in_one_place_and_load_nothing_before_they_are_us
 
 def test_inspect_finds_layers_places_and_what_stands_out(capfd: pytest.CaptureFixture[str]) -> None:
     found = filterlens.inspect(PGD)
-    entropy = next(place for place in found.places if place.metric == "variance_entropy")
+    entropy, orthogonality = (
+        next(place for place in found.places if place.metric == metric)
+        for metric in ("variance_entropy", "orthogonality")
+    )
     means = found.layers[found.layers["metric"] == "variance_entropy"]
-    assert entropy.looks == "robust"
+    assert (entropy.looks, orthogonality.looks) == ("", "robust")
     assert entropy.value == pytest.approx((means["value"] * means["weight"]).sum() / means["weight"].sum())
     assert 1 <= len(found.outstanding) <= 3
     assert capfd.readouterr() == ("", "")
@@ -77,8 +80,8 @@ def test_compare_and_check_take_what_the_command_line_takes(capfd: pytest.Captur
     assert model.loc["orthogonality", "difference"] == pytest.approx(
         model.loc["orthogonality", "second"] - model.loc["orthogonality", "first"]
     )
-    passed, failed = filterlens.check(PGD, ["max-sparsity=0.9", "min-orthogonality=0.99"])
-    assert (passed.passed, failed.passed) == (True, False)
+    passed, failed, alive = filterlens.check(PGD, ["max-sparsity=0.9", "min-orthogonality=0.99"])
+    assert (passed.passed, failed.passed, alive.passed) == (True, False, True)
     assert failed.value == pytest.approx(model.loc["orthogonality", "second"])
     assert capfd.readouterr() == ("", "")
     with pytest.raises(InputError, match="none of the lenses filters has an option 'imagse'"):

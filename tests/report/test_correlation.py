@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from filterlens.commands.reference import reference_scores
 from filterlens.report.correlation import rank_correlation, within_robust
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def clusters(n: int = 12) -> pd.DataFrame:
     """Robust and normal models far apart, within which two scores have nothing to do with each other."""
     rng = np.random.default_rng(3)
+    far = {True: 50.0, False: 0.0, None: 0.0}
     rows = [
-        {"robust": robust, "dataset": dataset, "x": rng.normal() + 50 * (robust is True), "y": rng.normal() + 50 * (robust is True)}
+        {"robust": robust, "dataset": dataset, "x": rng.normal() + far[robust], "y": rng.normal() + far[robust]}
         for dataset in ("a", "b")
         for robust in (True, False, None)
         for _ in range(n)
@@ -71,6 +76,21 @@ def test_a_perfect_order_of_few_models_has_an_interval_too() -> None:
     assert (found.rho, found.low) == (-1, -1)
     assert found.high > 0.5, "four models say little"
     assert rank_correlation(range(60), range(60)).low > 0.99
+
+
+def test_the_flatness_page_quotes_the_committed_table() -> None:
+    """docs/evidence/flatness_correlations.csv is what tools/flatness_correlations.py makes of the published scores."""
+    table = pd.read_csv(ROOT / "docs" / "evidence" / "flatness_correlations.csv")
+    zoo = reference_scores()
+    models = zoo.facts.join(zoo.means)
+    page = (ROOT / "docs" / "lenses" / "flatness.md").read_text(encoding="utf-8")
+    for row in table.to_dict("records"):
+        found = within_robust(models, row["x"], row["y"])[row["dataset"]]
+        assert (found.rho, found.low, found.high, found.n) == pytest.approx(
+            (row["rho"], row["low"], row["high"], row["n"]), abs=1e-4
+        )
+        assert found.low < 0 < found.high
+        assert f"{found.rho:.2f}".replace("-", "−") in page
 
 
 @pytest.mark.parametrize(("x", "y", "n"), [([1, 2, 3], [1, 2, 3], 3), ([1, 1, 1, 1], [1, 2, 3, 4], 4), ([], [], 0)])

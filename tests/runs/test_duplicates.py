@@ -21,8 +21,8 @@ from filterlens.report.tables import report_tables
 from filterlens.runs.ledger import Ledger
 
 NOTE = (
-    "1 model has the same weights as net0-robust (robust again); 1 model has the same weights as net0-normal (normal again), "
-    "and are counted once."
+    "1 model has the same weights as net0-robust (robust again); 1 model has the same weights as net0-normal "
+    "(normal again), and are counted once."
 )
 
 

@@ -146,7 +146,7 @@ def draw_against_accuracy(run: RunData) -> Drawing | None:
     _scatter_legend(figure, data, datasets)
     caption = (
         f"Aliasing of each model, mean over convolutions and poolings, against its robust accuracy ({published}). "
-        f"Spearman's ρ among the robust models of each data set, with its 95 % interval (Fisher's z). {'. '.join(said)}."
+        f"Spearman's ρ among the robust models of each data set, with 95 % interval (Fisher's z). {'. '.join(said)}."
     )
     tidy = data.reset_index()[["model_id", "dataset", "architecture", "side", "accuracy", *metrics]]
     return Drawing(figure, tidy, caption)

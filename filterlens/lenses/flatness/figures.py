@@ -63,9 +63,9 @@ def draw_scatter(run: RunData) -> Drawing | None:
     axes[0, 0].legend(loc="best")
     caption = (
         "Robust loss and robust accuracy against flatness of the robust loss; lower is flatter. "
-        "Each point is a model. ρ is Spearman's rank correlation among the n robust models of a data set, with its 95 % "
-        "interval (Fisher's z), not given for fewer than four: over robust and normal models together it would only say "
-        "that these are two clusters. "
+        "Each point is a model. ρ is Spearman's rank correlation among the n robust models of a data set, with its "
+        "95 % interval (Fisher's z), not given for fewer than four: over robust and normal models together it would "
+        "only say that these are two clusters. "
         "Axes with a long tail are linear up to 1 and logarithmic beyond."
     )
     return Drawing(figure, pd.concat(parts, ignore_index=True), caption)

@@ -12,8 +12,8 @@ from filterlens.lenses.flatness import analyzer as flatness_analyzer
 from filterlens.lenses.flatness.figures import draw_landscape, draw_scatter
 from filterlens.lenses.robustness import analyzer as robustness_analyzer
 from filterlens.lenses.robustness.figures import draw_confidence, draw_reliability
-from filterlens.report.data import RunData, read_run
 from filterlens.report.correlation import rank_correlation
+from filterlens.report.data import RunData, read_run
 from filterlens.report.style import paper_style
 from filterlens.score import as_table, write_scores
 
