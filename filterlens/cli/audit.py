@@ -165,9 +165,7 @@ def report(
 
     set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
-        page = write_report(
-            folder, first_stage_pair=first_stage_pair, progress=display.step("writing the report")
-        )
+        page = write_report(folder, first_stage_pair=first_stage_pair, progress=display.step("writing the report"))
     display.say(f"report: {page}")
 
 

@@ -56,7 +56,10 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     with np.errstate(invalid="ignore"):  # logits that are not finite end as scores that are NaN
         for row in score_rows("robustness", outputs):
             recorded = stage is not None and row["metric"] == "first_stage_change"
-            yield {**row, "note": f"{stage.operations} on {len(stage.clean)} of the images; {note}" if recorded else note}
+            yield {
+                **row,
+                "note": f"{stage.operations} on {len(stage.clean)} of the images; {note}" if recorded else note,
+            }
     for i, change in enumerate([] if stage is None else stage.change):
         facts = {"layer": f"{stage.layer} filter {i}", "kind": "filter", "weight": 0.0, "note": note}
         yield {"metric": "first_stage_change", "value": float(change), **facts}
