@@ -117,7 +117,7 @@ FirstStagePair = Annotated[
     typer.Option(
         "--first-stage-pair",
         metavar="ROBUST_ID",
-        help="The robust model whose first stage under attack is drawn, beside its normal one's. Default: the first pair.",
+        help="Robust model whose first stage under attack is drawn beside its normal one's. Default: the first pair.",
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]

@@ -58,12 +58,21 @@ SPELLINGS = {
         lambda net, x: functional.conv2d(x, net.conv.weight, None, 2, 1).relu(),
     ),
     "in place": (in_place, lambda net, x: net.norm(net.conv(x)).relu()),
-    "clipped": (lambda net, x: functional.relu6(net.norm(net.conv(x))), lambda net, x: net.norm(net.conv(x)).clamp(0, 6)),
+    "clipped": (
+        lambda net, x: functional.relu6(net.norm(net.conv(x))),
+        lambda net, x: net.norm(net.conv(x)).clamp(0, 6),
+    ),
     "smooth": (lambda net, x: functional.silu(net.conv(x)), lambda net, x: functional.silu(net.conv(x))),
     "signed": (lambda net, x: functional.leaky_relu(net.conv(x)), lambda net, x: functional.leaky_relu(net.conv(x))),
     "pre-activation": (pre_activation, lambda net, x: net.norm(net.conv(x)).relu()),
-    "normalised only": (lambda net, x: functional.max_pool2d(net.norm(net.conv(x)), 2, 1), lambda net, x: net.norm(net.conv(x))),
-    "pooled before its activation": (lambda net, x: functional.max_pool2d(net.conv(x), 2, 1).relu(), lambda net, x: net.conv(x)),
+    "normalised only": (
+        lambda net, x: functional.max_pool2d(net.norm(net.conv(x)), 2, 1),
+        lambda net, x: net.norm(net.conv(x)),
+    ),
+    "pooled before its activation": (
+        lambda net, x: functional.max_pool2d(net.conv(x), 2, 1).relu(),
+        lambda net, x: net.conv(x),
+    ),
     "no activation": (lambda net, x: net.conv(x) + 1, lambda net, x: net.conv(x)),
     "detached": (lambda net, x: net.conv(x).detach().relu(), lambda net, x: net.conv(x).relu()),
 }  # fmt: skip

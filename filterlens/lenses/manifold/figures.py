@@ -107,8 +107,8 @@ def draw_distances(run: RunData) -> Drawing | None:
         "Distance to the data manifold, its share of the perturbation's length (1: the attack leaves orthogonally, "
         "0: it stays), and the angle between the perturbation and the tangent space. Successful adversarial examples "
         f"of correctly classified images ({counts.get('attacked', 0)} regular, {counts.get('on_manifold', 0)} "
-        "on-manifold); as yardsticks clean images that the manifold does not know and noise of the regular "
-        f"perturbations' length. Models: {n.get(True, 0)} robust, {n.get(False, 0)} normal."
+        "on-manifold); as yardsticks clean images that the manifold does not know and noise inside the "
+        f"image box of the regular perturbations' length. Models: {n.get(True, 0)} robust, {n.get(False, 0)} normal."
     )
     return Drawing(figure, data, caption)
 

@@ -32,8 +32,8 @@ def extract(context: ExtractContext[RobustnessOptions]) -> None:
         `logits_clean`, `logits_attacked` (each example's highest loss) and `logits_autoattack` (n, classes),
         `images_clean` and `images_attacked` (up to 8, channels, height, width); of a network with a convolution
         `first_stage_weight` (c_out, c_in / groups, k_h, k_w) and `first_stage_clean` and `first_stage_attacked`
-        (k, c_out, h, w), what its first stage puts out on the first k of those images; under bf16 `logits_attacked_float32`
-        too, the same attacked images without it.
+        (m, c_out, h, w), what its first stage puts out on the first m of those images; under bf16
+        `logits_attacked_float32` too, the same attacked images without it.
 
     Raises
     ------

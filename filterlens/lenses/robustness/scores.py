@@ -237,6 +237,6 @@ _declare(
     applies=lambda outputs: outputs.first_stage is not None,
 )
 def first_stage_change(outputs: Outputs) -> float:
-    """How much an attack changes what the first convolution puts out, relative to the clean image, mean over filters."""
+    """How much an attack changes what the first convolution puts out, relative to clean images; mean over filters."""
     known = np.asarray(outputs.first_stage)[np.isfinite(outputs.first_stage)]
     return float(known.mean()) if len(known) else math.nan

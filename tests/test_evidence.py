@@ -1,0 +1,35 @@
+"""Numbers in the docs are those of the committed tables beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def spread(values: pd.Series, digits: int) -> str:
+    """Such as `0.933–0.934`, or one number."""
+    low, high = f"{values.min():.{digits}f}", f"{values.max():.{digits}f}"
+    return low if low == high else f"{low}–{high}"
+
+
+@pytest.mark.parametrize(
+    ("title", "of"),
+    [
+        ("trained normally", "-normal-"),
+        ("on the manifold, transformations", "on-manifold|transformations"),
+        ("PGD, TRADES", "-pgd-|trades"),
+    ],
+)
+def test_the_yardsticks_table_is_that_of_its_run(title, of):
+    table = pd.read_csv(DOCS / "evidence" / "manifold-yardstick.csv")
+    part = table[table["model_id"].str.contains(of)]
+    columns = ["attacked", "noise", "noise_signs", "noise_unclipped"]
+    cells = [spread(part["examples"], 0), *(spread(part[name], 3) for name in columns)]
+    page = (DOCS / "lenses" / "manifold.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| {title} |"))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [title, str(len(part)), *cells]
+    assert len(table) == 21
