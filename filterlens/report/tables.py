@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
+from filterlens.catalogs.trajectories import training_of
 from filterlens.errors import FilterlensError
 from filterlens.report.comparison import compare_scores, correlate, incomplete_pairs, main_scores, robustness_column
 from filterlens.report.data import RunData
@@ -59,14 +60,25 @@ SIDES = (
     Column("robust_mean", "robust", "value", about="Mean ± std over units, partners averaged.", beside="robust_std"),
     Column("normal_mean", "normal", "value", about="Mean ± std over distinct normal models.", beside="normal_std"),
     Column("difference", "difference", "value", about="Mean of robust − normal over units."),
-    Column("ci_low", "95 % interval", "value", "", "", "Student's t over units; none under 4 normal models.", "ci_high", " to "),
+    Column(
+        "ci_low",
+        "95 % interval",
+        "value",
+        "",
+        "",
+        "Student's t over units; none under 4 normal models.",
+        "ci_high",
+        " to ",
+    ),
     Column("effect", "effect", "value", about="Matched-pairs rank-biserial correlation, −1 to 1."),
     Column("p", "p", "p", about="Wilcoxon signed-rank test, exact, two-sided; none under 4 normal models."),
     Column("p_adjusted", "p (BH)", "p", about="Benjamini–Hochberg over this table."),
     METRIC,
 )
 CLAIM = (
-    Column("robust_is", "claimed", "name", about="What a paper claims of robust models; `filterlens explain` says which."),
+    Column(
+        "robust_is", "claimed", "name", about="What a paper claims of robust models; `filterlens explain` says which."
+    ),
     Column("n_expected", "as claimed", "count", about="Pairs with the claimed sign."),
     Column("note", "note"),
 )
@@ -88,11 +100,15 @@ def comparison_tables(run: RunData, models: pd.DataFrame) -> Iterable[Table]:
 
 
 def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
-    """Every checkpoint of a training with the mean of every score, by epoch."""
+    """Every checkpoint of a training with the mean of every score, by training and epoch."""
     scores = [score for score in main_scores(run) if score.name in models]
-    frame = models.dropna(subset=["epoch"]).sort_values("epoch").reset_index()
+    names = {entry.model_id: training_of(entry) for entry in run.catalog if entry.epoch is not None}
+    frame = models.loc[[name for name in models.index if name in names]].reset_index()
+    frame = frame.assign(training=frame["model_id"].map(names)).sort_values(["training", "epoch"], ignore_index=True)
     epoch = Column("epoch", "epoch", "count", about="Epochs (or steps) after which the checkpoint was kept.")
-    return Table("trajectory", "Over training", "By epoch.", frame, (epoch, NAME, *map(score_column, scores)))
+    training = (Column("training", "training", "name", about="The catalog's, or else the folder of the checkpoint."),)
+    columns = (*(training if len(set(names.values())) > 1 else ()), epoch, NAME, *map(score_column, scores))
+    return Table("trajectory", "Over training", "By training and epoch.", frame, columns)
 
 
 def depth_table(run: RunData, models: pd.DataFrame) -> Table:
