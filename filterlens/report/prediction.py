@@ -80,7 +80,8 @@ def predict_robustness(models: pd.DataFrame, scores: Sequence[Score]) -> pd.Data
     Returns
     -------
         Columns `dataset`, `predictor`, `features`, `r2` (1 - residual / total sum of squares of held-out predictions;
-        negative where the mean would do better), `n`, `n_architectures`. Empty where no dataset has 20 robust models with everything known.
+        negative where the mean would do better), `n`, `n_architectures`. Empty where no dataset has 20
+        robust models with everything known.
 
     Notes
     -----

@@ -27,7 +27,9 @@ LENSES = {"filters", "downsampling", "robustness", "flatness", "manifold"}
 
 
 def test_these_scores_have_a_claim_about_robust_and_normal_models_and_no_others() -> None:
-    found = {s.name: (s.robust_is, s.claim.split(",")[0]) for s in all_scores().values() if s.lens in LENSES and s.claim}
+    found = {
+        s.name: (s.robust_is, s.claim.split(",")[0]) for s in all_scores().values() if s.lens in LENSES and s.claim
+    }
     assert found == CLAIMED
 
 
