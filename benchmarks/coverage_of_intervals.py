@@ -152,7 +152,7 @@ def main() -> None:
     networks = [(n, latent) for n in (8, 12, 24, 43) for latent in (0.0, 0.5, 0.8)]
     rho = pd.DataFrame([(*each, rho_coverage(*each, ZOOS // 10)) for each in networks], columns=["n", "latent", "rate"])
     rho.round(4).to_csv(EVIDENCE / "coverage_of_rho.csv", index=False)
-    print(rho.to_markdown(index=False))
+    print(rho.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ __all__ = ["collapses", "trajectory_figure"]
 
 _COLUMNS = 3
 _HAD = 0.1  # robust accuracy above which there is some to lose
-_LOOKS = tuple(zip((CATEGORIES[0][0], ROBUST, CATEGORIES[2][0], CATEGORIES[3][0], NORMAL, CATEGORIES[5][0]), "osD^vP", strict=True))
+_LOOKS = tuple(
+    zip((CATEGORIES[0][0], ROBUST, CATEGORIES[2][0], CATEGORIES[3][0], NORMAL, CATEGORIES[5][0]), "osD^vP", strict=True)
+)
 
 
 def trajectory_figure(lens: str) -> Figure:
