@@ -137,7 +137,7 @@ def as_markdown(table: pd.DataFrame) -> str:
     wide = table.pivot_table(index=["noise", "units", "pairs"], columns="method", values="rate", sort=False)
     heads = [*wide.index.names, *wide.columns]
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---', *['---:'] * (len(heads) - 1)])}|"]
-    for facts, row in wide.iterrows():
+    for facts, row in zip(wide.index.to_list(), wide.to_numpy(), strict=True):
         cells = [f"{100 * rate:.1f}" if np.isfinite(rate) else "–" for rate in row]
         lines.append(f"| {' | '.join([*map(str, facts), *cells])} |")
     return "\n".join(lines) + "\n"

@@ -35,15 +35,15 @@ HEAD = """# Evidence
 
 Every claim that README and these pages make or repeat, with its source, the number that speaks for or against it, the
 table that holds the number, and the command that makes the table. `python docs/make_evidence.py` writes this page from
-`docs/evidence/claims.csv`; a test compares the two. p is adjusted over all scores of the run. Claims of papers are in our
-words.
+`docs/evidence/claims.csv`; a test compares the two. p is adjusted over all scores of the run. Papers are quoted in
+our words.
 
 **reproduced**, **contradicted**: adjusted p below 0.05, on that side. **not shown**: no clear difference. **untestable
 here**: nothing that is bundled can decide it. **measured**: our own statement about this code.
 
 Not listed: timings and memory, which belong to the machine that they name (`benchmarks/README.md`), promises of
 [safety](safety.md), which tests hold, and the numbers of single figures in the [gallery](gallery.md). The ResNet-20
-networks and CIFAR-10 images are not in the repository (JPEG-compressed copies of the test images; two trained networks).
+networks and CIFAR-10 images are not in the repository (two trained networks, JPEG copies of the test images).
 
 """
 

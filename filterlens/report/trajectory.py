@@ -60,7 +60,7 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
         if place + columns >= len(metrics):
             axis.set_xlabel("epoch")
             axis.tick_params(labelbottom=True)
-    has_layers = len(names) == 1 and data["layer"].ne("").any()
+    has_layers = len(names) == 1 and bool(data["layer"].ne("").any())
     if has_layers:
         _colour_bar(figure, axes)
     if len(names) == 1:
