@@ -45,7 +45,7 @@ fuzz: $(VENV)/.dev  ## N mutated files over all containers, goes on where it was
 bench: $(VENV)/.dev  ## speed and memory, side by side with peers: a table of ratios
 	$(BIN)/python -m benchmarks
 
-coverage-of-intervals: $(VENV)/.dev  ## how often intervals cover in simulated zoos: docs/evidence/coverage*.csv (ten minutes)
+coverage-of-intervals: $(VENV)/.dev  ## how often intervals cover in simulated zoos: docs/evidence/coverage*.csv (minutes)
 	OMP_NUM_THREADS=1 nice $(BIN)/python benchmarks/coverage_of_intervals.py
 
 docs: $(VENV)/.docs  ## the documentation's site; warnings are errors

@@ -1,6 +1,6 @@
-"""How often intervals cover, and tests reject, in zoos whose difference is known.
+"""Count how often intervals cover, and tests reject, in zoos whose difference is known.
 
-Run: `make coverage-of-intervals` (about four minutes on one core): writes docs/evidence/coverage.csv and
+Run: `make coverage-of-intervals` (about five minutes on one core): writes docs/evidence/coverage.csv and
 docs/evidence/coverage_of_rho.csv, and prints the tables of docs/statistics.md.
 
 A zoo has normal models j, each with k_j robust partners p. Its difference δ is the same everywhere:
@@ -30,7 +30,7 @@ Values = NDArray[np.float64]
 Ends = tuple[Values, Values]
 EVIDENCE = Path(__file__).resolve().parents[1] / "docs" / "evidence"
 ZOOS = 10_000
-RESAMPLES = 1_000
+RESAMPLES = 500
 NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Values]] = {
     "normal": lambda rng, shape: rng.normal(size=shape),
     "heavy (Student's t, 3 df)": lambda rng, shape: rng.standard_t(3, size=shape) / np.sqrt(3),
@@ -46,7 +46,7 @@ def partners() -> list[tuple[int, ...]]:
         matches = [entry.match for entry in load_catalog(name) if entry.match]
         return tuple(matches.count(match) for match in dict.fromkeys(matches))
 
-    made = [(5,) * 4, (1,) * 5, (10, 6, 1, 1, 1, 1), (1, 1, 1, 1, 1, 5, 5, 15), (2, 4) * 5, (3,) * 10 + (1,) * 5]
+    made = [(5,) * 4, (1,) * 5, (10, 6, 1, 1, 1, 1), (3,) * 10 + (1,) * 5]
     return sorted([*made, shipped("fonts-linf"), (1,) * 25, shipped("gavrikov2022"), (1,) * 45], key=len)
 
 
@@ -98,7 +98,7 @@ def _subsets(units: Values) -> Ends:
     """Hartigan's typical values: the sign-flip test of the mean, inverted."""
     n = units.shape[1]
     rng = np.random.default_rng(0)
-    chosen = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1 if n <= 10 else rng.integers(2, size=(RESAMPLES, n))
+    chosen = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1 if n <= 8 else rng.integers(2, size=(RESAMPLES, n))
     chosen = chosen[chosen.any(axis=1)]
     low, high = np.quantile(units @ (chosen / chosen.sum(axis=1, keepdims=True)).T, [0.025, 0.975], 1, method="weibull")
     return low, high
@@ -137,7 +137,7 @@ def as_markdown(table: pd.DataFrame) -> str:
     wide = table.pivot_table(index=["noise", "units", "pairs"], columns="method", values="rate", sort=False)
     heads = [*wide.index.names, *wide.columns]
     lines = [f"| {' | '.join(heads)} |", f"|{'|'.join(['---', *['---:'] * (len(heads) - 1)])}|"]
-    for facts, row in wide.iterrows():
+    for facts, row in zip(wide.index.to_list(), wide.to_numpy(), strict=True):
         cells = [f"{100 * rate:.1f}" if np.isfinite(rate) else "–" for rate in row]
         lines.append(f"| {' | '.join([*map(str, facts), *cells])} |")
     return "\n".join(lines) + "\n"
@@ -152,7 +152,7 @@ def main() -> None:
     networks = [(n, latent) for n in (8, 12, 24, 43) for latent in (0.0, 0.5, 0.8)]
     rho = pd.DataFrame([(*each, rho_coverage(*each, ZOOS // 10)) for each in networks], columns=["n", "latent", "rate"])
     rho.round(4).to_csv(EVIDENCE / "coverage_of_rho.csv", index=False)
-    print(rho.to_markdown(index=False))
+    print(rho.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,75 @@
-"""Numbers in the docs are those of the committed tables beside them."""
+"""Numbers in README and docs are those of the committed tables."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+EVIDENCE = ROOT / "docs" / "evidence"
+
+
+def _script(path: str):
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_evidence_page_is_what_its_tables_say() -> None:
+    assert _page("docs/evidence.md") == _script("docs/make_evidence.py").evidence(), (
+        "run `python docs/make_evidence.py`"
+    )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/claims.md"])
+def test_the_table_of_claims_is_that_of_the_committed_run_and_leaves_none_out(page: str) -> None:
+    zoo = _script("tools/publish_zoo.py")
+    comparison = pd.read_csv(zoo.EXAMPLE / "tables" / "robust_vs_normal.csv")
+    table = zoo.result_table(comparison)
+    assert table in _page(page), "run `python tools/publish_zoo.py`"
+    assert table.count("\n") == 1 + comparison["robust_is"].notna().sum()
+    for title in ("ECE (clean)", "Alias energy", "Sparsity"):
+        assert f"| {title} |" in table
+
+
+def test_the_tables_of_coverage_are_those_of_the_committed_simulation() -> None:
+    simulation = _script("benchmarks/coverage_of_intervals.py")
+    page = _page("docs/statistics.md")
+    coverage = pd.read_csv(EVIDENCE / "coverage.csv")
+    assert simulation.as_markdown(coverage) in page, "paste what `make coverage-of-intervals` prints"
+    rho = pd.read_csv(EVIDENCE / "coverage_of_rho.csv").pivot_table(index="n", columns="latent", values="rate")
+    for n, row in rho.iterrows():
+        assert f"| {n} | {' | '.join(f'{100 * rate:.1f}' for rate in row)} |" in page
+    shifted = coverage[(coverage["method"] == "t") & (coverage["noise"] != simulation.RATIO)]
+    assert shifted["rate"].between(0.94, 0.965).all()
+    rejected = coverage[coverage["method"] == "Wilcoxon rejects"]
+    assert (rejected["rate"] <= 0.06).all()
+    assert (rejected["rate"][rejected["units"] >= 8] >= 0.035).all()
+
+
+def test_numbers_of_the_resnet20_pair_are_those_of_the_committed_table() -> None:
+    table = pd.read_csv(EVIDENCE / "resnet20.csv")
+    lens = _page("docs/lenses/downsampling.md")
+    for (layer, metric), rows in table[table["layer"].notna()].groupby(["layer", "metric"]):
+        value = rows.set_index("model_id")["value"]
+        cells = f"| {metric} | {value['resnet20-normal']:.3f} | {value['resnet20-robust']:.3f} |"
+        assert cells in lens, (layer, cells)
+    lens = _page("docs/lenses/robustness.md")
+    wide = table[table["layer"].isna()].pivot_table(index="model_id", columns="metric", values="value")
+    for model, kind in (("resnet20-robust", "robust"), ("resnet20-normal", "normal")):
+        row = wide.loc[model]
+        said = f"{kind} ResNet-20 {row['clean_accuracy']:.1%} clean, {row['robust_accuracy']:.1%} under PGD-20"
+        assert f"{said}, robust loss {row['robust_loss']:.3g}".replace("%", " %") in lens.replace("\n", " "), said
 
 
 def spread(values: pd.Series, digits: int) -> str:
@@ -25,11 +87,11 @@ def spread(values: pd.Series, digits: int) -> str:
     ],
 )
 def test_the_yardsticks_table_is_that_of_its_run(title, of):
-    table = pd.read_csv(DOCS / "evidence" / "manifold-yardstick.csv")
+    table = pd.read_csv(EVIDENCE / "manifold-yardstick.csv")
     part = table[table["model_id"].str.contains(of)]
     columns = ["attacked", "noise", "noise_signs", "noise_unclipped"]
     cells = [spread(part["examples"], 0), *(spread(part[name], 3) for name in columns)]
-    page = (DOCS / "lenses" / "manifold.md").read_text(encoding="utf-8")
+    page = _page("docs/lenses/manifold.md")
     (row,) = (line for line in page.splitlines() if line.startswith(f"| {title} |"))
     assert [cell.strip() for cell in row.strip("|").split("|")] == [title, str(len(part)), *cells]
     assert len(table) == 21

@@ -1,8 +1,8 @@
 """Write what the project shows of the bundled zoo: `python tools/publish_zoo.py [RUN]` after `filterlens audit`.
 
 From the finished run (`reports/fonts-linf` where no other is named): the reference scores that `filterlens inspect`
-places a model in (catalogs/fonts-linf/scores.csv), the table of results and the figure in README.md and docs/index.md,
-and the example in reports/examples/fonts-linf: the page, its tables, and the run.toml that repeats it.
+places a model in (catalogs/fonts-linf/scores.csv), the table of claims in README.md, docs/index.md and docs/claims.md,
+the figure, and the example in reports/examples/fonts-linf: the page, its tables, and the run.toml that repeats it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,14 @@ import pandas as pd
 
 from filterlens.commands.reference import SIZES, network_sizes
 from filterlens.lens import all_scores
-from filterlens.report.comparison import robust_vs_normal
 from filterlens.report.data import RunData, read_run
 from filterlens.score import Score, model_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "reports" / "examples" / "fonts-linf"
-SHOWN = (
-    "variance_entropy",
-    "orthogonality",
-    "sparsity",
-    "aliasing",
-    "aliasing_relative",
-    "robust_accuracy",
-    "confidence_attacked",
-    "average_flatness",
-    "worst_flatness",
-    "distance_ratio_attacked",
-)
 START, END = "<!-- result -->", "<!-- end of result -->"
+SIGNIFICANT = 0.05
+PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "claims.md")
 
 
 def reference_scores(run: RunData) -> pd.DataFrame:
@@ -49,19 +38,33 @@ def _is_shown(metric: str, score: Score) -> bool:
     return not score.auxiliary or metric.endswith("_z")
 
 
-def result_table(run: RunData) -> str:
-    """Return the comparison's main rows as Markdown."""
-    table = robust_vs_normal(run).set_index("metric")
+def verdict(row: pd.Series) -> str:
+    """Say what became of a claim: by the adjusted p-value, and by the side of the mean difference."""
+    if row["effect"] == 0 and row["difference"] == 0:
+        return "no difference at all"
+    if pd.isna(row["p_adjusted"]) or row["p_adjusted"] >= SIGNIFICANT:
+        return "not shown"
+    return "holds" if (row["difference"] > 0) == (row["robust_is"] == "higher") else "contradicted"
+
+
+def _interval(row: pd.Series) -> str:
+    text = f"{row['difference']:.3g} ({row['ci_low']:.3g} … {row['ci_high']:.3g})"
+    return text.replace("-", "−")
+
+
+def result_table(comparison: pd.DataFrame) -> str:
+    """Every claim about robust and normal models with its numbers, as Markdown."""
     lines = [
-        "| score | robust | normal | the papers say | pairs that agree | adjusted p |",
-        "|---|---|---|---|---|---|",
+        "| score | claimed of robust models | robust | normal | difference (95 % interval) | pairs as claimed "
+        "| adjusted p | here |",
+        "|---|---|---:|---:|---|---|---:|---|",
     ]
-    for metric in [metric for metric in SHOWN if metric in table.index]:
-        row = table.loc[metric]
-        claimed = bool(row["robust_is"])
-        agree = f"{row['n_expected']:.0f} of {row['n_pairs']}" if claimed else "–"
-        values = f"{row['robust_mean']:.3g} | {row['normal_mean']:.3g} | {row['robust_is'] or '–'}"
-        lines.append(f"| {row['title']} | {values} | {agree} | {row['p_adjusted']:.3f} |")
+    for _, row in comparison[comparison["robust_is"].fillna("") != ""].iterrows():
+        claim = all_scores()[row["metric"]].claim.split(",")[0]
+        values = f"{row['robust_mean']:.3g} | {row['normal_mean']:.3g} | {_interval(row)}".replace("-", "−")
+        agree = f"{row['n_expected']:.0f} of {row['n_pairs']}"
+        said = f"{row['title']} | {row['robust_is']} ({claim})"
+        lines.append(f"| {said} | {values} | {agree} | {row['p_adjusted']:.3f} | **{verdict(row)}** |")
     return "\n".join(lines)
 
 
@@ -89,13 +92,9 @@ def main(folder: Path) -> None:
     run = read_run(folder)
     copy_example(folder)
     reference_scores(run).to_csv(ROOT / "catalogs" / "fonts-linf" / "scores.csv", float_format="%.8g")
-    pairs = robust_vs_normal(run)["n_pairs"].max()
-    said = (
-        f"What `filterlens audit` says of the bundled zoo: {len(run.models)} networks of about 55 thousand parameters, "
-        f"{pairs} robust ones beside their matched normal ones, FONTS, ε = 0.2, fast settings.\n\n"
-    )
-    for page in (ROOT / "README.md", ROOT / "docs" / "index.md"):
-        replace(page, said + result_table(run))
+    table = result_table(pd.read_csv(EXAMPLE / "tables" / "robust_vs_normal.csv"))
+    for page in PAGES:
+        replace(page, table)
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
     shutil.copyfile(folder / "figures" / "filters_depth.png", images / "filters_depth.png")

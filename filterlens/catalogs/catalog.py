@@ -105,6 +105,8 @@ class Entry(BaseModel):
         Title or link.
     epoch
         After how many epochs (or steps) of one training this checkpoint was kept; None where it is no part of one.
+    training
+        Name of that training; where empty, checkpoints in one folder are of one training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
@@ -124,6 +126,7 @@ class Entry(BaseModel):
     robust_acc: Annotated[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None, Optional_] = None
     paper: Text = ""
     epoch: Annotated[Annotated[int, Field(ge=0, le=1 << 53)] | None, Optional_] = None
+    training: Text = ""
 
     @field_validator("model_id")
     @classmethod

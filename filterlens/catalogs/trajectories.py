@@ -1,33 +1,36 @@
-"""Checkpoints of one training as a catalog: one row a checkpoint, in the order of their epochs."""
+"""Checkpoints of trainings as a catalog: one row a checkpoint, training by training, in the order of their epochs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import CatalogError
 
-__all__ = ["Trajectory", "epoch_of", "read_trajectory"]
+__all__ = ["Trajectory", "epoch_of", "read_trajectory", "training_of"]
 
 SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".safetensors", ".onnx")
 FILLED: Final = ("bundled", "module", "timm", "torchvision")
 _NAMED: Final = re.compile(r"(epochs?|ep|e|iterations?|iter|steps?)[-_=. ]*(\d+)", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\d+")
 _STEPS: Final = ("iter", "step")
+_WEIGHTS: Final = "?weights="
+_DEPTH: Final = 2  # folders below the one that is given: TRAINING/checkpoints
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """A training's checkpoints.
+    """The checkpoints of one or several trainings.
 
     Parameters
     ----------
     catalog
-        One row a checkpoint, by epoch.
+        One row a checkpoint, by training and epoch.
     left_out
         Checkpoints whose names tell no epoch, such as `best.pt`.
     """
@@ -39,12 +42,12 @@ class Trajectory:
 def read_trajectory(
     folder: Path, architecture: str = "", *, eps: str = "", mean: str = "", std: str = ""
 ) -> Trajectory:
-    """Find the checkpoints of a training.
+    """Find the checkpoints of one or several trainings.
 
     Parameters
     ----------
     folder
-        Holds them, or the first of its folders that does.
+        Holds them; or each of its folders that does, up to two levels down, is a training.
     architecture
         What their weights fill: `timm:NAME`, `torchvision:NAME`, `module:package.mod:factory`, or
         `bundled:ARCHITECTURE`. Without it only lenses that need no network apply.
@@ -56,44 +59,63 @@ def read_trajectory(
     Raises
     ------
     CatalogError
-        There are no checkpoints, two are of the same epoch, no epoch is to be told, or a number is wrong.
+        There are no checkpoints, two of a training are of the same epoch, no epoch is to be told, or a number is wrong.
     """
-    files = _checkpoints(folder)
     scheme = architecture.partition(":")[0]
     if architecture and scheme not in FILLED:
         raise CatalogError(
             f"--arch {architecture!r}: write {', '.join(f'{name}:…' for name in FILLED)} and the architecture's name"
         )
-    known = {path: epoch for path in files if (epoch := epoch_of(path.stem)) is not None}
-    if not known:
-        raise CatalogError(
-            f"no name in {files[0].parent} tells an epoch (such as {files[0].name}): call the files epoch-001.pt, "
-            "checkpoint_12.pt, epoch=3-step=400.ckpt, …"
-        )
-    seen: dict[int, Path] = {}
-    for path, epoch in known.items():
-        if (other := seen.setdefault(epoch, path)) != path:
-            raise CatalogError(f"{other.name} and {path.name} in {path.parent} are both of epoch {epoch}: keep one")
     if bool(mean) != bool(std):
         raise CatalogError("--mean and --std go together; give both or neither")
-    facts = {"eps": eps, "mean": mean, "std": std, "threat_model": "Linf" if eps else ""}
-    entries = tuple(_entry(path, epoch, architecture, facts) for epoch, path in sorted(seen.items()))
-    place = files[0].parent.resolve()
-    left_out = tuple(path for path in files if path not in known)
-    return Trajectory(Catalog(folder.resolve().name, entries, place), left_out)
+    facts = {"eps": eps, "mean": mean, "std": std, "threat_model": "Linf" if eps else "", "arch": architecture}
+    trainings = _trainings(folder)
+    place = trainings[0] if len(trainings) == 1 else folder
+    entries: list[Entry] = []
+    left_out: list[Path] = []
+    for training in trainings:
+        name = "" if len(trainings) == 1 else _name(training, folder)
+        files = _checkpoints(training)
+        entries += [_entry(path, epoch, name, place, facts) for epoch, path in sorted(_by_epoch(files).items())]
+        left_out += [path for path in files if epoch_of(path.stem) is None]
+    return Trajectory(Catalog(folder.resolve().name, tuple(entries), place.resolve()), tuple(left_out))
 
 
-def _entry(path: Path, epoch: int, architecture: str, facts: dict[str, str]) -> Entry:
+def _by_epoch(files: list[Path]) -> dict[int, Path]:
+    seen: dict[int, Path] = {}
+    for path in files:
+        epoch = epoch_of(path.stem)
+        if epoch is not None and (other := seen.setdefault(epoch, path)) != path:
+            raise CatalogError(f"{other.name} and {path.name} in {path.parent} are both of epoch {epoch}: keep one")
+    return seen
+
+
+def _entry(path: Path, epoch: int, training: str, place: Path, facts: dict[str, str]) -> Entry:
+    architecture, where = facts["arch"], path.relative_to(place).as_posix()
     own = {
-        "model_id": path.stem,
-        "source": f"{architecture}?weights={quote(path.name)}" if architecture else path.name,
+        "model_id": f"{training}-{path.stem}".replace("/", "-") if training else path.stem,
+        "source": f"{architecture}{_WEIGHTS}{quote(where)}" if architecture else where,
         "architecture": architecture.partition(":")[2],
         "epoch": epoch,
+        "training": training,
     }
+    given = {name: value for name, value in facts.items() if name != "arch"}
     try:
-        return Entry.model_validate(own | facts)
+        return Entry.model_validate(own | given)
     except CatalogError as error:
         raise CatalogError(str(error).replace("column ", "--", 1)) from error
+
+
+def training_of(entry: Entry) -> str:
+    """Name the training that a checkpoint is of: the catalog's, or else the folder of its file.
+
+    Examples
+    --------
+    >>> training_of(Entry(model_id="a", source="timm:resnet18?weights=runs/pgd/epoch-3.pt"))
+    'runs/pgd'
+    """
+    before, _, weights = entry.source.partition(_WEIGHTS)
+    return entry.training or str(PurePosixPath(unquote(weights) or before).parent)
 
 
 def epoch_of(stem: str) -> int | None:
@@ -114,12 +136,44 @@ def epoch_of(stem: str) -> int | None:
     return int(numbers[-1]) if numbers else None
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def _trainings(folder: Path) -> list[Path]:
+    """Folders whose checkpoints tell epochs: the folder itself, or else all of those below it.
+
+    Raises
+    ------
+    CatalogError
+        There is none.
+    """
     if not folder.is_dir():
         raise CatalogError(f"there is no folder {folder}")
-    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    found = [sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()) for place in places]
-    found = [files for files in found if files]
-    if not found:
+    if found := _below(folder, _tells_epochs):
+        return found
+    silent = _below(folder, _checkpoints)
+    if not silent:
         raise CatalogError(f"{folder} holds no checkpoints: files such as epoch-001.pt were expected in it")
-    return next((files for files in found if any(epoch_of(path.stem) is not None for path in files)), found[0])
+    raise CatalogError(
+        f"no name in {silent[0]} tells an epoch (such as {_checkpoints(silent[0])[0].name}): call the files "
+        "epoch-001.pt, checkpoint_12.pt, epoch=3-step=400.ckpt, …"
+    )
+
+
+def _below(place: Path, is_one: Callable[[Path], object], depth: int = _DEPTH) -> list[Path]:
+    """Return the folder itself where it is one; or else those of its folders that are, and so on down."""
+    if is_one(place):
+        return [place]
+    folders = sorted(path for path in place.iterdir() if path.is_dir()) if depth else []
+    return [found for path in folders for found in _below(path, is_one, depth - 1)]
+
+
+def _tells_epochs(place: Path) -> bool:
+    return any(epoch_of(path.stem) is not None for path in _checkpoints(place))
+
+
+def _checkpoints(place: Path) -> list[Path]:
+    return sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _name(training: Path, folder: Path) -> str:
+    """Path of a training below the folder, without a last `checkpoints`."""
+    parts = training.relative_to(folder).parts
+    return "/".join(parts[:-1] if len(parts) > 1 and parts[-1] == "checkpoints" else parts)

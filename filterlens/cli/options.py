@@ -34,7 +34,10 @@ Config = Annotated[
 ]
 Checkpoints = Annotated[
     Path | None,
-    typer.Option("--folder", help="Checkpoints of one training instead of a leaderboard: scores against epoch."),
+    typer.Option(
+        "--folder",
+        help="Checkpoints of a training, or of several in a folder each, not a leaderboard: scores by epoch.",
+    ),
 ]
 Arch = Annotated[
     str,

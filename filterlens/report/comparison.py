@@ -128,10 +128,10 @@ def compare_scores(models: pd.DataFrame, scores: Sequence[Score], *, by: str | N
     -------
         One row a score (and group) with at least one pair: `metric`, `lens`, `title`, `unit`, `robust_is`,
         `n_pairs`, `n_normal` (units), `robust_mean`, `robust_std`, `normal_mean`, `normal_std`, `difference`
-        (robust - normal), `ci_low`, `ci_high` (95 %, Student's t; NaN under 4 units), `effect` (matched-pairs rank-biserial), `p` (exact
-        Wilcoxon; NaN under 4 units), `p_adjusted` (Benjamini-Hochberg over the whole table), `n_expected` (pairs
-        with the claimed sign, NaN without a claim), `n_higher` and `n_lower` (pairs in which the
-        robust model is higher, lower), `note`; with `by`, that column first.
+        (robust - normal), `ci_low`, `ci_high` (95 %, Student's t; NaN under 4 units), `effect` (matched-pairs
+        rank-biserial), `p` (exact Wilcoxon; NaN under 4 units), `p_adjusted` (Benjamini-Hochberg over the whole
+        table), `n_expected` (pairs with the claimed sign, NaN without a claim), `n_higher` and `n_lower` (pairs in
+        which the robust model is higher, lower), `note`; with `by`, that column first.
         Means and standard deviations are over units.
     """
     pairs = pair_models(models)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from filterlens.catalogs.trajectories import training_of
 from filterlens.errors import FilterlensError
 from filterlens.report.comparison import compare_scores, incomplete_pairs, main_scores, robustness_column
 from filterlens.report.correlation import correlate
@@ -101,11 +102,15 @@ def comparison_tables(run: RunData, models: pd.DataFrame) -> Iterable[Table]:
 
 
 def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
-    """Every checkpoint of a training with the mean of every score, by epoch."""
+    """Every checkpoint of a training with the mean of every score, by training and epoch."""
     scores = [score for score in main_scores(run) if score.name in models]
-    frame = models.dropna(subset=["epoch"]).sort_values("epoch").reset_index()
+    names = {entry.model_id: training_of(entry) for entry in run.catalog if entry.epoch is not None}
+    frame = models.loc[[name for name in models.index if name in names]].reset_index()
+    frame = frame.assign(training=frame["model_id"].map(names)).sort_values(["training", "epoch"], ignore_index=True)
     epoch = Column("epoch", "epoch", "count", about="Epochs (or steps) after which the checkpoint was kept.")
-    return Table("trajectory", "Over training", "By epoch.", frame, (epoch, NAME, *map(score_column, scores)))
+    training = (Column("training", "training", "name", about="The catalog's, or else the folder of the checkpoint."),)
+    columns = (*(training if len(set(names.values())) > 1 else ()), epoch, NAME, *map(score_column, scores))
+    return Table("trajectory", "Over training", "By training and epoch.", frame, columns)
 
 
 def depth_table(run: RunData, models: pd.DataFrame) -> Table:

@@ -104,8 +104,8 @@ def claims_table(models: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-        Columns `claim`, `measure`, `value`, `low`, `high` (95 % intervals, networks the unit; NaN where none covers), `n`, `paper` (what it
-        expects). Whether a claim holds is for the reader to say.
+        Columns `claim`, `measure`, `value`, `low`, `high` (95 % intervals, networks the unit; NaN where none covers),
+        `n`, `paper` (what it expects). Whether a claim holds is for the reader to say.
     """
     return pd.DataFrame([*_leave(models), *_exist(models), *_generalise(models), *_regular(models)], columns=COLUMNS)
 

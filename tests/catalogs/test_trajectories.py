@@ -1,4 +1,4 @@
-"""Checkpoints of one training are a catalog by epoch, and a run of them shows scores against epoch."""
+"""Checkpoints of trainings are a catalog by epoch, and a run of them shows scores against epoch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from filterlens.catalogs.trajectories import epoch_of, read_trajectory
 from filterlens.cli.app import app
 from filterlens.commands.audit import all_figures, report
 from filterlens.dumps import DumpReader
-from filterlens.errors import CatalogError, CheckpointError, InputError
+from filterlens.errors import CatalogError, CheckpointError, InputError, ReportError
 from filterlens.loaders import load_model
 from filterlens.loaders.architectures import build
 from filterlens.report import read_run
+from filterlens.report.data import RunData
+from filterlens.report.tables import trajectory_table
+from filterlens.report.trajectory import collapses, trajectory_figure
 from filterlens.runs import analyze, extract
+from filterlens.score import as_table
 
 
 @pytest.mark.parametrize(
@@ -208,3 +212,81 @@ def test_options_that_do_not_go_together_are_refused(words: list[str]) -> None:
     result = CliRunner().invoke(app, ["audit", *words])
     assert isinstance(result.exception, InputError)
     assert "--folder" in str(result.exception)
+
+
+def checkpoints(place: Path, *epochs: int) -> None:
+    place.mkdir(parents=True)
+    for epoch in epochs:
+        save_file({"conv.weight": torch.zeros(1, 1, 3, 3)}, place / f"epoch-{epoch}.safetensors")
+
+
+def test_each_folder_of_checkpoints_is_a_training(tmp_path: Path) -> None:
+    checkpoints(tmp_path / "pgd" / "checkpoints", 1, 2, 10)
+    checkpoints(tmp_path / "fgsm", 1, 2)
+    checkpoints(tmp_path / "fgsm" / "older", 1)
+    catalog = read_trajectory(tmp_path, "bundled:resnet_strided").catalog
+    assert [(entry.training, entry.epoch) for entry in catalog] == [
+        *(("fgsm", epoch) for epoch in (1, 2)),
+        *(("pgd", epoch) for epoch in (1, 2, 10)),
+    ]
+    assert catalog["pgd-epoch-2"].source == "bundled:resnet_strided?weights=pgd/checkpoints/epoch-2.safetensors"
+    alone = read_trajectory(tmp_path / "pgd").catalog
+    assert [(entry.model_id, entry.training) for entry in alone] == [(f"epoch-{n}", "") for n in (1, 2, 10)]
+
+
+def trainings(*rows: tuple[str, str, str, int, float]) -> RunData:
+    """A run of checkpoints (id, source, training, epoch, robust accuracy) whose other score is the epoch."""
+    entries = [Entry(model_id=i, source=source, training=name, epoch=e) for i, source, name, e, _ in rows]
+    scores = as_table([
+        {"model_id": i, "lens": "robustness", "metric": metric, "value": value}
+        for i, _, _, e, accuracy in rows
+        for metric, value in (("robust_accuracy", accuracy), ("clean_loss", float(e)))
+    ])  # fmt: skip
+    return RunData(Path("nowhere"), Catalog("two", tuple(entries), Path()), scores, pd.DataFrame())
+
+
+COLLAPSING = [0.2, 0.4, 0.39, 0.01, 0.0]
+HEALTHY = [0.2, 0.3, 0.35, 0.3, 0.31]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "by folder"])
+def test_two_trainings_are_two_lines_and_the_collapse_is_marked(named: bool) -> None:
+    rows = [
+        (f"{name}{e}", f"epoch-{name}-{e}.pt" if named else f"{name}/epoch-{e}.pt", name * named, e, accuracy)
+        for e in range(5)  # epoch by epoch, as a table sorted by epoch has them
+        for name, accuracy in (("fgsm", COLLAPSING[e]), ("pgd", HEALTHY[e]))
+    ]  # fmt: skip
+    run = trainings(*rows)
+    assert collapses(run) == {"fgsm": 3}
+    drawing = trajectory_figure("robustness").draw(run)
+    assert drawing is not None
+    axis = next(a for a in drawing.figure.axes if "Robust accuracy" in a.get_title(loc="left"))
+    lines = {str(line.get_label()): line for line in axis.get_lines()}
+    for name, accuracy in (("fgsm", COLLAPSING), ("pgd", HEALTHY)):
+        np.testing.assert_allclose(lines[name].get_xdata(), range(5))
+        np.testing.assert_allclose(lines[name].get_ydata(), accuracy)
+    assert "10 checkpoints of 2 trainings, a line each, epoch 0 to 4" in drawing.caption
+    assert "first below half of its best so far, fgsm (epoch 3)" in drawing.caption
+    table = trajectory_table(run, run.models).frame
+    assert table["training"].tolist() == ["fgsm"] * 5 + ["pgd"] * 5
+    assert table["epoch"].tolist() == [*range(5), *range(5)]
+
+
+def test_one_training_without_robust_accuracy_says_that_collapses_are_not_marked() -> None:
+    run = trainings(*[(f"e{e}", f"epoch-{e}.pt", "", e, float("nan")) for e in range(3)])
+    assert collapses(run) is None
+    drawing = trajectory_figure("robustness").draw(run)
+    assert drawing is not None
+    assert "3 checkpoints of one training" in drawing.caption
+    assert "Collapses are not marked: robust accuracy was not measured." in drawing.caption
+
+
+def test_a_training_that_never_was_robust_does_not_collapse() -> None:
+    run = trainings(*[(f"e{e}", f"epoch-{e}.pt", "", e, accuracy) for e, accuracy in enumerate([0.05, 0.02, 0.0])])
+    assert collapses(run) == {}
+
+
+def test_two_checkpoints_of_one_epoch_in_one_training_are_refused() -> None:
+    rows = [(f"{name}{e}", f"{name}-{e}.pt", "", e, 0.5) for e in range(2) for name in ("fgsm", "pgd")]
+    with pytest.raises(ReportError, match=r"fgsm0 and pgd0 are both of epoch 0 of one training: say in .* `training`"):
+        trajectory_figure("robustness").draw(trainings(*rows))

@@ -1,4 +1,4 @@
-"""A small part of the simulation behind docs/statistics.md, and its table as it was committed."""
+"""A small part of the simulation behind docs/statistics.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
