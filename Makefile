@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench docs zoo constraints clean
+.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench collapse docs zoo constraints clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ fuzz: $(VENV)/.dev  ## N mutated files over all containers, goes on where it was
 
 bench: $(VENV)/.dev  ## speed and memory, side by side with peers: a table of ratios
 	$(BIN)/python -m benchmarks
+
+collapse: $(VENV)/.dev  ## whole trainings that collapse or do not (an hour of one core; goes on where it was stopped), and the table of them
+	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python benchmarks/collapse.py $(ARGS)
+	$(BIN)/python benchmarks/collapse_table.py --figure docs/images/collapse.png
 
 docs: $(VENV)/.docs  ## the documentation's site; warnings are errors
 	$(VENV)-docs/bin/mkdocs build --strict

@@ -39,14 +39,15 @@ BASE = TrainingPlan(
 COLLAPSING = {"warmup": 0.7, "fgsm_step": 1.0, "fgsm_random_start": False}
 SETTINGS: dict[str, dict[str, object]] = {
     "fgsm-0.5": {"eps": 0.5, **COLLAPSING},
-    "pgd": {"recipe": "pgd"},
+    "pgd-2": {"recipe": "pgd"},
     "fgsm-0.4": {"eps": 0.4, **COLLAPSING},
     "free": {"recipe": "free"},
+    "normal": {"recipe": "normal"},
     "fgsm-0.5-again": {"eps": 0.5, **COLLAPSING},
-    "trades": {"recipe": "trades", "beta": 2.0},
+    "trades": {"recipe": "trades", "eps": 0.15, "steps": 4, "beta": 2.0},
     "fgsm-0.4-again": {"eps": 0.4, **COLLAPSING},
     "fgsm-0.1": {"eps": 0.1},
-    "normal": {"recipe": "normal"},
+    "pgd-4": {"recipe": "pgd", "eps": 0.15, "steps": 4},
 }
 Pair = tuple[Tensor, Tensor]
 

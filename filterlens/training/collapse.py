@@ -27,7 +27,7 @@ class CollapseMonitor:
     eps
         L∞ radius of the training's attack.
     signal
-        What `score()` returns: `pgd2_error`, `linearity_error` or `gradient_misalignment`.
+        What `score()` returns: `gradient_misalignment`, `linearity_error` or `pgd2_error`.
     seed
         Random seed of the starts, which stay the same from call to call.
 
@@ -59,7 +59,7 @@ class CollapseMonitor:
         labels: Tensor,
         *,
         eps: float,
-        signal: str = "pgd2_error",
+        signal: str = "gradient_misalignment",
         seed: int = 0,
     ) -> None:
         if signal not in SIGNALS:
@@ -118,9 +118,9 @@ def gradient_misalignment(monitor: CollapseMonitor) -> float:
 
 
 SIGNALS: Final[dict[str, Callable[[CollapseMonitor], float]]] = {
-    "pgd2_error": pgd2_error,
-    "linearity_error": linearity_error,
     "gradient_misalignment": gradient_misalignment,
+    "linearity_error": linearity_error,
+    "pgd2_error": pgd2_error,
 }
 
 

@@ -53,7 +53,7 @@ class EarlyStopping:
     """
 
     def __init__(
-        self, *, threshold: float = 5.0, drift: float = 1.0, noise: float = 0.02, history: int = 8, warmup: int = 3
+        self, *, threshold: float = 2.0, drift: float = 1.0, noise: float = 0.02, history: int = 8, warmup: int = 3
     ) -> None:
         if not (threshold > 0 and drift >= 0 and noise > 0 and history >= warmup >= 1):
             raise InputError(
