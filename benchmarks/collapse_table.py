@@ -8,8 +8,9 @@ Thresholds are chosen on all architectures but one and judged on that one, each 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -32,7 +33,7 @@ SIGNALS = (
     "gradient_misalignment",
 )
 NOISES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
-THRESHOLDS = (2.0, 3.0, 5.0, 8.0)
+THRESHOLDS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,24 @@ def collapse_epoch(accuracy: Sequence[float]) -> int | None:
     return None
 
 
-def alarm(scores: Iterable[float], threshold: float, noise: float) -> int | None:
+@cache
+def alarm(scores: tuple[float, ...], threshold: float, noise: float) -> int | None:
     """Find the epoch in which the rule stops the training."""
     stopping, model = EarlyStopping(threshold=threshold, noise=noise), nn.Identity()
     return next((epoch for epoch, score in enumerate(scores) if stopping.step(score, model)), None)
 
 
+def undecided(curve: pd.DataFrame) -> bool:
+    """Tell an adversarial training that never became robust: it has neither collapsed nor gone well."""
+    return curve["recipe"].iloc[0] != "normal" and curve["pgd20_accuracy"].max() <= ROBUST
+
+
 def judge(curves: pd.DataFrame, signal: str, threshold: float, noise: float) -> Outcome:
     total = Outcome()
     for _, curve in curves.groupby("training", sort=False):
-        at, stop = collapse_epoch(curve["pgd20_accuracy"].tolist()), alarm(curve[signal], threshold, noise)
+        if undecided(curve):
+            continue
+        at, stop = collapse_epoch(curve["pgd20_accuracy"].tolist()), alarm(tuple(curve[signal]), threshold, noise)
         if at is None:
             total += Outcome(stopped=int(stop is not None), healthy=1)
         elif stop is not None and abs(stop - at) <= WITHIN:
@@ -105,6 +114,12 @@ def leave_one_architecture_out(curves: pd.DataFrame, signal: str) -> Outcome:
     return total
 
 
+def with_the_defaults(curves: pd.DataFrame) -> Outcome:
+    """Judge `EarlyStopping()` on the default signal, on the very trainings that the defaults were chosen on."""
+    stopping = EarlyStopping()
+    return judge(curves, "gradient_misalignment", stopping.threshold, stopping.noise)
+
+
 def table(curves: pd.DataFrame) -> str:
     """Write one Markdown row a signal."""
     lines = [
@@ -123,15 +138,16 @@ def table(curves: pd.DataFrame) -> str:
 
 
 def draw(curves: pd.DataFrame, path: Path) -> None:
-    """Draw accuracy and signals by epoch, a column an architecture."""
+    """Draw accuracy and signals by epoch, a column an architecture: collapsing, healthy, never robust."""
     shown = ["pgd20_accuracy", *(signal for signal in SIGNALS if signal != "pgd20_error")]
     architectures = list(dict.fromkeys(curves["architecture"]))
-    figure = Figure(figsize=(9, 1.5 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(8, 1.25 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), len(architectures), sharex=True, sharey="row", squeeze=False)
     for (_, curve), (row, signal) in product(curves.groupby("training", sort=False), enumerate(shown)):
         axis = axes[row, architectures.index(curve["architecture"].iloc[0])]
         at = collapse_epoch(curve["pgd20_accuracy"].tolist())
-        axis.plot(curve["epoch"], curve[signal], color="#0072B2" if at is None else "#D55E00", linewidth=0.9)
+        colour = "#999999" if undecided(curve) else "#0072B2" if at is None else "#D55E00"
+        axis.plot(curve["epoch"], curve[signal], color=colour, linewidth=0.9)
         if at is not None:
             axis.plot(at, curve[signal].iloc[at], "o", color="#D55E00", markersize=3)
     for row, signal in enumerate(shown):
@@ -142,7 +158,7 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
     for axis in axes.flat:
         axis.tick_params(labelsize=6)
     axes[shown.index("aliasing"), 0].set_yscale("log")
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=62)
 
 
 def main() -> None:

@@ -44,3 +44,9 @@ def test_every_recipe_and_architecture_is_there_whole(curves: pd.DataFrame) -> N
     assert {"normal", "pgd", "trades", "free", "fgsm"} <= set(curves["recipe"])
     assert curves["architecture"].nunique() == 3
     assert curves.groupby("training")["epoch"].agg(list).map(lambda epochs: epochs == list(range(12))).all()
+
+
+def test_the_defaults_do_what_the_page_says(judged: ModuleType, curves: pd.DataFrame) -> None:
+    found = judged.with_the_defaults(curves)
+    assert (found.found, found.collapsing, found.stopped, found.healthy) == (7, 8, 1, 10)
+    assert "finds 7 of 8 and stops 1 of 10" in PAGE
