@@ -107,7 +107,11 @@ def curve(name: str, plan: TrainingPlan, work: Path) -> list[dict[str, object]]:
     for epoch, log in enumerate(trained.log):
         trained.model.load_state_dict(load_file(work / name / "checkpoints" / f"epoch-{epoch:03d}.safetensors"))
         row = {"train_loss": log["train_loss"]} | measure(trained.model, batch, held_out)
-        about = {"training": name, "recipe": plan.recipe, "architecture": plan.architecture.removesuffix("+stem")}
+        about: dict[str, object] = {
+            "training": name,
+            "recipe": plan.recipe,
+            "architecture": plan.architecture.removesuffix("+stem"),
+        }
         rows.append(about | {"epoch": epoch} | {key: f"{value:.4g}" for key, value in row.items()})
     return rows
 

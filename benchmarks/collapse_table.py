@@ -79,7 +79,7 @@ def alarm(scores: tuple[float, ...], threshold: float, noise: float) -> int | No
 
 def undecided(curve: pd.DataFrame) -> bool:
     """Tell an adversarial training that never became robust: it has neither collapsed nor gone well."""
-    return curve["recipe"].iloc[0] != "normal" and curve["pgd20_accuracy"].max() <= ROBUST
+    return bool(curve["recipe"].iloc[0] != "normal" and curve["pgd20_accuracy"].max() <= ROBUST)
 
 
 def judge(curves: pd.DataFrame, signal: str, threshold: float, noise: float) -> Outcome:

@@ -57,8 +57,8 @@ def test_a_change_over_several_epochs_sums_up_to_an_alarm_and_none_of_its_weight
 
 
 def test_the_collapse_of_a_cifar_resnet_32_is_found() -> None:
-    # measured: relative aliasing of its first downsampling layer, 0.236 → 0.269 in the epoch of the collapse; the rest is
-    # scripted
+    # measured: relative aliasing of its first downsampling layer, 0.236 → 0.269 in the epoch of the collapse;
+    # the rest is scripted
     scores = [0.246, 0.241, 0.239, 0.237, 0.236, 0.236, 0.269, 0.268]
     answers, _ = play(EarlyStopping(noise=0.005), scores)
     assert answers.index(True) == 6
