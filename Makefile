@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals docs zoo constraints clean
+.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse docs zoo constraints clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ bench: $(VENV)/.dev  ## speed and memory, side by side with peers: a table of ra
 
 coverage-of-intervals: $(VENV)/.dev  ## how often intervals cover in simulated zoos: docs/evidence/coverage*.csv (minutes)
 	OMP_NUM_THREADS=1 nice $(BIN)/python benchmarks/coverage_of_intervals.py
+
+collapse: $(VENV)/.dev  ## whole trainings that collapse or do not (an hour of one core; goes on where it was stopped), and the table of them
+	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python benchmarks/collapse.py $(ARGS)
+	$(BIN)/python benchmarks/collapse_table.py --figure docs/images/collapse.png
 
 docs: $(VENV)/.docs  ## the documentation's site; warnings are errors
 	$(VENV)-docs/bin/mkdocs build --strict

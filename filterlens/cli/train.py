@@ -21,7 +21,7 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="normal, pgd, half, fgsm, trades, on-manifold, transformations; `zoo`: every bundled model; or "
+            help="normal, pgd, half, fgsm, free, trades, on-manifold, transformations; `zoo`: every bundled model; or "
             "`manifold`: a decoder of --data for `--manifold FILE`."
         ),
     ],

@@ -32,7 +32,7 @@ def train(
     Parameters
     ----------
     recipe
-        normal, pgd, half, fgsm, trades, on-manifold or transformations.
+        normal, pgd, half, fgsm, free, trades, on-manifold or transformations.
     folder
         For weights and log; `trained/RECIPE-ARCH-sSEED` where None.
     arch

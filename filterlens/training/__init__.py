@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filterlens.loaders.architectures import build
     from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
-    from filterlens.training.early_stopping import AliasingEarlyStopping
+    from filterlens.training.collapse import CollapseMonitor
+    from filterlens.training.early_stopping import EarlyStopping
     from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
     from filterlens.training.loop import TrainingPlan, train
     from filterlens.training.monitor import Monitor
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AliasFreeDownsampling",
-    "AliasingEarlyStopping",
+    "CollapseMonitor",
+    "EarlyStopping",
     "Monitor",
     "Reading",
     "TrainingPlan",
@@ -36,7 +38,8 @@ __all__ = [
 
 _HOME = {
     "AliasFreeDownsampling": "filterlens.training.alias_free",
-    "AliasingEarlyStopping": "filterlens.training.early_stopping",
+    "CollapseMonitor": "filterlens.training.collapse",
+    "EarlyStopping": "filterlens.training.early_stopping",
     "Monitor": "filterlens.training.monitor",
     "TrainingPlan": "filterlens.training.loop",
     "Reading": "filterlens.training.reading",

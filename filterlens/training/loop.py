@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Final, Literal
 
@@ -44,8 +45,10 @@ class TrainingPlan:
         Passes over so many FONTS images; the last incomplete batch of a pass is left out.
     learning_rate, weight_decay
         Settings of AdamW. The rate rises linearly over the first fifth of the steps, then falls on a half cosine to 0.
-    eps, eta, steps, fgsm_step, beta, half_precision
+    eps, eta, steps, fgsm_step, fgsm_random_start, beta, half_precision
         Settings of the attacks, see `AttackBudget`.
+    replays
+        How often free adversarial training takes each batch in a row; a pass has so many times fewer batches.
     warmup
         Share of the steps over which ε and η rise to full size: small networks learn nothing under full attack.
     fonts
@@ -68,8 +71,10 @@ class TrainingPlan:
     eta: float = 0.3
     steps: int = 4
     fgsm_step: float = 1.25
+    fgsm_random_start: bool = True
     beta: float = 6.0
     half_precision: bool = False
+    replays: int = 4
     warmup: float = 0.4
     fonts: str = ""
     device: str = "cpu"
@@ -77,12 +82,12 @@ class TrainingPlan:
     test_steps: int = 10
 
     def __post_init__(self) -> None:
-        counts = {"epochs": self.epochs, "batch_size": self.batch_size, "steps": self.steps}
+        counts = {"epochs": self.epochs, "batch_size": self.batch_size, "steps": self.steps, "replays": self.replays}
         wrong = [name for name, value in counts.items() if value < 1]
         if wrong or self.images < self.batch_size or self.test_images < 1 or self.test_steps < 1 or self.seed < 0:
             raise InputError(
-                "a training needs at least one epoch, step and test image, a seed ≥ 0 and as many images as a batch; "
-                f"got {self}"
+                "a training needs at least one epoch, step, replay and test image, a seed ≥ 0 and as many images as a "
+                f"batch; got {self}"
             )
         if not (self.eps > 0 and self.eta > 0 and self.learning_rate > 0 and 0 <= self.warmup < 1):
             raise InputError(f"eps, eta and learning_rate are positive, warmup lies in [0, 1); got {self}")
@@ -95,6 +100,7 @@ class TrainingPlan:
             self.eta,
             self.steps,
             fgsm_step=self.fgsm_step,
+            fgsm_random_start=self.fgsm_random_start,
             beta=self.beta,
             half_precision=self.half_precision,
         )
@@ -158,14 +164,16 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     log = _resume(out / _STATE, plan, model, optimiser)
     data, test = _data(plan, "train", device), _data(plan, "test", device)
-    per_epoch = plan.images // plan.batch_size
+    replays = plan.replays if plan.recipe == "free" else 1
+    per_epoch = max(1, plan.images // plan.batch_size // replays) * replays
     total = plan.epochs * per_epoch
     done = len(log) * per_epoch
     for epoch in range(len(log), plan.epochs):
         began, loss_sum = time.perf_counter(), 0.0
         generator = torch.Generator(device).manual_seed(plan.seed * 1_000_003 + epoch)
         model.train()
-        for batch in _batches(data, plan, epoch):
+        batches = islice(_batches(data, plan, epoch), per_epoch // replays)
+        for batch in chain.from_iterable(repeat(batch, replays) for batch in batches):
             share = done / total
             for group in optimiser.param_groups:
                 group["lr"] = plan.learning_rate * _schedule(share)
@@ -220,6 +228,7 @@ def _batches(data: TrainingBatch, plan: TrainingPlan, epoch: int) -> Iterator[Tr
                 None if data.latents is None else data.latents[chosen],
                 None if data.conditions is None else data.conditions[chosen],
                 data.prototypes,
+                torch.zeros_like(data.images[chosen], requires_grad=True),
             )
 
 

@@ -89,7 +89,7 @@ class Monitor:
         return Reading(means, layers)
 
     def score(self) -> float:
-        """Measure now and return the model's mean of the chosen metric: what `AliasingEarlyStopping.step` takes.
+        """Measure now and return the model's mean of the chosen metric: what `EarlyStopping.step` takes.
 
         Raises
         ------

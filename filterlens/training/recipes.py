@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from filterlens.attacks import Ball, Loss, cross_entropy, last_iterate, preserved
+from filterlens.attacks import Ball, Loss, cross_entropy, last_iterate, preserved, random_points
 from filterlens.errors import InputError
 from filterlens.inputs.fonts import LOWER, UPPER, decode, warp
 
@@ -31,6 +31,9 @@ class TrainingBatch:
         Position on the known manifold, shapes (n, 6) and (n, 2), or None for other data than FONTS.
     prototypes
         The manifold's letters, shape (fonts, 10, 28, 28), or None.
+    perturbation
+        Of the images, a leaf that asks for its gradient: free adversarial training carries it from one replay of the
+        batch to the next.
     """
 
     images: Tensor
@@ -38,6 +41,7 @@ class TrainingBatch:
     latents: Tensor | None = None
     conditions: Tensor | None = None
     prototypes: Tensor | None = None
+    perturbation: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class AttackBudget:
         Length of all steps together, in radii.
     fgsm_step
         Length of FGSM's only step, in ε.
+    fgsm_random_start
+        Begin FGSM at a random point of the ball [Wong2020]_, not at the image itself [Goodfellow2015]_.
     beta
         Weight of TRADES' second term.
     half_precision
@@ -68,6 +74,7 @@ class AttackBudget:
     steps: int = 4
     reach: float = 2.5
     fgsm_step: float = 1.25
+    fgsm_random_start: bool = True
     beta: float = 6.0
     half_precision: bool = False
 
@@ -119,9 +126,29 @@ def half(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator
 
 @_register("fgsm")
 def fgsm(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
-    """One long step from a random start [Wong2020]_: cheap, and prone to catastrophic overfitting."""
-    attacked = _linf(model, batch, replace(budget, steps=1, reach=budget.fgsm_step), generator)
+    """One long step, from a random start unless told otherwise: cheap, and prone to catastrophic overfitting."""
+    start = generator if budget.fgsm_random_start else None
+    attacked = _linf(model, batch, replace(budget, steps=1, reach=budget.fgsm_step), start)
     return functional.cross_entropy(model(attacked), batch.labels)
+
+
+@_register("free")
+def free(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
+    """Free adversarial training [Shafahi2019]_: one backward pass moves the weights and the perturbation.
+
+    Notes
+    -----
+    A batch that is replayed moves its perturbation by ε along the sign of the last replay's gradient. Each batch starts
+    from a random perturbation; the paper goes on with the last batch's.
+    """
+    delta = torch.zeros_like(batch.images) if batch.perturbation is None else batch.perturbation
+    with torch.no_grad():
+        if delta.grad is None:
+            delta.copy_(random_points(Ball("Linf", budget.eps), delta.shape, generator=generator))
+        else:
+            delta.add_(budget.eps * delta.grad.sign()).clamp_(-budget.eps, budget.eps)
+            delta.grad = None
+    return functional.cross_entropy(model((batch.images + delta).clamp(0, 1)), batch.labels)
 
 
 @_register("trades")
@@ -171,9 +198,14 @@ def transformations(model: nn.Module, batch: TrainingBatch, budget: AttackBudget
 
 
 def _linf(
-    model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator, *, loss: Loss = cross_entropy
+    model: nn.Module,
+    batch: TrainingBatch,
+    budget: AttackBudget,
+    generator: Generator | None,
+    *,
+    loss: Loss = cross_entropy,
 ) -> Tensor:
-    """Attack images within ε of themselves and [0, 1]."""
+    """Attack images within ε of themselves and [0, 1]; without a generator from the images themselves."""
     with preserved(model, evaluate=False):
         return last_iterate(
             _quick(model, budget),

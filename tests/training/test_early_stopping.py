@@ -1,18 +1,19 @@
-"""The stopping rule on scripted scores."""
+"""The stopping rule on scripted scores: a jump is found, a slow rise is not one."""
 
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 import torch
 from torch import nn
 
 from filterlens.errors import InputError
-from filterlens.training.early_stopping import AliasingEarlyStopping
+from filterlens.training.early_stopping import EarlyStopping
 
 
-def play(stopping: AliasingEarlyStopping, scores: list[float]) -> tuple[list[bool], nn.Module]:
+def play(stopping: EarlyStopping, scores: list[float]) -> tuple[list[bool], nn.Module]:
     """Epoch i leaves its number in the weights."""
     model = nn.Linear(1, 1)
     answers = []
@@ -23,62 +24,68 @@ def play(stopping: AliasingEarlyStopping, scores: list[float]) -> tuple[list[boo
     return answers, model
 
 
-COLLAPSE = [0.300, 0.262, 0.248, 0.240, 0.236, 0.237, 0.269, 0.268, 0.270]
-
-
-def test_a_collapse_stops_training_and_gives_back_the_weights_before_it() -> None:
-    stopping = AliasingEarlyStopping(tolerance=0.05, smoothing=3, patience=2)
-    answers, model = play(stopping, COLLAPSE)
-    assert answers.index(True) == 7
+def test_a_jump_stops_training_and_gives_back_the_weights_before_it() -> None:
+    stopping = EarlyStopping(noise=0.01)
+    answers, model = play(stopping, [0.50, 0.46, 0.44, 0.43, 0.43, 0.42, 0.71, 0.70])
+    assert answers.index(True) == 6
     assert stopping.best_epoch == 5
     stopping.restore(model)
     assert model.weight.item() == 5
 
 
-def test_a_falling_score_never_stops() -> None:
-    stopping = AliasingEarlyStopping(smoothing=1)
-    answers, _ = play(stopping, [1 / (1 + i) for i in range(30)])
+@pytest.mark.parametrize("slope", [0.0045, 0.02, -0.03])
+def test_a_steady_slope_is_let_through_however_high_it_leads(slope: float) -> None:
+    # 0.159 → 0.208 over 12 epochs is a PGD training that never collapsed; the rule before stopped it at epoch 4
+    noise = random.Random(0)
+    scores = [0.159 + slope * epoch + noise.gauss(0, 0.002) for epoch in range(30)]
+    answers, _ = play(EarlyStopping(noise=0.005), scores)
     assert not any(answers)
-    assert stopping.best_epoch == 29
 
 
-def test_one_bad_epoch_is_forgiven_when_patience_allows() -> None:
-    answers, _ = play(AliasingEarlyStopping(patience=2, smoothing=1), [0.2, 0.3, 0.2, 0.3, 0.2])
+def test_a_jump_on_top_of_a_steady_slope_is_found() -> None:
+    scores = [0.2 + 0.01 * epoch + (0.15 if epoch >= 10 else 0.0) for epoch in range(12)]
+    answers, _ = play(EarlyStopping(noise=0.01), scores)
+    assert answers.index(True) == 10
+
+
+def test_a_change_over_several_epochs_sums_up_to_an_alarm_and_none_of_its_weights_is_kept() -> None:
+    scores = [0.3] * 8 + [0.325, 0.35, 0.375, 0.4]
+    stopping = EarlyStopping(noise=0.01)
+    answers, _ = play(stopping, scores)
+    assert answers.index(True) == 9
+    assert stopping.best_epoch == 7
+
+
+def test_the_collapse_of_a_cifar_resnet_32_is_found() -> None:
+    # measured: relative aliasing of its first downsampling layer, 0.236 → 0.269 in the epoch of the collapse;
+    # the rest is scripted
+    scores = [0.246, 0.241, 0.239, 0.237, 0.236, 0.236, 0.269, 0.268]
+    answers, _ = play(EarlyStopping(noise=0.005), scores)
+    assert answers.index(True) == 6
+
+
+def test_a_single_high_epoch_within_the_noise_is_forgiven() -> None:
+    stopping = EarlyStopping(noise=0.02)
+    answers, _ = play(stopping, [0.2, 0.21, 0.2, 0.21, 0.2, 0.26, 0.2, 0.2, 0.2])
     assert not any(answers)
-    answers, _ = play(AliasingEarlyStopping(patience=1, smoothing=1), [0.2, 0.3])
-    assert answers == [False, True]
+    assert stopping.best_epoch == 8
 
 
-def test_smoothing_keeps_one_low_epoch_from_setting_the_reference() -> None:
-    scores = [0.30, 0.30, 0.24, 0.30, 0.30]
-    assert play(AliasingEarlyStopping(smoothing=1, patience=2, tolerance=0.1), scores)[0][-1]
-    assert not play(AliasingEarlyStopping(smoothing=3, patience=2, tolerance=0.1), scores)[0][-1]
-
-
-def test_tolerance_is_relative() -> None:
-    for scale in (1e-6, 1.0, 1e6):
-        stopping = AliasingEarlyStopping(tolerance=0.1, smoothing=1, patience=1)
-        assert play(stopping, [scale, 1.09 * scale])[0] == [False, False]
-        assert stopping.threshold == pytest.approx(1.1 * scale)
-        assert stopping.step(1.11 * scale, nn.Linear(1, 1))
-
-
-def test_nan_counts_as_above_and_never_sets_the_reference() -> None:
-    stopping = AliasingEarlyStopping(smoothing=1, patience=2)
-    answers, _ = play(stopping, [0.2, math.nan, math.inf])
-    assert answers == [False, False, True]
-    assert (stopping.best_epoch, stopping.lowest) == (0, 0.2)
-
-
-def test_warmup_epochs_neither_count_nor_set_the_reference() -> None:
-    stopping = AliasingEarlyStopping(smoothing=1, patience=1, warmup=2)
-    answers, _ = play(stopping, [0.01, 0.01, 0.3, 0.3])
+def test_the_first_epochs_only_set_the_reference() -> None:
+    answers, _ = play(EarlyStopping(noise=0.01, warmup=3), [0.1, 0.5, 0.9, 0.5])
     assert not any(answers)
-    assert stopping.lowest == 0.3
+
+
+def test_a_score_that_is_not_finite_stops_and_its_weights_are_not_kept() -> None:
+    for wrong in (math.nan, math.inf):
+        stopping = EarlyStopping()
+        answers, _ = play(stopping, [0.2, wrong])
+        assert answers == [False, True]
+        assert stopping.best_epoch == 0
 
 
 def test_kept_weights_do_not_follow_the_model() -> None:
-    stopping, model = AliasingEarlyStopping(), nn.BatchNorm2d(2)
+    stopping, model = EarlyStopping(), nn.BatchNorm2d(2)
     stopping.step(0.2, model)
     with torch.no_grad():
         model.weight.add_(1)
@@ -88,13 +95,15 @@ def test_kept_weights_do_not_follow_the_model() -> None:
 
 
 def test_nothing_to_give_back_is_an_error() -> None:
-    stopping = AliasingEarlyStopping()
+    stopping = EarlyStopping()
     stopping.step(math.nan, nn.Linear(1, 1))
     with pytest.raises(InputError, match="no weights to give back"):
         stopping.restore(nn.Linear(1, 1))
 
 
-@pytest.mark.parametrize("wrong", [{"tolerance": -0.1}, {"tolerance": math.nan}, {"smoothing": 0}, {"patience": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"threshold": 0}, {"drift": -1}, {"noise": math.nan}, {"noise": 0}, {"warmup": 0}, {"history": 2}]
+)
 def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="AliasingEarlyStopping takes tolerance >= 0"):
-        AliasingEarlyStopping(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="EarlyStopping takes threshold > 0"):
+        EarlyStopping(**wrong)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from filterlens.errors import InputError, MissingExtraError
-from filterlens.training import AliasingEarlyStopping, Monitor, Reading
+from filterlens.training import EarlyStopping, Monitor, Reading
 from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
 
 READING = Reading({"aliasing": 0.5}, {"conv1": {"aliasing": 0.25}})
@@ -61,7 +61,7 @@ def test_a_plain_loop_with_every_part(tmp_path: Path) -> None:
     images, labels = torch.rand(8, 3, 8, 8), torch.arange(8) % 4
     model(images)
     aliasing, filters = Monitor(model, images, lens="downsampling"), Monitor(model, lens="filters")
-    log, stopping = csv_log(tmp_path / "log.csv"), AliasingEarlyStopping()
+    log, stopping = csv_log(tmp_path / "log.csv"), EarlyStopping()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     for epoch in range(3):
         optimiser.zero_grad()
@@ -100,7 +100,7 @@ def test_the_lightning_callback_logs_stops_and_gives_the_weights_back(tmp_path: 
 
     scores = iter([0.3, 0.2, 0.4, 0.4, 0.4, 0.4])
     logged: list[int] = []
-    stopping = AliasingEarlyStopping(smoothing=1, patience=2)
+    stopping = EarlyStopping(warmup=1, noise=0.01)
     callback = lightning_callback(
         lambda: Reading({"aliasing_relative": next(scores)}, {}),
         log=lambda epoch, _: logged.append(epoch),
@@ -112,6 +112,6 @@ def test_the_lightning_callback_logs_stops_and_gives_the_weights_back(tmp_path: 
         enable_model_summary=False, accelerator="cpu", default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(module, torch.utils.data.DataLoader(torch.rand(4, 2), batch_size=2))
-    assert logged == [0, 1, 2, 3]
+    assert logged == [0, 1, 2]
     assert stopping.best_epoch == 1
     torch.testing.assert_close(module.state_dict()["layer.weight"], stopping.best_state["layer.weight"])

@@ -104,9 +104,9 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
         train(TINY, tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"epochs": 0}, {"images": 8}, {"seed": -1}, {"steps": 0}])
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"images": 8}, {"seed": -1}, {"steps": 0}, {"replays": 0}])
 def test_a_plan_without_steps_is_refused(change: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="at least one epoch, step and test image"):
+    with pytest.raises(InputError, match="at least one epoch, step, replay and test image"):
         replace(TINY, **change)
 
 
@@ -119,3 +119,11 @@ def test_a_plan_out_of_range_is_refused(change: dict[str, float]) -> None:
 def test_a_device_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'gpu7' is no device"):
         train(replace(TINY, device="gpu7"), tmp_path)
+
+
+def test_free_training_replays_each_batch_and_takes_no_more_steps_than_another(tmp_path: Path) -> None:
+    steps: list[Step] = []
+    plan = replace(TINY, recipe="free", epochs=1, images=80, replays=2)  # five batches: two of them, twice each
+    train(plan, tmp_path, progress=steps.append)
+    assert [step.done for step in steps] == [1, 2, 3, 4]
+    assert len(train(replace(plan, replays=8), tmp_path / "more").log) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Generator, nn
@@ -90,6 +92,31 @@ def test_attacked_images_stay_in_the_ball_and_in_range(name: str, eps: float) ->
     assert (final - clean).abs().max() > 0.9 * eps
     assert final.min() >= 0
     assert final.max() <= 1
+
+
+def test_fgsm_may_begin_at_the_image_itself() -> None:
+    model, batch, seen = some_model(), some_batch(), []
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
+    RECIPES["fgsm"](model, batch, AttackBudget(eps=0.1, fgsm_step=1.0, fgsm_random_start=False), generator())
+    assert torch.equal(seen[0], batch.images)
+    RECIPES["fgsm"](model, batch, AttackBudget(eps=0.1), generator())
+    assert not torch.equal(seen[2], batch.images)
+
+
+def test_free_training_moves_one_perturbation_from_replay_to_replay() -> None:
+    model, drawn, budget = some_model(), some_batch(), AttackBudget(eps=0.1)
+    batch = replace(drawn, perturbation=torch.zeros_like(drawn.images, requires_grad=True))
+    assert batch.perturbation is not None
+    draws, before, gradient = generator(), torch.zeros(()), torch.zeros(())
+    for replay in range(3):
+        loss = RECIPES["free"](model, batch, budget, draws)
+        if replay:
+            moved = (before + 0.1 * gradient.sign()).clamp(-0.1, 0.1)
+            torch.testing.assert_close(batch.perturbation.detach(), moved)
+        torch.autograd.backward(loss)
+        before, gradient = batch.perturbation.detach().clone(), batch.perturbation.grad.clone()
+        assert 0.09 < before.abs().max() <= 0.1
+        assert gradient.any()
 
 
 def test_latents_stay_in_the_ball_and_in_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
