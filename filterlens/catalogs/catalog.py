@@ -206,11 +206,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Models in order, with the folder that relative sources are looked up from."""
+    """Models in order, with the folder that relative sources are looked up from.
+
+    `chosen_from` are all models of the catalog that these were selected from; empty: these are all.
+    """
 
     name: str
     entries: tuple[Entry, ...]
     folder: Path
+    chosen_from: tuple[Entry, ...] = ()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -249,7 +253,8 @@ class Catalog:
                 raise CatalogError(f"--models {pattern!r} matches no model of catalog {self.name}")
             chosen |= found
         chosen |= {e.match for e in self.entries if e.model_id in chosen and e.match}
-        return type(self)(self.name, tuple(e for e in self.entries if e.model_id in chosen), self.folder)
+        kept = tuple(e for e in self.entries if e.model_id in chosen)
+        return type(self)(self.name, kept, self.folder, self.chosen_from or self.entries)
 
 
 def shipped_folder() -> Path:

@@ -24,7 +24,7 @@ Folder = Annotated[Path, typer.Argument(help="A run's folder, such as reports/fo
 
 AUDIT_HELP = """Audit a zoo: extract, analyse and report in one go.
 
-Runs again only what is missing or failed. Exit code 1 when some models failed; the rest is done and reported.
+Runs again only what is missing, failed or made from what has changed since. Exit code 1 when some models failed; the rest is done and reported.
 
 Examples:
 
@@ -61,6 +61,8 @@ def _command(*, whole: bool) -> Callable[..., None]:
         models: o.Models = None,
         lens: o.Lenses = "",
         out: o.Out = None,
+        extend: o.Extend = False,
+        replace: o.Replace = False,
         fast: o.Fast = None,
         data: o.Data = None,
         fonts: o.Fonts = None,
@@ -108,6 +110,8 @@ def _command(*, whole: bool) -> Callable[..., None]:
                 listener=display.hear,
                 progress=display.step("writing the report"),
                 keep_tracebacks=verbose,
+                extend=extend,
+                replace=replace,
             )
         if outcome.page:
             display.comparison(outcome.folder)

@@ -58,6 +58,14 @@ Lenses = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder. Default: reports/CATALOG.")]
+Extend = Annotated[
+    bool,
+    typer.Option("--extend", help="Add to the run that --out holds, though it is of another catalog or options."),
+]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Start anew where --out holds a run; files of others in the folder stay."),
+]
 Data = Annotated[
     str | None,
     typer.Option(

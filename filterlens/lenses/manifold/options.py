@@ -30,7 +30,9 @@ class ManifoldOptions(Options):
 
     images: int = option(default=200, help="Images a lens looks at.")
     manifold: str = option(
-        default="", help="`fonts`, `neighbours`, the file of a learned decoder, or `module:` with PACKAGE and FACTORY."
+        default="",
+        help="`fonts`, `neighbours`, the file of a learned decoder, or `module:` with PACKAGE and FACTORY.",
+        names_file=True,
     )
     eta: float = 0.3
     steps: int = 40
