@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from urllib.parse import quote
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import CatalogError
 
-__all__ = ["Trajectory", "epoch_of", "read_trajectory"]
+__all__ = ["Trajectory", "checkpoint_entry", "epoch_of", "read_trajectory"]
 
 SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".safetensors", ".onnx")
 FILLED: Final = ("bundled", "module", "timm", "torchvision")
@@ -59,11 +60,6 @@ def read_trajectory(
         There are no checkpoints, two are of the same epoch, no epoch is to be told, or a number is wrong.
     """
     files = _checkpoints(folder)
-    scheme = architecture.partition(":")[0]
-    if architecture and scheme not in FILLED:
-        raise CatalogError(
-            f"--arch {architecture!r}: write {', '.join(f'{name}:…' for name in FILLED)} and the architecture's name"
-        )
     known = {path: epoch for path in files if (epoch := epoch_of(path.stem)) is not None}
     if not known:
         raise CatalogError(
@@ -74,24 +70,51 @@ def read_trajectory(
     for path, epoch in known.items():
         if (other := seen.setdefault(epoch, path)) != path:
             raise CatalogError(f"{other.name} and {path.name} in {path.parent} are both of epoch {epoch}: keep one")
-    if bool(mean) != bool(std):
-        raise CatalogError("--mean and --std go together; give both or neither")
-    facts = {"eps": eps, "mean": mean, "std": std, "threat_model": "Linf" if eps else ""}
-    entries = tuple(_entry(path, epoch, architecture, facts) for epoch, path in sorted(seen.items()))
+    facts = {"eps": eps, "mean": mean, "std": std}
+    entries = tuple(
+        checkpoint_entry(path.stem, path.name, architecture, epoch=epoch, **facts)
+        for epoch, path in sorted(seen.items())
+    )
     place = files[0].parent.resolve()
     left_out = tuple(path for path in files if path not in known)
     return Trajectory(Catalog(folder.resolve().name, entries, place), left_out)
 
 
-def _entry(path: Path, epoch: int, architecture: str, facts: dict[str, str]) -> Entry:
-    own = {
-        "model_id": path.stem,
-        "source": f"{architecture}?weights={quote(path.name)}" if architecture else path.name,
+def checkpoint_entry(
+    model_id: str,
+    source: str,
+    architecture: str = "",
+    *,
+    eps: str | float = "",
+    mean: str | Sequence[float] = "",
+    std: str | Sequence[float] = "",
+    epoch: int | None = None,
+) -> Entry:
+    """Make the row of one checkpoint that no catalog lists; see `read_trajectory`.
+
+    Raises
+    ------
+    CatalogError
+        A value is wrong; the message names its option.
+    """
+    if architecture and architecture.partition(":")[0] not in FILLED:
+        raise CatalogError(
+            f"--arch {architecture!r}: write {', '.join(f'{name}:…' for name in FILLED)} and the architecture's name"
+        )
+    if bool(mean) != bool(std):
+        raise CatalogError("--mean and --std go together; give both or neither")
+    values = {
+        "model_id": model_id,
+        "source": f"{architecture}?weights={quote(source)}" if architecture else source,
         "architecture": architecture.partition(":")[2],
+        "eps": eps,
+        "mean": mean,
+        "std": std,
+        "threat_model": "Linf" if eps else "",
         "epoch": epoch,
     }
     try:
-        return Entry.model_validate(own | facts)
+        return Entry.model_validate(values)
     except CatalogError as error:
         raise CatalogError(str(error).replace("column ", "--", 1)) from error
 

@@ -19,6 +19,7 @@ from filterlens.cli.printing import (
     print_scores,
     print_table,
     print_tables,
+    warn,
     write_table,
 )
 
@@ -26,7 +27,10 @@ __all__ = ["check", "compare", "explain", "inspect", "selftest"]
 
 Model = Annotated[
     str,
-    typer.Argument(help="A checkpoint's path, a source such as timm:resnet18, or CATALOG/MODEL_ID of a shipped one."),
+    typer.Argument(
+        help="A checkpoint's path, a source such as timm:resnet18, or CATALOG/MODEL_ID (of a shipped catalog or of a "
+        "CSV file: my/catalog.csv/MODEL_ID)."
+    ),
 ]
 How = dict[str, Any]
 
@@ -60,17 +64,24 @@ def inspect(
     set_up_logging(verbose=False, log_file=None)
     found = run(model, reference=reference, **how)
     form = Format.json if json else form
+    for caution in found.cautions:
+        warn(caution)
     if form is Format.table:
         print_inspection(found, "the bundled zoo" if reference is None else str(reference))
         return
     places = pd.DataFrame([asdict(place) for place in found.places])
     layers = found.layers.drop(columns=["model_id"])
-    print_tables({"layers": layers, "places": places, "outstanding": found.outstanding}, form, model=model)
+    print_tables(
+        {"layers": layers, "places": places, "outstanding": found.outstanding},
+        form,
+        model=model,
+        cautions=found.cautions,
+    )
 
 
 @with_scoring_options
 def compare(
-    first: Annotated[str, typer.Argument(help="A checkpoint, a source, or an audited run's folder.")],
+    first: Annotated[str, typer.Argument(help="A checkpoint, a source, CATALOG/MODEL_ID, or a run's folder.")],
     second: Annotated[str, typer.Argument(help="Another of the same kind.")],
     *,
     out: Annotated[
@@ -82,15 +93,24 @@ def compare(
 ) -> None:
     """Compare two checkpoints (before and after fine-tuning, say) or two audited runs, layer by layer.
 
-    Example:
+    --arch, --eps, --mean and --std are of both checkpoints; a side named as CATALOG/MODEL_ID carries its own.
 
+    Examples
+    --------
         filterlens compare before.pt after.pt --out change.csv
+
+        filterlens compare my.csv/normal my.csv/robust --lens downsampling --data images.npz
     """
     from filterlens.cli.console import set_up_logging
     from filterlens.commands.compare import compare as run
+    from filterlens.report.cautions import say_unnormalised
+    from filterlens.score import UNNORMALISED
 
     set_up_logging(verbose=False, log_file=None)
     table = run(first, second, **how)
+    for name, source in (("first", first), ("second", second)):
+        if table["note"].str.contains(f"{name} {UNNORMALISED}", regex=False).any():
+            warn(say_unnormalised([source]))
     if out is not None:
         write_table(table, out)
     print_table(table, Format.json if json else form, draw=print_comparison)
@@ -125,12 +145,15 @@ def check(
     from filterlens.commands.check import as_junit
     from filterlens.commands.check import check as run
     from filterlens.process.files import write_atomically
+    from filterlens.report.cautions import say_unnormalised
 
     set_up_logging(verbose=False, log_file=None)
     named = {"max-sparsity": max_sparsity, "min-variance_entropy": min_entropy, "min-orthogonality": min_orthogonality}
     results = run(model, [*bounds, *[f"{name}={value}" for name, value in named.items() if value is not None]], **how)
     if junit is not None:
         write_atomically(junit, as_junit(model, results))
+    if any(result.note for result in results):
+        warn(say_unnormalised([model]))
     print_results(results, Format.json if json else form)
     raise typer.Exit(0 if all(result.passed for result in results) else 1)
 

@@ -40,12 +40,16 @@ Arch = Annotated[
     str,
     typer.Option(
         "--arch",
-        help="What the weights of --folder fill: timm:NAME, torchvision:NAME, module:package.mod:factory or "
-        "bundled:NAME. Without it, the filters lens only.",
+        help="What the weights of a file (audit: of --folder) fill: timm:NAME, torchvision:NAME, "
+        "module:package.mod:factory or bundled:NAME. Without it, weights alone are for the filters lens only.",
     ),
 ]
-Eps = Annotated[str, typer.Option("--eps", help="L∞ radius of attacks on the network of --folder, such as 8/255.")]
-Mean = Annotated[str, typer.Option("--mean", help="Normalisation of the network of --folder: one number a channel.")]
+Eps = Annotated[
+    str, typer.Option("--eps", help="L∞ radius of attacks on a network that no catalog lists, such as 8/255.")
+]
+Mean = Annotated[
+    str, typer.Option("--mean", help="Normalisation of a network that no catalog lists: one number a channel.")
+]
 Std = Annotated[str, typer.Option("--std", help="The same; goes with --mean.")]
 Models = Annotated[
     list[str] | None, typer.Option("--models", "-m", help="Only these model ids (shell patterns, repeatable).")
@@ -82,6 +86,10 @@ Fast = Annotated[
         "for the bundled zoo, fast.",
         show_default=False,
     ),
+]
+FastOne = Annotated[
+    bool,
+    typer.Option("--fast/--paper", help="Fewer steps and restarts than the papers, or as many.", show_default=True),
 ]
 Fonts = Annotated[
     Path | None, typer.Option("--fonts", help="Folder of .ttf files for FONTS instead of matplotlib's.", exists=True)

@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     from filterlens.runs.executors import Executor
     from filterlens.runs.ledger import LedgerRow
 
-__all__ = ["all_figures", "all_tables", "analyze", "audit", "choose_lenses", "extract", "report", "robust_vs_normal"]
+__all__ = [
+    "all_figures",
+    "all_tables",
+    "analyze",
+    "audit",
+    "cautions",
+    "choose_lenses",
+    "extract",
+    "report",
+    "robust_vs_normal",
+]
 
 Listener = Callable[["Event"], None]
 Progress = Callable[[int, int], None]
@@ -276,6 +286,14 @@ def all_figures() -> list[Figure]:
 def all_tables() -> list[TableMaker]:
     """Return the tables of every lens, those of installed packages included."""
     return [make for lens in all_lenses().values() if lens.tables for make in resolve_name(lens.tables)]
+
+
+def cautions(folder: str | Path) -> list[str]:
+    """Return what to know before acting on a report's numbers: its `tables/cautions.csv`, empty where there is none."""
+    import pandas as pd
+
+    path = Path(folder) / "tables" / "cautions.csv"
+    return [str(text) for text in pd.read_csv(path)["caution"]] if path.is_file() else []
 
 
 def robust_vs_normal(folder: str | Path) -> pd.DataFrame:

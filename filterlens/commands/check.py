@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from filterlens.commands.scoring import score_one_model
 from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, get_score
 from filterlens.process.printable import printable
-from filterlens.score import model_scores
+from filterlens.score import UNNORMALISED, model_scores
 
 __all__ = ["BoundCheck", "as_junit", "check", "parse_bound"]
 
@@ -26,12 +27,15 @@ class BoundCheck:
         Such as `sparsity`, `max`, 0.3.
     value
         The model's mean of the score; NaN, which passes no bound, where it has none.
+    note
+        What to keep in mind: `run without normalisation`.
     """
 
     metric: str
     side: str
     bound: float
     value: float
+    note: str = ""
 
     @property
     def passed(self) -> bool:
@@ -73,18 +77,18 @@ def check(
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     fast: bool = True,
     settings: RunSettings | None = None,
-    **options: object,
+    **options: Any,  # noqa: ANN401 - of lenses, and what `score_source` takes besides
 ) -> list[BoundCheck]:
     """Hold a checkpoint's scores to bounds: a gate for a training pipeline.
 
     Parameters
     ----------
     source
-        A path, a source such as `timm:resnet18`, or `CATALOG/MODEL_ID` of a shipped catalog.
+        A path, a source such as `timm:resnet18`, or a catalog's model as `CATALOG/MODEL_ID`.
     bounds
         Each `max-SCORE=NUMBER` or `min-SCORE=NUMBER`, as on the command line.
     lenses, fast, settings, options
-        As for `filterlens.extract`.
+        As for `filterlens.extract`; `arch`, `eps`, `mean` and `std` of a checkpoint as on the command line.
 
     Returns
     -------
@@ -107,11 +111,16 @@ def check(
     if not bounds:
         raise InputError("give at least one bound, such as max-sparsity=0.3")
     wanted = [parse_bound(text) for text in bounds]
-    means = model_scores(score_one_model(source, lenses=lenses, fast=fast, settings=settings, **options)).iloc[0]
+    scores = score_one_model(source, lenses=lenses, fast=fast, settings=settings, **options)
+    means = model_scores(scores).iloc[0]
+    without = set(scores.loc[scores["note"].str.contains(UNNORMALISED, regex=False), "metric"])
     for metric, _, _ in wanted:
         if metric not in means:
             raise InputError(f"{metric} was not measured: add its lens ({get_score(metric).lens}) with --lens")
-    return [BoundCheck(metric, side, bound, float(means[metric])) for metric, side, bound in wanted]
+    return [
+        BoundCheck(metric, side, bound, float(means[metric]), UNNORMALISED if metric in without else "")
+        for metric, side, bound in wanted
+    ]
 
 
 def as_junit(source: str, results: Sequence[BoundCheck]) -> str:
@@ -124,4 +133,6 @@ def as_junit(source: str, results: Sequence[BoundCheck]) -> str:
         case = ET.SubElement(suite, "testcase", classname="filterlens", name=f"{result.side}-{result.metric}")
         if not result.passed:
             ET.SubElement(case, "failure", message=printable(result.text))
+        if result.note:
+            ET.SubElement(case, "system-out").text = result.note
     return ET.tostring(suite, encoding="unicode", xml_declaration=True)

@@ -97,7 +97,7 @@ def joined(earlier: RunConfig | None, config: RunConfig) -> RunConfig:
     models = tuple(dict.fromkeys((*earlier.models, *config.models))) if earlier.models and config.models else ()
     return replace(
         config,
-        models=models,
+        models=config.models if _is_other(earlier, config) else models,
         lenses={**earlier.lenses, **config.lenses},
         content={**earlier.content, **config.content},
     )
