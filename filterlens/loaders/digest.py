@@ -74,7 +74,7 @@ def source_digest(source: str, folder: Path, *, allow_code: bool = False) -> tup
         if scheme == "module" and allow_code:
             code, notes = code_digest(name, folder)
             parts.append(("code", code))
-    except (CheckpointError, OSError, ValueError):  # loading it says what is wrong
+    except (CheckpointError, OSError, ValueError, RuntimeError):  # loading it says what is wrong
         return source, ()
     return combined_digest(parts) if len(parts) > 1 else source, notes
 

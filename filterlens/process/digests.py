@@ -11,6 +11,7 @@ from pathlib import Path
 __all__ = ["combined_digest", "file_digest"]
 
 _BLOCK = 1 << 20
+_MAX_BYTES = 1 << 38  # more is no file of data: the system's view of its memory, say
 
 
 def file_digest(path: Path) -> str:
@@ -19,11 +20,13 @@ def file_digest(path: Path) -> str:
     Raises
     ------
     OSError
-        It cannot be read, or is a pipe, a socket or a device.
+        It cannot be read, is a pipe, a socket or a device, or is beyond all size.
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise OSError(f"{path} is no regular file")
+    if found.st_size > _MAX_BYTES:
+        raise OSError(f"{path} is larger than {_MAX_BYTES >> 30} GB")
     # the inode and the time of its last change tell what was put in place of a file of the same size and date
     return _digest(path.resolve(), (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
 

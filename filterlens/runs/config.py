@@ -89,7 +89,7 @@ class RunConfig:
         """
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise InputError(f"{path} cannot be read as a run's configuration ({error})") from error
         unknown = set(content) - {"run", "lenses", "content", "versions"}
         if unknown:

@@ -23,7 +23,6 @@ Ledgered = Mapping[tuple[str, str], LedgerRow]
 
 _FILES: Final = ("scores.parquet", "pooled.h5", "analysis.json", "ledger.jsonl", "run.toml", "index.html")
 _REPORTED: Final = re.compile(r"(tables|figures)/[\w-][\w.-]*")
-_INSTEAD: Final = "give --extend to add to it, --replace to start anew, or choose another folder with --out"
 
 
 def read_earlier(folder: Path) -> RunConfig | None:
@@ -87,7 +86,10 @@ def check_belongs(
     differences = [*_missing(catalog, held), *([] if earlier is None else _options(earlier, config))]
     if differences:
         said = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
-        raise InputError(f"{folder} holds another run: {said}: {_INSTEAD}")
+        raise InputError(
+            f"{folder} holds another run: {said}: give --extend to add to it, --replace to start anew, or choose "
+            "another folder with --out"
+        )
 
 
 def joined(earlier: RunConfig | None, config: RunConfig) -> RunConfig:

@@ -66,10 +66,14 @@ class Keys:
         self._folder = folder
         self._settings = settings
         self._data: dict[str, str] = {}
+        self._sources: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def key(self, entry: Entry, lens: Lens, options: Options) -> Key:
         """Return the key of one lens of one model."""
-        source, notes = source_digest(entry.source, self._folder, allow_code=self._settings.allow_code)
+        if entry.source not in self._sources:
+            found = source_digest(entry.source, self._folder, allow_code=self._settings.allow_code)
+            self._sources[entry.source] = found
+        source, notes = self._sources[entry.source]
         values = options.plain()
         content: dict[str, str] = {}
         for known in fields(options):

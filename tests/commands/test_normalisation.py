@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import warnings
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -175,7 +176,10 @@ def test_every_command_warns_in_every_format(files: Path, command: str, form: st
         assert case.find("system-out") is None  # the last run was told
 
 
-def test_an_audit_warns_on_the_terminal_the_page_and_in_files(files: Path, tmp_path: Path) -> None:
+def test_an_audit_warns_on_the_terminal_the_page_and_in_files(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("filterlens.commands.audit"), "all_figures", list)
     words = [
         "audit",
         "-l",

@@ -243,3 +243,10 @@ def _counted(digest, read):  # type: ignore[no-untyped-def]
         return found
 
     return counted
+
+
+@pytest.mark.parametrize(
+    "source", ["~nobody-of-that-name/x.pt", "x" * 5000, "filterdb:/proc/kcore#1", "filterdb:#", "what:ever"]
+)
+def test_a_source_that_cannot_be_digested_stands_for_itself(source: str, tmp_path: Path) -> None:
+    assert source_digest(source, tmp_path) == (source, ())
