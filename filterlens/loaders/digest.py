@@ -65,7 +65,8 @@ def source_digest(source: str, folder: Path, *, allow_code: bool = False) -> tup
             return f"filterdb:{file_digest(folder / place)}#{number}", ()
         name, _, query = rest.partition("?")
         weights = dict(parse_qsl(query, keep_blank_values=True)).get("weights")
-        parts, notes = [(scheme, name)], ()
+        parts = [(scheme, name)]
+        notes: tuple[str, ...] = ()
         if weights is not None:
             parts.append(("weights", file_digest(locate(weights, folder))))
         elif scheme == "bundled":

@@ -52,7 +52,7 @@ def takes_images_as_they_are(network: nn.Module, shape: Sequence[int]) -> bool |
     """
     colours = torch.tensor([_COLOURS[place % len(_COLOURS)] for place in range(shape[0])])
     image = colours.view(1, -1, 1, 1).expand(1, *shape).contiguous()
-    first = _FirstLayer()
+    first = _FirstLayer()  # type: ignore[no-untyped-call]  # torch does not annotate it
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), first:
             network(image)
@@ -60,12 +60,12 @@ def takes_images_as_they_are(network: nn.Module, shape: Sequence[int]) -> bool |
         pass  # the lens says so, if its images fare no better
     if first.received is None:
         return None
-    values = first.received.float().unique()
+    values = torch.unique(first.received.float())  # type: ignore[no-untyped-call]  # torch does not annotate it
     values = values[values.abs() > _TOLERANCE]  # padding is black
     return len(values) > 0 and bool(((values[:, None] - colours).abs().min(dim=1).values < _TOLERANCE).all())
 
 
-class _FirstLayer(Watching):
+class _FirstLayer(Watching):  # type: ignore[no-untyped-call]  # torch does not annotate it
     """Keeps what the first operation with weights receives."""
 
     received: Tensor | None = None

@@ -16,7 +16,7 @@ import filterlens
 from filterlens.cli.app import app
 from filterlens.errors import CatalogError, FilterlensError, InputError
 from filterlens.lens import RunSettings
-from filterlens.report import read_run
+from filterlens.report import read_run, write_report
 from filterlens.report.cautions import mixed_options, read_settings
 from filterlens.runs.config import RunConfig
 from filterlens.score import read_scores
@@ -169,7 +169,10 @@ def test_another_model_of_the_same_name_is_refused_always(zoo: Path, tmp_path: P
 
 def test_replacing_starts_anew_and_leaves_what_others_wrote(zoo: Path, other: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    filterlens.audit(zoo, run)
+    filterlens.extract(zoo, run)
+    filterlens.analyze(run)
+    write_report(run)
+    (run / "figures").mkdir()
     foreign = [run / "notes.txt", run / "dumps" / "mine.h5", run / "tables" / "mine.csv", run / "figures" / "mine.png"]
     for path in foreign:
         path.write_bytes(b"mine")
