@@ -132,7 +132,7 @@ def _normalisation(model: LoadedModel, images: Images) -> str:
 
     if model.classifier is None:
         return ""
-    if model.classifier.mean is not None:
+    if model.classifier.is_normalised:
         return "given"
     raw = takes_images_as_they_are(model.classifier.network, images.pixels.shape[1:])
     return {True: "none", False: "inside", None: ""}[raw]

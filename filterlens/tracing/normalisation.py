@@ -60,7 +60,7 @@ def takes_images_as_they_are(network: nn.Module, shape: Sequence[int]) -> bool |
         pass  # the lens says so, if its images fare no better
     if first.received is None:
         return None
-    values = torch.unique(first.received.float())  # type: ignore[no-untyped-call]  # torch does not annotate it
+    values = torch.unique(first.received.float())
     values = values[values.abs() > _TOLERANCE]  # padding is black
     return len(values) > 0 and bool(((values[:, None] - colours).abs().min(dim=1).values < _TOLERANCE).all())
 
