@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-def option(*, default: Any, help: str, parse: str = "") -> Any:  # noqa: A002, ANN401 - a field of any type
+def option(*, default: Any, help: str, parse: str = "", names_file: bool = False) -> Any:  # noqa: A002, ANN401 - a field of any type
     """Make a field of `Options` that is an option of the command line too.
 
     Parameters
@@ -57,8 +57,11 @@ def option(*, default: Any, help: str, parse: str = "") -> Any:  # noqa: A002, A
         One sentence for `--help`.
     parse
         `module:function` from the text on the command line to the value, where the field's type does not tell.
+    names_file
+        The value is the path of a file, or `module:` code: what it holds decides whether a dump is still good, not
+        its name.
     """
-    return field(default=default, metadata={"help": help, "parse": parse})
+    return field(default=default, metadata={"help": help, "parse": parse, "names_file": names_file})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +134,8 @@ class RunSettings:
         if self.batch_size < 1:
             raise InputError(f"batch_size: expected at least 1, got {self.batch_size}")
 
-    def data_key(self) -> dict[str, object]:
-        """Return what decides the numbers of a lens that looks at images, as plain values."""
+    def for_images(self) -> dict[str, object]:
+        """Return what concerns a lens that looks at images, as plain values."""
         return {"seed": self.seed, "data": self.data, "fonts": None if self.fonts is None else str(self.fonts)}
 
 
@@ -225,9 +228,9 @@ class Lens:
         """Whether it looks at images at all: whether its options say how many."""
         return any(found.name == "images" for found in fields(self.options))
 
-    def key(self, options: Options, settings: RunSettings) -> dict[str, object]:
-        """Return all that decides its numbers besides the model, as plain values."""
-        return {"options": options.plain()} | (settings.data_key() if self.needs_images else {})
+    def parameters(self, options: Options, settings: RunSettings) -> dict[str, object]:
+        """Return how it looks at a model, as plain values for its dumps."""
+        return {"options": options.plain()} | (settings.for_images() if self.needs_images else {})
 
 
 @cache

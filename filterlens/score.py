@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what only extracts does without its 60 MB
 __all__ = [
     "COLUMNS",
     "DEPTH_GROUPS",
+    "UNNORMALISED",
     "Score",
     "as_table",
     "declare",
@@ -189,6 +190,8 @@ COLUMNS: dict[str, str] = {
     "weight": "float64",
     "note": "str",
 }
+#: the note of a network that does not normalise its input, run without a mean and a standard deviation
+UNNORMALISED = "run without normalisation"
 _MANY_ROWS = 1_000_000
 _SNAPPY = 21
 _SMALL = 1 << 20

@@ -102,6 +102,18 @@ def test_a_byte_order_mark_and_windows_line_ends_are_understood(tmp_path: Path) 
         (f"{HEAD},mean,std\na,x,0.5,0\n", "line 2, column std: a standard deviation is positive"),
         (f"{HEAD},mean,std\na,x,0.5,nan\n", "line 2, columns mean and std are finite"),
         (f"{HEAD},mean,std\na,x,inf,1\n", "line 2, columns mean and std are finite"),
+        (f"{HEAD},mean,std\na,x,125.3,63\n", r"line 2, column mean: images lie in \[0, 1\], .*got 125\.3: divide"),
+        (f"{HEAD},mean,std\na,x,-0.1,1\n", r"line 2, column mean: .*got -0\.1"),
+        (f"{HEAD},mean,std\na,x,0.5 0.5 0.5,0.2 63 0.2\n", r"line 2, column std: images .*got 0\.2 63 0\.2"),
+        (f"{HEAD},eps\na,x,8\n", r"line 2, column eps: images lie in \[0, 1\], .*got 8: write 8/255"),
+        (f"{HEAD},eps,threat_model\nb,x,1,Linf\na,x,8,linf\n", r"line 3, column eps: .*got 8"),
+        (f"{HEAD},eps,threat_model\na,x,12,L1\n", r"line 2, column eps: .*got 12: .* or the threat_model L2"),
+        (f"{HEAD},match\nb,x,\na,x,a\n", "line 3, column match: 'a' is matched to itself"),
+        (
+            f"{HEAD},robust,match\na,x,true,b\nb,x,true,\n",
+            r"line 2, column match: 'b' \(line 3\) is robust itself; name the normal model",
+        ),
+        (f"{HEAD},robust\na,x,robust\n", "line 2, column robust: true or false was expected, got 'robust'"),
         (
             f"{HEAD},mean,std\na,x,red,1\n",
             "line 2, column mean: one number a channel, separated by blanks, was expected, got 'red'",
@@ -132,6 +144,14 @@ def test_a_byte_order_mark_and_windows_line_ends_are_understood(tmp_path: Path) 
 def test_a_wrong_catalog_is_refused_where_it_is_wrong(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(CatalogError, match=message):
         read_catalog(write(tmp_path, text))
+
+
+def test_what_is_just_within_its_range_is_read(tmp_path: Path) -> None:
+    head = "model_id,source,eps,threat_model,robust,match,mean,std"
+    rows = "a,x,1,Linf,true,b,0 0 0,1 1 1\nb,x,8,L2,false,,1,0.00392\nc,x,0.5,L1,true,d,,\nd,x,,,,,,\n"
+    a, b, c, _ = load_catalog(write(tmp_path, f"{head}\n{rows}"))
+    assert (a.eps, a.mean, a.std, b.eps, b.std, c.eps) == (1, (0, 0, 0), (1, 1, 1), 8, (0.00392,), 0.5)
+    assert len(load_catalog(tmp_path / "mine.csv").pairs()) == 2
 
 
 @pytest.mark.parametrize("name", ["nothing-of-that-name", "a\0b", "..", "", "x" * 5000])

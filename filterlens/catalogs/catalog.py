@@ -74,6 +74,10 @@ def _channels(value: object) -> object:
         raise ValueError("one number a channel, separated by blanks, was expected") from None
 
 
+def _said(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
 Optional_ = BeforeValidator(_optional)
 Text = Annotated[str, Field(max_length=4096)]
 
@@ -90,7 +94,7 @@ class Entry(BaseModel):
     dataset, threat_model, architecture
         As the leaderboard names them.
     eps
-        Perturbation budget in [0, 1] pixel units (L∞) or L2 norm; `8/255` is understood.
+        Perturbation budget: L∞ in [0, 1] pixel units, or L2 where that is the threat model; `8/255` is understood.
     robust
         Whether it was trained to be robust; None where nobody says.
     match
@@ -98,7 +102,8 @@ class Entry(BaseModel):
     match_rule
         `exact` where the normal model was trained for this very one, `architecture` where a rule chose it.
     mean, std
-        Channel normalisation of the input, only where the model does not hold it itself.
+        Channel normalisation of images in [0, 1], only where the model does not hold it itself; 0 and 1 say that it
+        was trained on images as they are.
     clean_acc, robust_acc
         Published accuracies in percent.
     paper
@@ -148,6 +153,29 @@ class Entry(BaseModel):
                 raise CatalogError("columns mean and std are finite numbers")
             if min(self.std) <= 0:
                 raise CatalogError("column std: a standard deviation is positive")
+            for column, values in (("mean", self.mean), ("std", self.std)):
+                if not 0 <= min(values) <= max(values) <= 1:
+                    raise CatalogError(
+                        f"column {column}: images lie in [0, 1], and so does their {column}; got {_said(values)}: "
+                        "divide what is of pixels in 0 … 255 by 255"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _is_budget(self) -> Self:
+        if self.eps is not None and self.eps > 1 and self.threat_model != "L2":  # which alone is attacked in L2
+            raise CatalogError(
+                f"column eps: images lie in [0, 1], where an L∞ radius is at most 1; got {self.eps:g}: write "
+                f"{self.eps:g}/255, or the threat_model L2 where it is that norm"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_match(self) -> Self:
+        if self.match and self.match == self.model_id:
+            raise CatalogError(
+                f"column match: {self.match!r} is matched to itself; name its normal model or leave match empty"
+            )
         return self
 
     @model_validator(mode="wrap")
@@ -181,11 +209,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Models in order, with the folder that relative sources are looked up from."""
+    """Models in order, with the folder that relative sources are looked up from.
+
+    `chosen_from` are all models of the catalog that these were selected from; empty: these are all.
+    """
 
     name: str
     entries: tuple[Entry, ...]
     folder: Path
+    chosen_from: tuple[Entry, ...] = ()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -224,7 +256,8 @@ class Catalog:
                 raise CatalogError(f"--models {pattern!r} matches no model of catalog {self.name}")
             chosen |= found
         chosen |= {e.match for e in self.entries if e.model_id in chosen and e.match}
-        return type(self)(self.name, tuple(e for e in self.entries if e.model_id in chosen), self.folder)
+        kept = tuple(e for e in self.entries if e.model_id in chosen)
+        return type(self)(self.name, kept, self.folder, self.chosen_from or self.entries)
 
 
 def shipped_folder() -> Path:
@@ -305,11 +338,17 @@ def read_catalog(path: Path) -> Catalog:
         entries.append(entry)
     if not entries:
         raise CatalogError(f"{path} lists no models")
+    by_id = {entry.model_id: entry for entry in entries}
     for entry in entries:
         if entry.match and entry.match not in line_of:
             raise CatalogError(
                 f"{path}, line {line_of[entry.model_id]}, column match: "
                 f"no row has the model_id {entry.match!r}; add it or leave match empty"
+            )
+        if entry.match and by_id[entry.match].robust:
+            raise CatalogError(
+                f"{path}, line {line_of[entry.model_id]}, column match: {entry.match!r} (line {line_of[entry.match]}) "
+                "is robust itself; name the normal model or leave match empty"
             )
     return Catalog(path.stem, tuple(entries), path.resolve().parent)
 

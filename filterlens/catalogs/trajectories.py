@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import CatalogError
 
-__all__ = ["Trajectory", "epoch_of", "read_trajectory", "training_of"]
+__all__ = ["Trajectory", "checkpoint_entry", "epoch_of", "read_trajectory", "training_of"]
 
 SUFFIXES: Final = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar", ".safetensors", ".onnx")
 FILLED: Final = ("bundled", "module", "timm", "torchvision")
@@ -61,14 +61,7 @@ def read_trajectory(
     CatalogError
         There are no checkpoints, two of a training are of the same epoch, no epoch is to be told, or a number is wrong.
     """
-    scheme = architecture.partition(":")[0]
-    if architecture and scheme not in FILLED:
-        raise CatalogError(
-            f"--arch {architecture!r}: write {', '.join(f'{name}:…' for name in FILLED)} and the architecture's name"
-        )
-    if bool(mean) != bool(std):
-        raise CatalogError("--mean and --std go together; give both or neither")
-    facts = {"eps": eps, "mean": mean, "std": std, "threat_model": "Linf" if eps else "", "arch": architecture}
+    facts = {"eps": eps, "mean": mean, "std": std}
     trainings = _trainings(folder)
     place = trainings[0] if len(trainings) == 1 else folder
     entries: list[Entry] = []
@@ -76,7 +69,10 @@ def read_trajectory(
     for training in trainings:
         name = "" if len(trainings) == 1 else _name(training, folder)
         files = _checkpoints(training)
-        entries += [_entry(path, epoch, name, place, facts) for epoch, path in sorted(_by_epoch(files).items())]
+        for epoch, path in sorted(_by_epoch(files).items()):
+            model_id = f"{name}-{path.stem}".replace("/", "-") if name else path.stem
+            where = path.relative_to(place).as_posix()
+            entries.append(checkpoint_entry(model_id, where, architecture, epoch=epoch, training=name, **facts))
         left_out += [path for path in files if epoch_of(path.stem) is None]
     return Trajectory(Catalog(folder.resolve().name, tuple(entries), place.resolve()), tuple(left_out))
 
@@ -90,18 +86,43 @@ def _by_epoch(files: list[Path]) -> dict[int, Path]:
     return seen
 
 
-def _entry(path: Path, epoch: int, training: str, place: Path, facts: dict[str, str]) -> Entry:
-    architecture, where = facts["arch"], path.relative_to(place).as_posix()
-    own = {
-        "model_id": f"{training}-{path.stem}".replace("/", "-") if training else path.stem,
-        "source": f"{architecture}{_WEIGHTS}{quote(where)}" if architecture else where,
+def checkpoint_entry(
+    model_id: str,
+    source: str,
+    architecture: str = "",
+    *,
+    eps: str | float = "",
+    mean: str | Sequence[float] = "",
+    std: str | Sequence[float] = "",
+    epoch: int | None = None,
+    training: str = "",
+) -> Entry:
+    """Make the row of one checkpoint that no catalog lists; see `read_trajectory`.
+
+    Raises
+    ------
+    CatalogError
+        A value is wrong; the message names its option.
+    """
+    if architecture and architecture.partition(":")[0] not in FILLED:
+        raise CatalogError(
+            f"--arch {architecture!r}: write {', '.join(f'{name}:…' for name in FILLED)} and the architecture's name"
+        )
+    if bool(mean) != bool(std):
+        raise CatalogError("--mean and --std go together; give both or neither")
+    values = {
+        "model_id": model_id,
+        "source": f"{architecture}{_WEIGHTS}{quote(source)}" if architecture else source,
         "architecture": architecture.partition(":")[2],
+        "eps": eps,
+        "mean": mean,
+        "std": std,
+        "threat_model": "Linf" if eps else "",
         "epoch": epoch,
         "training": training,
     }
-    given = {name: value for name, value in facts.items() if name != "arch"}
     try:
-        return Entry.model_validate(own | given)
+        return Entry.model_validate(values)
     except CatalogError as error:
         raise CatalogError(str(error).replace("column ", "--", 1)) from error
 

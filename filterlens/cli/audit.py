@@ -24,7 +24,7 @@ Folder = Annotated[Path, typer.Argument(help="A run's folder, such as reports/fo
 
 AUDIT_HELP = """Audit a zoo: extract, analyse and report in one go.
 
-Runs again only what is missing or failed. Exit code 1 when some models failed; the rest is done and reported.
+Runs again only what is missing, failed or changed. Exit code 1 when some models failed; the rest is done and reported.
 
 Examples:
 
@@ -61,6 +61,8 @@ def _command(*, whole: bool) -> Callable[..., None]:
         models: o.Models = None,
         lens: o.Lenses = "",
         out: o.Out = None,
+        extend: o.Extend = False,
+        replace: o.Replace = False,
         fast: o.Fast = None,
         data: o.Data = None,
         fonts: o.Fonts = None,
@@ -108,8 +110,11 @@ def _command(*, whole: bool) -> Callable[..., None]:
                 listener=display.hear,
                 progress=display.step("writing the report"),
                 keep_tracebacks=verbose,
+                extend=extend,
+                replace=replace,
             )
         if outcome.page:
+            display.cautions(commands.cautions(outcome.folder))
             display.comparison(outcome.folder)
         display.summary(outcome)
         display.times(outcome)
@@ -133,6 +138,7 @@ def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile =
     """
     from filterlens.cli.console import Display, set_up_logging
     from filterlens.commands import analyze as run
+    from filterlens.report.cautions import unnormalised
 
     set_up_logging(verbose=verbose, log_file=log_file)
     missed: list[LedgerRow] = []
@@ -143,6 +149,7 @@ def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile =
             display.hear(event)
 
         scores = run(folder, listener=hear, keep_tracebacks=verbose)
+    display.cautions(unnormalised(scores))
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
     raise typer.Exit(1 if missed else 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -92,6 +92,11 @@ class Display:
     def say(self, text: str) -> None:
         """Print one line, never wrapped: it may hold a path."""
         self.console.print(text, markup=False, soft_wrap=True)
+
+    def cautions(self, texts: Sequence[str]) -> None:
+        """Print what to know before acting on the numbers."""
+        for text in texts:
+            self.console.print(f"[yellow]caution[/] {escape(printable(text))}", soft_wrap=True)
 
     def comparison(self, folder: Path) -> None:
         """Print robust against normal, where the run holds pairs."""

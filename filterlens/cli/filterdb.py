@@ -24,6 +24,8 @@ def import_filterdb(
         Path | None, typer.Option("--pairs", help="CSV file with the columns Robust and Normal: names of models.")
     ] = None,
     out: o.Out = None,
+    extend: o.Extend = False,
+    replace: o.Replace = False,
     jobs: o.Jobs = 1,
     verbose: o.Verbose = False,
     log_file: o.LogFile = None,
@@ -46,8 +48,9 @@ def import_filterdb(
     with Display() as display:
         display.start(len(filterdb_catalog(dataset, models=models or (), pairs=pairs)))
         outcome = run(
-            dataset, out, models=models or (), pairs=pairs, jobs=jobs, listener=display.hear, keep_tracebacks=verbose
-        )
+            dataset, out, models=models or (), pairs=pairs, jobs=jobs, extend=extend, replace=replace,
+            listener=display.hear, keep_tracebacks=verbose,
+        )  # fmt: skip
     display.summary(outcome)
     display.say(f"next: filterlens analyze {outcome.folder} && filterlens report {outcome.folder}")
     raise typer.Exit(1 if outcome.count("failed") else 0)

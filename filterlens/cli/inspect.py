@@ -20,6 +20,7 @@ from filterlens.cli.printing import (
     print_scores,
     print_table,
     print_tables,
+    warn,
     write_table,
 )
 from filterlens.process.printable import printable
@@ -28,7 +29,10 @@ __all__ = ["check", "compare", "explain", "inspect", "selftest"]
 
 Model = Annotated[
     str,
-    typer.Argument(help="A checkpoint's path, a source such as timm:resnet18, or CATALOG/MODEL_ID of a shipped one."),
+    typer.Argument(
+        help="A checkpoint's path, a source such as timm:resnet18, or CATALOG/MODEL_ID (of a shipped catalog or of a "
+        "CSV file: my/catalog.csv/MODEL_ID)."
+    ),
 ]
 How = dict[str, Any]
 
@@ -62,6 +66,8 @@ def inspect(
     set_up_logging(verbose=False, log_file=None)
     found = run(model, reference=reference, **how)
     form = Format.json if json else form
+    for caution in found.cautions:
+        warn(caution)
     if form is Format.table:
         print_inspection(found)
         return
@@ -72,12 +78,13 @@ def inspect(
         form,
         model=model,
         comparison=found.comparison,
+        cautions=found.cautions,
     )
 
 
 @with_scoring_options
 def compare(
-    first: Annotated[str, typer.Argument(help="A checkpoint, a source, or an audited run's folder.")],
+    first: Annotated[str, typer.Argument(help="A checkpoint, a source, CATALOG/MODEL_ID, or a run's folder.")],
     second: Annotated[str, typer.Argument(help="Another of the same kind.")],
     *,
     out: Annotated[
@@ -89,15 +96,24 @@ def compare(
 ) -> None:
     """Compare two checkpoints (before and after fine-tuning, say) or two audited runs, layer by layer.
 
-    Example:
+    --arch, --eps, --mean and --std are of both checkpoints; a side named as CATALOG/MODEL_ID carries its own.
 
+    Examples
+    --------
         filterlens compare before.pt after.pt --out change.csv
+
+        filterlens compare my.csv/normal my.csv/robust --lens downsampling --data images.npz
     """
     from filterlens.cli.console import set_up_logging
     from filterlens.commands.compare import compare as run
+    from filterlens.report.cautions import say_unnormalised
+    from filterlens.score import UNNORMALISED
 
     set_up_logging(verbose=False, log_file=None)
     table = run(first, second, **how)
+    for name, source in (("first", first), ("second", second)):
+        if table["note"].str.contains(f"{name} {UNNORMALISED}", regex=False).any():
+            warn(say_unnormalised([source]))
     if out is not None:
         write_table(table, out)
     print_table(table, Format.json if json else form, draw=print_comparison)
@@ -152,6 +168,7 @@ def check(
     from filterlens.errors import FilterlensError, WriteError
     from filterlens.process.files import write_atomically
     from filterlens.process.logs import log_end
+    from filterlens.report.cautions import say_unnormalised
 
     set_up_logging(verbose=False, log_file=None)
     results: Sequence[BoundCheck | WeightCheck | CheckError]
@@ -164,6 +181,8 @@ def check(
         write([CheckError("the check did not end")])  # no verdict of an earlier check may outlive this one
         results = run(model, bound, against=against, tolerance=tolerance, allow_dead_layers=allow_dead_layers, **how)
         write(results)
+        if any(isinstance(result, BoundCheck) and result.note for result in results):
+            warn(say_unnormalised([model]))
     except FilterlensError as error:
         log_end(error)
         sys.stderr.write(f"filterlens: {printable(str(error))}\n")

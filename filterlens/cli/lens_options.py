@@ -43,7 +43,9 @@ def with_scoring_options(function: Command) -> Command:
         said = {name: value for name, value in values.items() if name in names and value is not None}
         lenses = [name.strip() for name in said.pop("lens").split(",")]
         settings = {name: said.pop(name) for name in list(said) if name in option_names(RunSettings)}
+        facts = {name: said.pop(name) for name in ("arch", "eps", "mean", "std")}
         how = {"lenses": lenses, "fast": said.pop("fast"), "settings": RunSettings(**settings)} | given_options(said)
+        how |= {name: value for name, value in facts.items() if value}
         function(**{name: value for name, value in values.items() if name not in names}, how=how)
 
     own = [parameter for parameter in _parameters(function) if parameter.name != "how"]
@@ -83,7 +85,11 @@ def with_bounds(function: Command) -> Command:
 def _scoring(
     *,
     lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
-    fast: o.Fast = True,
+    arch: o.Arch = "",
+    eps: o.Eps = "",
+    mean: o.Mean = "",
+    std: o.Std = "",
+    fast: o.FastOne = True,
     data: o.Data = None,
     fonts: o.Fonts = None,
     seed: o.Seed = None,

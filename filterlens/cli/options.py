@@ -43,12 +43,16 @@ Arch = Annotated[
     str,
     typer.Option(
         "--arch",
-        help="What the weights of --folder fill: timm:NAME, torchvision:NAME, module:package.mod:factory or "
-        "bundled:NAME. Without it, the filters lens only.",
+        help="What the weights of a file (audit: of --folder) fill: timm:NAME, torchvision:NAME, "
+        "module:package.mod:factory or bundled:NAME. Without it, weights alone are for the filters lens only.",
     ),
 ]
-Eps = Annotated[str, typer.Option("--eps", help="L∞ radius of attacks on the network of --folder, such as 8/255.")]
-Mean = Annotated[str, typer.Option("--mean", help="Normalisation of the network of --folder: one number a channel.")]
+Eps = Annotated[
+    str, typer.Option("--eps", help="L∞ radius of attacks on a network that no catalog lists, such as 8/255.")
+]
+Mean = Annotated[
+    str, typer.Option("--mean", help="Normalisation of a network that no catalog lists: one number a channel.")
+]
 Std = Annotated[str, typer.Option("--std", help="The same; goes with --mean.")]
 Models = Annotated[
     list[str] | None, typer.Option("--models", "-m", help="Only these model ids (shell patterns, repeatable).")
@@ -61,6 +65,14 @@ Lenses = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder. Default: reports/CATALOG.")]
+Extend = Annotated[
+    bool,
+    typer.Option("--extend", help="Add to the run that --out holds, though it is of another catalog or options."),
+]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Start anew where --out holds a run; files of others in the folder stay."),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -77,6 +89,10 @@ Fast = Annotated[
         "for the bundled zoo, fast.",
         show_default=False,
     ),
+]
+FastOne = Annotated[
+    bool,
+    typer.Option("--fast/--paper", help="Fewer steps and restarts than the papers, or as many.", show_default=True),
 ]
 Fonts = Annotated[
     Path | None, typer.Option("--fonts", help="Folder of .ttf files for FONTS instead of matplotlib's.", exists=True)

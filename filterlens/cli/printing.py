@@ -30,6 +30,7 @@ __all__ = [
     "print_table",
     "print_tables",
     "say",
+    "warn",
     "write_table",
 ]
 
@@ -79,7 +80,7 @@ def print_table(
         sys.stdout.write(_as_markdown(table, looks))
 
 
-def print_tables(tables: Mapping[str, pd.DataFrame], form: Format, **facts: str) -> None:
+def print_tables(tables: Mapping[str, pd.DataFrame], form: Format, **facts: object) -> None:
     """Print several tables: one JSON object, Markdown one below the other, or as CSV the first alone."""
     if form is Format.json:
         _write_json({**facts, **{name: _records(table) for name, table in tables.items()}})
@@ -330,6 +331,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     note = "An empty layer is the model's mean."
     drawn = Table("comparison", "Two checkpoints, layer by layer", note, table, columns)
     write_atomically(path, writers[path.suffix](drawn))
+
+
+def warn(text: str) -> None:
+    """Print one line beside what is printed for machines."""
+    sys.stderr.write(f"warning: {printable(text)}\n")
 
 
 def say(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filterlens.commands.audit import analyze, audit, extract, report
+from filterlens.commands.audit import analyze, audit, cautions, extract, report
 from filterlens.commands.plan import Plan, plan
 
-__all__ = ["Plan", "analyze", "audit", "extract", "plan", "report"]
+__all__ = ["Plan", "analyze", "audit", "cautions", "extract", "plan", "report"]

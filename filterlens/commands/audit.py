@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import replace as replaced
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     from filterlens.runs.executors import Executor
     from filterlens.runs.ledger import LedgerRow
 
-__all__ = ["all_figures", "all_tables", "analyze", "audit", "choose_lenses", "extract", "report", "robust_vs_normal"]
+__all__ = [
+    "all_figures",
+    "all_tables",
+    "analyze",
+    "audit",
+    "cautions",
+    "choose_lenses",
+    "extract",
+    "report",
+    "robust_vs_normal",
+]
 
 Listener = Callable[["Event"], None]
 Progress = Callable[[int, int], None]
@@ -78,6 +88,8 @@ def extract(
     jobs: int = 1,
     executor: Executor | None = None,
     config: RunConfig | None = None,
+    extend: bool = False,
+    replace: bool = False,
     listener: Listener = lambda _: None,
     keep_tracebacks: bool = False,
     **options: object,
@@ -104,6 +116,10 @@ def extract(
         Instead of `jobs`: see `filterlens.runs.executors`.
     config
         Lenses and settings of a `run.toml`, instead of `lenses`, `fast`, `settings` and `options`.
+    extend
+        Add to another run that the folder holds, whatever its options; what is there is kept.
+    replace
+        Remove another run that the folder holds; files that filterlens did not write stay.
     listener
         Called with every `Event`.
     keep_tracebacks
@@ -126,27 +142,25 @@ def extract(
     >>> filterlens.extract("cifar10-linf", "runs/c10", kernel="all", jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
-    from filterlens.runs.events import versions
     from filterlens.runs.executors import InProcess, LocalProcesses
 
+    if extend and replace:
+        raise InputError("a run is extended or replaced: give one of --extend and --replace")
     catalog = leaderboard if isinstance(leaderboard, Catalog) else load_catalog(leaderboard)
     catalog = catalog.select(models) if models else catalog
-    place = Path("reports") / catalog.name if folder is None else Path(folder)
     if config is None:
         named = "catalog.csv" if isinstance(leaderboard, Catalog) else str(leaderboard)
         chosen = choose_lenses(lenses, options, fast=fast)
         config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
-    outcome = runs.extract(
+    return runs.extract(
         catalog,
-        place,
-        lenses=config.lenses,
-        settings=config.settings,
+        Path("reports") / catalog.name if folder is None else Path(folder),
+        config=config,
+        existing="extend" if extend else "replace" if replace else "refuse",
         executor=executor or (LocalProcesses(jobs) if jobs > 1 else InProcess()),
         listener=listener,
         keep_tracebacks=keep_tracebacks,
     )
-    config.write(place / "run.toml", versions())
-    return outcome
 
 
 def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tracebacks: bool = False) -> pd.DataFrame:
@@ -247,24 +261,25 @@ def audit(
         missed.extend(event.rows)
         listener(event)
 
-    def again() -> Outcome:
+    def once() -> Outcome:
         return extract(leaderboard, folder, listener=listener, keep_tracebacks=keep_tracebacks, **how)
 
-    outcome = again()
+    outcome = once()
     if not outcome.count("ok"):
         return outcome
     changed = outcome.reused < len(outcome.rows)
     runs.analyze(outcome.folder, reuse=True, listener=hear, keep_tracebacks=keep_tracebacks)
     if any(row.error_class == "DumpError" for row in missed):  # damage that only reading all data shows
         missed.clear()
-        outcome = again()
+        how["replace"] = False
+        outcome = once()
         runs.analyze(outcome.folder, reuse=True, listener=hear, keep_tracebacks=keep_tracebacks)
         changed = True
     page = outcome.folder / "index.html"
     fresh = page.is_file() and page.stat().st_mtime >= (outcome.folder / "scores.parquet").stat().st_mtime
     if changed or missed or not fresh:
         page = report(outcome.folder, progress=progress)
-    return replace(outcome, page=page, missed=tuple(missed))
+    return replaced(outcome, page=page, missed=tuple(missed))
 
 
 def all_figures() -> list[Figure]:
@@ -281,6 +296,14 @@ def all_figures() -> list[Figure]:
 def all_tables() -> list[TableMaker]:
     """Return the tables of every lens, those of installed packages included."""
     return [make for lens in all_lenses().values() if lens.tables for make in resolve_name(lens.tables)]
+
+
+def cautions(folder: str | Path) -> list[str]:
+    """Return what to know before acting on a report's numbers: its `tables/cautions.csv`, empty where there is none."""
+    import pandas as pd
+
+    path = Path(folder) / "tables" / "cautions.csv"
+    return [str(text) for text in pd.read_csv(path)["caution"]] if path.is_file() else []
 
 
 def robust_vs_normal(folder: str | Path) -> pd.DataFrame:

@@ -45,6 +45,8 @@ class BoundCheck:
         The model's mean of the score, or that of the worst layer; NaN, which passes no bound, where it has none.
     layer
         That layer; empty for the mean.
+    note
+        What to keep in mind: `run without normalisation`.
     """
 
     name: str
@@ -53,6 +55,7 @@ class BoundCheck:
     bound: float
     value: float
     layer: str = ""
+    note: str = ""
 
     @property
     def passed(self) -> bool:

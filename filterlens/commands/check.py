@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -14,7 +14,7 @@ from filterlens.commands.scoring import Scored, score_one_model, score_source
 from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings
 from filterlens.process.printable import printable
-from filterlens.score import model_scores
+from filterlens.score import UNNORMALISED, model_scores
 
 __all__ = ["BUNDLED_REFERENCE", "CheckError", "WeightCheck", "as_junit", "check"]
 
@@ -72,14 +72,14 @@ def check(
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     fast: bool = True,
     settings: RunSettings | None = None,
-    **options: object,
+    **options: Any,  # noqa: ANN401 - of lenses, and what `score_source` takes besides
 ) -> list[BoundCheck | WeightCheck]:
     """Hold a checkpoint's scores to bounds or a baseline: a gate for a training pipeline.
 
     Parameters
     ----------
     source
-        A path, a source such as `timm:resnet18`, or `CATALOG/MODEL_ID` of a shipped catalog.
+        A path, a source such as `timm:resnet18`, or a catalog's model as `CATALOG/MODEL_ID`.
     bounds
         Each `max-SCORE=NUMBER` or `min-SCORE=NUMBER` for the model's mean, `max-layer-SCORE=NUMBER` or
         `min-layer-SCORE=NUMBER` for every layer.
@@ -92,7 +92,7 @@ def check(
     allow_dead_layers
         Let layers pass whose weights are all zero, all equal, NaN or Inf.
     lenses, fast, settings, options
-        As for `filterlens.extract`.
+        As for `filterlens.extract`; `arch`, `eps`, `mean` and `std` of a checkpoint as on the command line.
 
     Returns
     -------
@@ -121,10 +121,12 @@ def check(
     found = score_one_model(source, **how)
     if found.faults is None:
         raise InputError(f"{source} is a run whose weights were not examined: extract it again, or name the checkpoint")
-    results: list[BoundCheck | WeightCheck] = [check_bound(bound, found.scores) for bound in wanted]
+    results = [check_bound(bound, found.scores) for bound in wanted]
     if against is not None:
         results += _against(found, against, tolerance, how, settings)
-    return results + [WeightCheck(fault, allowed=allow_dead_layers) for fault in found.faults or ("",)]
+    without = set(found.scores.loc[found.scores["note"].str.contains(UNNORMALISED, regex=False), "metric"])
+    results = [replace(result, note=UNNORMALISED) if result.metric in without else result for result in results]
+    return [*results, *(WeightCheck(fault, allowed=allow_dead_layers) for fault in found.faults or ("",))]
 
 
 def _against(
@@ -159,4 +161,6 @@ def as_junit(source: str, results: Sequence[BoundCheck | WeightCheck | CheckErro
         if not result.passed:
             kind = "error" if isinstance(result, CheckError) else "failure"
             ET.SubElement(case, kind, message=printable(result.text))
+        if isinstance(result, BoundCheck) and result.note:
+            ET.SubElement(case, "system-out").text = result.note
     return ET.tostring(suite, encoding="unicode", xml_declaration=True)

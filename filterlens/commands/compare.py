@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from filterlens.commands.scoring import score_source
+from filterlens.commands.scoring import carries_its_own, score_source
 from filterlens.lens import Options, RunSettings, all_scores
-from filterlens.score import model_scores
+from filterlens.score import UNNORMALISED, model_scores
 
 __all__ = ["compare", "compare_scores"]
 
@@ -21,16 +22,17 @@ def compare(
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     fast: bool = True,
     settings: RunSettings | None = None,
-    **options: object,
+    **options: Any,  # noqa: ANN401 - of lenses, and what `score_source` takes besides
 ) -> pd.DataFrame:
     """Compare two checkpoints, before and after fine-tuning say, or two finished audits.
 
     Parameters
     ----------
     first, second
-        Each a path, a source, `CATALOG/MODEL_ID`, or the folder of a finished audit.
+        Each a path, a source, `CATALOG/MODEL_ID`, or the folder of a finished audit. Catalogs and audits carry their
+        own normalisation; `arch`, `eps`, `mean` and `std` are those of sides that are checkpoints.
     lenses, fast, settings, options
-        As for `filterlens.extract`.
+        As for `filterlens.extract`; `arch`, `eps`, `mean` and `std` of a checkpoint as on the command line.
 
     Returns
     -------
@@ -49,7 +51,12 @@ def compare(
     >>> bool(change["", "variance_entropy"] > 0)
     True
     """
-    sides = [score_source(source, lenses=lenses, fast=fast, settings=settings, **options) for source in (first, second)]
+    facts = {name: options.pop(name) for name in ("arch", "eps", "mean", "std") if name in options}
+    own = [carries_its_own(source) for source in (first, second)]
+    sides = []
+    for source, has_its_own in zip((first, second), own, strict=True):
+        given = {} if has_its_own and not all(own) else facts
+        sides.append(score_source(source, lenses=lenses, fast=fast, settings=settings, **given, **options))
     return compare_scores(*(side.scores for side in sides))
 
 
@@ -59,10 +66,11 @@ def compare_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
         Columns `model` (empty for two single models), `layer` (empty for the model's mean), `metric`, `first`,
-        `second`, `difference` = second - first. A layer that only one side has is NaN on the other.
+        `second`, `difference` = second - first, and `note`: which side was run without normalisation. A layer that
+        only one side has is NaN on the other.
     """
     single = len(set(first["model_id"])) == 1 and len(set(second["model_id"])) == 1
-    sides = []
+    sides, without = [], []
     for table, name in ((first, "first"), (second, "second")):
         main = table[table["metric"].map(lambda m: m not in all_scores() or not all_scores()[m].auxiliary)]
         means = model_scores(main).melt(ignore_index=False, value_name="value").reset_index().assign(layer="")
@@ -70,6 +78,15 @@ def compare_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         rows = pd.concat([means, layers], ignore_index=True)
         rows["model"] = "" if single else rows["model_id"]
         sides.append(rows.set_index(["model", "layer", "metric"])["value"].rename(name))
+        cautioned = main[main["note"].str.contains(UNNORMALISED, regex=False)]
+        without.append({("" if single else row.model_id, row.metric) for row in cautioned.itertuples()})
     joined: pd.DataFrame = pd.concat(sides, axis=1, sort=False)
     joined["difference"] = joined["second"] - joined["first"]
-    return joined.reset_index()
+    joined = joined.reset_index()
+    joined["note"] = [
+        "; ".join(
+            f"{name} {UNNORMALISED}" for name, found in zip(("first", "second"), without, strict=True) if id_ in found
+        )
+        for id_ in zip(joined["model"], joined["metric"], strict=True)
+    ]
+    return joined

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from filterlens.commands.reference import Place, comparable, place, reference_scores
 from filterlens.commands.scoring import score_one_model
 from filterlens.lens import Options, RunSettings, all_scores
+from filterlens.report.cautions import unnormalised
 
 __all__ = ["Inspection", "inspect", "outstanding"]
 
@@ -38,6 +40,11 @@ class Inspection:
     outstanding: pd.DataFrame
     comparison: str
 
+    @property
+    def cautions(self) -> list[str]:
+        """What to know before acting on the numbers."""
+        return unnormalised(self.layers)
+
 
 def inspect(
     source: str | Path,
@@ -46,16 +53,16 @@ def inspect(
     fast: bool = True,
     reference: str | Path | None = None,
     settings: RunSettings | None = None,
-    **options: object,
+    **options: Any,  # noqa: ANN401 - of lenses, and what `score_source` takes besides
 ) -> Inspection:
     """Look at one checkpoint: every layer, its place among a reference zoo, and what stands out.
 
     Parameters
     ----------
     source
-        A path, a source such as `timm:resnet18`, or `CATALOG/MODEL_ID` of a shipped catalog.
+        A path, a source such as `timm:resnet18`, or a catalog's model as `CATALOG/MODEL_ID`.
     lenses, fast, settings, options
-        As for `filterlens.extract`.
+        As for `filterlens.extract`; `arch`, `eps`, `mean` and `std` of a checkpoint as on the command line.
     reference
         Folder of a finished audit to place it in; the bundled zoo where None, for networks of its data set and size.
 

@@ -38,6 +38,8 @@ class Plan:
         listener: Callable[[Event], None],
         progress: Callable[[int, int], None],
         keep_tracebacks: bool = False,
+        extend: bool = False,
+        replace: bool = False,
     ) -> Outcome:
         """Extract, and where `whole` analyse and report; see `filterlens.audit`."""
         how: dict[str, Any] = {
@@ -45,6 +47,8 @@ class Plan:
             "executor": executor,
             "listener": listener,
             "keep_tracebacks": keep_tracebacks,
+            "extend": extend,
+            "replace": replace,
         }
         if whole:
             return audit(self.catalog, folder, progress=progress, **how)

@@ -10,15 +10,18 @@ from typing import Any
 
 import pandas as pd
 
-from filterlens.catalogs import Catalog, Entry, load_catalog, shipped_folder
+from filterlens.catalogs import Catalog, catalog_names, load_catalog
+from filterlens.catalogs.trajectories import checkpoint_entry
 from filterlens.commands.audit import choose_lenses
 from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings
+from filterlens.loaders import parse_source
 from filterlens.process.printable import printable
 from filterlens.report import read_run
 from filterlens.runs import analyze, extract
+from filterlens.runs.folder import check_folder
 
-__all__ = ["Scored", "score_one_model", "score_source"]
+__all__ = ["Scored", "carries_its_own", "score_one_model", "score_source"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +46,10 @@ class Scored:
 def score_source(
     source: str | Path,
     *,
+    arch: str = "",
+    eps: str | float = "",
+    mean: str | Sequence[float] = "",
+    std: str | Sequence[float] = "",
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     fast: bool = True,
     settings: RunSettings | None = None,
@@ -53,8 +60,13 @@ def score_source(
     Parameters
     ----------
     source
-        A source URI or path (see `filterlens.loaders`), a shipped catalog's model as `CATALOG/MODEL_ID`, or the
-        folder of a finished audit.
+        A source URI or path (see `filterlens.loaders`), a catalog's model as `CATALOG/MODEL_ID`, or the folder of a
+        finished audit. CATALOG is the name of a shipped one or the path of a CSV file.
+    arch
+        What the weights of a file fill: `timm:NAME`, `torchvision:NAME`, `module:package.mod:factory`, `bundled:NAME`.
+    eps, mean, std
+        L∞ radius of attacks, and normalisation of the input, one number a channel. They and `arch` go with a
+        checkpoint; a catalog says them in its columns.
     lenses, fast, settings, options
         As for `filterlens.extract`.
 
@@ -62,13 +74,21 @@ def score_source(
     ------
     CheckpointError
         The model cannot be loaded or scored.
+    CatalogError, InputError
+        The catalog has no such model, or a value is wrong.
     """
     chosen = choose_lenses(lenses, options, fast=fast)
-    if (Path(source) / "scores.parquet").is_file():
+    facts: dict[str, Any] = {"architecture": arch, "eps": eps, "mean": mean, "std": std}
+    if carries_its_own(source) and any(facts.values()):
+        raise InputError(
+            f"--arch, --eps, --mean and --std go with a checkpoint; {source} carries its own, in its catalog's columns"
+        )
+    if _is_run(source):
+        check_folder(Path(source))
         run = read_run(Path(source), every=True)
         return Scored(run.scores, run.catalog, run.faults)
-    catalog = _one_model(str(source))
-    if str(source).startswith("module:"):  # the caller's own word, not a catalog's
+    catalog = _listed(str(source)) or _one_model(str(source), facts)
+    if str(source).startswith("module:") or arch.startswith("module:"):  # the caller's own word, not a catalog's
         settings = replace(settings or RunSettings(), allow_code=True)
     with TemporaryDirectory(prefix="filterlens-") as folder:
         outcome = extract(catalog, Path(folder), lenses=chosen, settings=settings)
@@ -78,13 +98,40 @@ def score_source(
         return Scored(analyze(Path(folder), pooled=False), catalog, outcome.rows[0].faults)
 
 
-def _one_model(source: str) -> Catalog:
+def carries_its_own(source: str | Path) -> bool:
+    """Whether a source is a catalog's model or an audited run, whose normalisation is said there."""
+    return _is_run(source) or _catalog_of(str(source)) is not None
+
+
+def _is_run(source: str | Path) -> bool:
+    return (Path(source) / "scores.parquet").is_file()
+
+
+def _catalog_of(source: str) -> tuple[str, str] | None:
+    """Split `CATALOG/MODEL_ID`, where the catalog is a shipped one or a CSV file that is there."""
     shipped, _, model_id = source.partition("/")
-    if model_id and (shipped_folder() / f"{shipped}.csv").is_file():
-        catalog = load_catalog(shipped)
-        return Catalog(catalog.name, (catalog[model_id].model_copy(update={"match": ""}),), catalog.folder)
+    if model_id and shipped in catalog_names():
+        return shipped, model_id
+    path, found, model_id = source.partition(".csv/")
+    return (f"{path}.csv", model_id) if found and model_id and Path(f"{path}.csv").is_file() else None
+
+
+def _listed(source: str) -> Catalog | None:
+    """Return a catalog of the one model that `CATALOG/MODEL_ID` names, or None where the source is something else."""
+    named = _catalog_of(source)
+    if named is None:
+        return None
+    catalog = load_catalog(named[0])
+    return Catalog(catalog.name, (catalog[named[1]].model_copy(update={"match": ""}),), catalog.folder)
+
+
+def _one_model(source: str, facts: Mapping[str, Any]) -> Catalog:
+    parsed = parse_source(source)
+    if facts["architecture"] and parsed.scheme != "file":
+        raise InputError(f"--arch goes with a file of weights; {source} names its own network")
     name = printable(source.rstrip("/").rsplit("/", 1)[-1] or source)[:300]
-    return Catalog("one", (Entry(model_id=name, source=source),), Path.cwd())
+    path = parsed.rest if parsed.scheme == "file" else source
+    return Catalog("one", (checkpoint_entry(name, path, **facts),), Path.cwd())
 
 
 def score_one_model(source: str | Path, **how: Any) -> Scored:  # noqa: ANN401 - as `score_source` takes them

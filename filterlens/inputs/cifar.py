@@ -23,7 +23,7 @@ from filterlens.inputs.reading import read_regular
 from filterlens.process.files import commit_file, temporary_path
 from filterlens.process.interruption import forget_temporary
 
-__all__ = ["DATASETS", "CifarFormat", "fetch_cifar", "holds_cifar", "load_cifar"]
+__all__ = ["DATASETS", "CifarFormat", "cifar_files", "fetch_cifar", "holds_cifar", "load_cifar"]
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE
@@ -165,16 +165,32 @@ def fetch_cifar(name: str, folder: Path) -> None:
         forget_temporary(temporary)
 
 
-def _batch(form: CifarFormat, folder: Path, stem: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read one file of a split, from the first format that is there."""
+def cifar_files(name: str, folder: Path) -> list[tuple[str, Path]]:
+    """Every file that images of either split come from, with what it holds of them."""
+    form = DATASETS[name]
+    stems = [stem for split in form.files.values() for stem in split]
+    return [(stem, found) for stem in stems if (found := _file_of(form, folder, stem)) is not None]
+
+
+def _file_of(form: CifarFormat, folder: Path, stem: str) -> Path | None:
+    """File of a part of a split, of the first format that is there."""
     for root in (folder, folder / form.folder, folder / form.binary):
-        pickled, binary = root / stem, root / f"{stem}.bin"
-        if pickled.is_file():
-            return read_batch(read_regular(pickled), form.key, str(pickled))
-        if binary.is_file():
-            return _from_binary(read_regular(binary), form.label_bytes, str(binary))
+        for path in (root / stem, root / f"{stem}.bin"):
+            if path.is_file():
+                return path
     archive = folder / Path(form.url).name
-    if archive.is_file():
+    return archive if archive.is_file() else None
+
+
+def _batch(form: CifarFormat, folder: Path, stem: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Read one part of a split."""
+    path = _file_of(form, folder, stem)
+    if path is not None and path.name == stem:
+        return read_batch(read_regular(path), form.key, str(path))
+    if path is not None and path.suffix == ".bin":
+        return _from_binary(read_regular(path), form.label_bytes, str(path))
+    archive = folder / Path(form.url).name
+    if path is not None:
         return read_batch(_member(archive, f"{form.folder}/{stem}"), form.key, f"{archive}:{stem}")
     raise InputError(
         f"{folder} holds neither {form.folder}/{stem} nor {form.binary}/{stem}.bin nor {archive.name}: "

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterlens.errors import InputError
-from filterlens.inputs.glyphs import LETTERS, SIDE, rasterise_folder
+from filterlens.inputs.glyphs import LETTERS, SIDE, font_files, rasterise_folder
 from filterlens.inputs.images import Images
+from filterlens.process.digests import combined_digest, file_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,7 @@ __all__ = [
     "SIDE",
     "UPPER",
     "decode",
+    "fonts_digest",
     "load_fonts",
     "load_prototypes",
     "warp",
@@ -67,7 +69,6 @@ UPPER: Final = (0.2, 0.2, 0.5, 0.5, 1.15, np.pi / 2)
 _STREAMS: Final = {"train": 1, "test": 2}
 
 
-@lru_cache(maxsize=4)
 def load_prototypes(fonts: Path | None = None) -> NDArray[np.float32]:
     """Read the letters that are transformed.
 
@@ -85,6 +86,27 @@ def load_prototypes(fonts: Path | None = None) -> NDArray[np.float32]:
     InputError
         The shipped file is damaged, or the folder holds no usable fonts.
     """
+    return _prototypes(fonts, fonts_digest(fonts))
+
+
+def fonts_digest(fonts: Path | None = None) -> str:
+    """Digest of the faces that letters are drawn from: of the files of a folder, or of the shipped ones.
+
+    Raises
+    ------
+    InputError
+        A file of the folder cannot be read.
+    """
+    if fonts is None:
+        return DIGEST
+    try:
+        return combined_digest(("", file_digest(path)) for path in font_files(fonts))
+    except OSError as error:
+        raise InputError(f"--fonts {fonts} cannot be read ({error})") from error
+
+
+@lru_cache(maxsize=4)
+def _prototypes(fonts: Path | None, _digest: str) -> NDArray[np.float32]:
     if fonts is None:
         path = Path(__file__).with_suffix(".npz")
         with np.load(path, allow_pickle=False) as archive:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from filterlens.errors import InputError
 from filterlens.inputs.reading import read_regular
 
-__all__ = ["LETTERS", "SIDE", "rasterise_folder", "rasterise_font"]
+__all__ = ["LETTERS", "SIDE", "font_files", "rasterise_folder", "rasterise_font"]
 
 LETTERS: Final = "ABCDEFGHIJ"
 SIDE: Final = 28  # pixels
@@ -157,6 +157,20 @@ def _count_characters(cmap: bytes, offset: int) -> int:
     return int((last.astype(np.int64) - first.astype(np.int64) + 1).clip(min=0).sum())
 
 
+def font_files(folder: Path) -> list[Path]:
+    """List the `.ttf` files of a folder, in order.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    files = sorted(folder.glob("*.ttf"))
+    if not files:
+        raise InputError(f"{folder} holds no .ttf file: --fonts takes a folder of TrueType fonts")
+    return files
+
+
 def rasterise_folder(folder: Path) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     """Draw the letters A–J of every `.ttf` file of a folder.
 
@@ -169,9 +183,7 @@ def rasterise_folder(folder: Path) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     InputError
         There is no font, or one cannot be drawn.
     """
-    files = sorted(folder.glob("*.ttf"))
-    if not files:
-        raise InputError(f"{folder} holds no .ttf file: --fonts takes a folder of TrueType fonts")
+    files = font_files(folder)
     return tuple(path.stem for path in files), np.stack([rasterise_font(path) for path in files])
 
 

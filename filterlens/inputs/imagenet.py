@@ -14,7 +14,7 @@ from filterlens.inputs.arrays import as_images
 from filterlens.inputs.folder import class_files, read_images
 from filterlens.inputs.images import Images
 
-__all__ = ["load_imagenet"]
+__all__ = ["imagenet_files", "load_imagenet"]
 
 _CROP = (256, 224)
 
@@ -39,19 +39,30 @@ def load_imagenet(folder: Path, n: int, *, seed: int = 0) -> Images:
     InputError
         The folder is not there or is no ImageNet, or a file is no image.
     """
-    folder = folder / "val" if (folder / "val").is_dir() else folder
-    if not folder.is_dir():
-        raise InputError(
-            f"ImageNet's validation images are not in {folder}: they cannot be downloaded without an account; "
-            "unpack them into one folder a class (n01440764, …) and give that folder with --data"
-        )
-    files, labels = class_files(folder, _class_ids())
+    files, labels = imagenet_files(folder)
     listed = _robustbench_subset()
     keep = [i for i, path in enumerate(files) if f"{path.parent.name}/{path.name}" in listed]
     pool = np.asarray(keep if len(keep) >= min(n, len(listed)) else range(len(files)))
     chosen = pool[np.sort(np.random.default_rng(seed).permutation(len(pool))[:n])]
     pixels = read_images([files[i] for i in chosen], where=str(folder), crop=_CROP, colour=True)
     return as_images("imagenet", pixels, np.asarray(labels)[chosen], where=str(folder))
+
+
+def imagenet_files(folder: Path) -> tuple[list[Path], list[int]]:
+    """List the images of a folder, or of its `val/`, and their classes, as `class_files` does.
+
+    Raises
+    ------
+    InputError
+        The folder is not there or is no ImageNet.
+    """
+    folder = folder / "val" if (folder / "val").is_dir() else folder
+    if not folder.is_dir():
+        raise InputError(
+            f"ImageNet's validation images are not in {folder}: they cannot be downloaded without an account; "
+            "unpack them into one folder a class (n01440764, …) and give that folder with --data"
+        )
+    return class_files(folder, _class_ids())
 
 
 def _helper_file(name: str) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from filterlens.catalogs import shipped_folder
+from dataclasses import replace
+
+from filterlens.catalogs import Entry, shipped_folder
 from filterlens.errors import CheckpointError
 from filterlens.loaders.file import classes_of, filled, named_weights, read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
@@ -11,6 +13,8 @@ from filterlens.loaders.safetensors import read_safetensors
 from filterlens.loaders.weights import file_digest, load_weights, to_eval
 
 __all__ = ["load"]
+
+_AS_THEY_ARE = {"mean": (0.0,), "std": (1.0,)}  # these networks are trained on images in [0, 1]
 
 
 def load(request: Request) -> LoadedModel:
@@ -30,7 +34,7 @@ def load(request: Request) -> LoadedModel:
         weights, _, notes = read_weights(own, trust_pickle=request.trust_pickle)
         channels = next((weight.shape[1] for weight in weights.values() if weight.dim() == 4), 1)
         network = build(named, in_channels=channels, classes=classes_of(weights, own))
-        return filled(request, network, weights, own, notes)
+        return filled(replace(request, entry=_trained_on(request.entry)), network, weights, own, notes)
     zoo, _, name = request.rest.partition("/")
     folder = shipped_folder() / f"{zoo}-linf"
     known = {path.stem: path for path in sorted(folder.glob("*.safetensors"))} if zoo == "fonts" else {}
@@ -44,7 +48,7 @@ def load(request: Request) -> LoadedModel:
         raise CheckpointError(f"{known[name]} does not say its architecture: install filterlens again")
     network = build(metadata["architecture"], in_channels=1, classes=10)
     load_weights(network, weights, str(known[name]))
-    entry = request.entry
+    entry = _trained_on(request.entry)
     return LoadedModel(
         model_id=entry.model_id,
         source=entry.source,
@@ -53,3 +57,8 @@ def load(request: Request) -> LoadedModel:
         classifier=Classifier(network, entry.mean, entry.std),
         input_size=(1, 28, 28),
     )
+
+
+def _trained_on(entry: Entry) -> Entry:
+    """Return a row with the normalisation of networks that the package trains, where it says none."""
+    return entry if entry.mean is not None else entry.model_copy(update=_AS_THEY_ARE)

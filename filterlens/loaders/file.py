@@ -12,30 +12,14 @@ from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, MissingExtraError
 from filterlens.loaders import checkpoint
 from filterlens.loaders.archive import checkpoint_inside
+from filterlens.loaders.digest import locate
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.tar import is_tar
 from filterlens.loaders.weights import check_weights, file_digest, load_weights, to_eval
 
-__all__ = ["classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
-
-
-def locate(text: str, folder: Path) -> Path:
-    """Find a file, from the catalog's folder first, then from the working directory.
-
-    Raises
-    ------
-    CheckpointError
-        It is in neither.
-    """
-    given = Path(text).expanduser()
-    for candidate in (folder / given, given):
-        if candidate.is_file():
-            return candidate
-    folders = [] if given.is_absolute() else dict.fromkeys([folder.resolve(), Path.cwd()])
-    places = " or".join(f" in {place}" for place in folders)
-    raise CheckpointError(f"there is no file {text!r}{places}: check the source's path")
+__all__ = ["classes_of", "filled", "load", "load_path", "named_weights", "read_weights"]
 
 
 def named_weights(request: Request) -> tuple[str, Path | None]:
@@ -83,8 +67,6 @@ def filled(
     """
     load_weights(network, weights, str(path))
     entry = request.entry
-    if entry.mean is None:
-        notes = (*notes, "no mean and std are given: images go to the network as they are, in [0, 1]")
     return LoadedModel(
         model_id=entry.model_id,
         source=entry.source,

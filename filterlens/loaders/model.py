@@ -32,6 +32,11 @@ class Classifier(nn.Module):
         self.register_buffer("mean", None if mean is None else torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", None if std is None else torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
+    @property
+    def is_normalised(self) -> bool:
+        """Whether a normalisation was given."""
+        return isinstance(self.mean, Tensor)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (n, classes), of images in [0, 1], shape (n, channels, height, width)."""
         if isinstance(self.mean, Tensor) and isinstance(self.std, Tensor):

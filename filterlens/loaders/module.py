@@ -50,7 +50,7 @@ def load(request: Request) -> LoadedModel:
     network = build(target, request.folder)
     notes: tuple[str, ...] = ()
     if path is None:
-        notes = ("no weights given: the factory's own are used",)
+        notes = ("no weights given: the factory's own are used, and changes of what it reads are not seen",)
     else:
         weights, _, notes = read_weights(path, trust_pickle=request.trust_pickle)
         load_weights(network, weights, str(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -15,29 +14,25 @@ from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError
 from filterlens.loaders.state_dict import strip_prefixes
+from filterlens.process import digests
 
 __all__ = ["assign_weights", "check_weights", "file_digest", "load_weights", "to_eval"]
 
-_BLOCK: Final = 1 << 20
 _LOCK: Final = threading.RLock()
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal; the file is streamed.
+    """SHA-256 of a checkpoint, in hexadecimal.
 
     Raises
     ------
     CheckpointError
         It cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        return digests.file_digest(path)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
 
 
 def check_weights(weights: Mapping[str, Tensor], source: str) -> None:

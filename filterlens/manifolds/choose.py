@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from filterlens.errors import InputError
-from filterlens.inputs import Images, load_images
+from filterlens.inputs import Images, data_digest, load_images
 from filterlens.inputs.reading import is_there
 from filterlens.lens import RunSettings
 from filterlens.manifolds.fonts import Fonts
@@ -106,6 +106,11 @@ def training_images(images: Images, dataset: str, settings: RunSettings) -> Imag
     return Images(every.name, every.pixels[rest], every.labels[rest])
 
 
-@lru_cache(maxsize=1)
 def _load(data: str, n: int, *, seed: int, dataset: str, fonts: Path | None, split: str) -> Images:
+    content = data_digest(data, dataset=dataset, fonts=fonts)
+    return _loaded(content, data, n, seed=seed, dataset=dataset, fonts=fonts, split=split)
+
+
+@lru_cache(maxsize=1)
+def _loaded(_content: str, data: str, n: int, *, seed: int, dataset: str, fonts: Path | None, split: str) -> Images:
     return load_images(data, n, seed=seed, dataset=dataset, fonts=fonts, split=split)

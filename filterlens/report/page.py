@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from filterlens.errors import DumpError
 from filterlens.lens import all_lenses
 from filterlens.process.printable import printable
+from filterlens.report.cautions import Settings
 from filterlens.report.comparison import MIN_PAIRS, comparable_pairs, main_scores, pair_models, robustness_column
 from filterlens.report.data import RunData
 from filterlens.report.figure import FinishedFigure
@@ -55,6 +54,7 @@ def render_page(
     figures: Sequence[FinishedFigure],
     failed: Mapping[str, str],
     *,
+    settings: Settings,
     inline: bool = True,
 ) -> str:
     """Render `index.html`.
@@ -69,6 +69,8 @@ def render_page(
         Figures that were drawn, in order.
     failed
         Title and reason of each figure that could not be drawn.
+    settings
+        Under which each lens was extracted, by `read_settings`.
     inline
         Put figures into the page, as far as three megabytes go.
     """
@@ -111,7 +113,8 @@ def render_page(
         "robust_side": {entry.model_id: entry.robust for entry in run.catalog},
         "accuracy": {"robust_acc": "published", "robust_accuracy": "measured"}.get(robustness_column(models), ""),
         "failed": failed,
-        "settings": _settings(run),
+        "cautions": [] if "cautions" not in by_name else by_name["cautions"].frame["caution"].tolist(),
+        "settings": [(lens, parameters, len(ids)) for (lens, parameters), ids in sorted(settings.items())],
         "versions": _versions(run),
     }
     return printable(environment.get_template("index.html").render(context), lines=True)
@@ -148,20 +151,6 @@ def _lenses(
             title = (known[name].title if name in known else "") or name
             parts.append({"name": name, "title": title, "figures": mine, "tables": shown, "scores": own})
     return parts
-
-
-def _settings(run: RunData) -> list[tuple[str, str, int]]:
-    """Collect the settings of each lens and how many models were extracted with them, from the dumps' headers."""
-    counts: dict[tuple[str, str], int] = {}
-    for entry in run.catalog:
-        try:
-            with run.dump(entry.model_id) as dump:
-                for lens in dump.lenses:
-                    parameters = json.dumps(dump.lens(lens).parameters, sort_keys=True, ensure_ascii=False)
-                    counts[lens, parameters] = counts.get((lens, parameters), 0) + 1
-        except DumpError:
-            continue  # a model without a dump has no settings; its failure is listed
-    return [(lens, parameters, n) for (lens, parameters), n in sorted(counts.items())]
 
 
 def _versions(run: RunData) -> list[tuple[str, str]]:

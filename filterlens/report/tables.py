@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -206,7 +206,10 @@ def ledger_table(run: RunData) -> Table:
 
 
 def report_tables(
-    run: RunData, lens_tables: Sequence[TableMaker] = (), failed: dict[str, str] | None = None
+    run: RunData,
+    lens_tables: Sequence[TableMaker] = (),
+    failed: dict[str, str] | None = None,
+    mixed: Mapping[str, str] = {},
 ) -> list[Table]:
     """Every table that the run has rows for, those of lenses among them, and the ledger's.
 
@@ -218,6 +221,8 @@ def report_tables(
         Tables of lenses.
     failed
         Filled with what a table shows and why it could not be made, as of a damaged `pooled.h5`; raised where None.
+    mixed
+        What is said, by lens, of rows that were made under different options: above every table that compares them.
     """
     models = run.models
     first = models_table(run, models)
@@ -231,4 +236,9 @@ def report_tables(
             said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
             failed[str(make.__doc__).removesuffix(".")] = said
     shown = [first, *(table for table in made if len(table.frame))]
-    return [*(replace(table, note=f"{table.note} {run.duplicates}".rstrip()) for table in shown), ledger_table(run)]
+    return [*(_with_notes(table, mixed, run.duplicates) for table in shown), ledger_table(run)]
+
+
+def _with_notes(table: Table, mixed: Mapping[str, str], duplicates: str) -> Table:
+    said = [text for lens, text in mixed.items() if table.lens in {"", lens}]
+    return replace(table, note=" ".join(filter(None, [*said, table.note, duplicates])))

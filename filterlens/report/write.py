@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filterlens.errors import FilterlensError, InputError, WriteError
 from filterlens.process.files import write_atomically
+from filterlens.report.cautions import cautions_table, mixed_options, read_settings
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData, read_run
 from filterlens.report.figure import Drawing, Figure, FinishedFigure
@@ -95,7 +96,10 @@ def _write_all(
     total = len(figures) + 2
     writer = _Writer(run.folder)
     failed: dict[str, str] = {}
-    tables = report_tables(run, lens_tables, failed)
+    settings = read_settings(run)
+    cautions = cautions_table(run, settings)
+    tables = report_tables(run, lens_tables, failed, mixed_options(run, settings))
+    tables = [cautions, *tables] if len(cautions.frame) else tables
     for name, said in failed.items():
         warnings.warn(f"table {name!r} could not be made: {said}", ReportWarning, stacklevel=2)
     for table in [*tables, code_book(tables)]:
@@ -114,7 +118,7 @@ def _write_all(
             verb = "was drawn" if drawn is not None else "could not be drawn:"
             warnings.warn(f"figure {figure.name!r} {verb} {failed[figure.title]}", ReportWarning, stacklevel=2)
         step(done, total)
-    page = render_page(run, tables, finished, failed, inline=inline)
+    page = render_page(run, tables, finished, failed, settings=settings, inline=inline)
     index = writer.write("index.html", page.encode("utf-8", "replace"))
     writer.forget_stale()
     step(total, total)

@@ -18,7 +18,7 @@ from filterlens.runs.failures import Failures
 from filterlens.runs.folder import check_folder, lock_folder, read_json, stamp, write_json
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.pooling import pool
-from filterlens.score import as_table, read_scores, write_scores
+from filterlens.score import UNNORMALISED, as_table, read_scores, write_scores
 from filterlens.version import __version__
 
 if TYPE_CHECKING:
@@ -149,6 +149,11 @@ def _is_sound(path: Path, listener: Callable[[Event], None]) -> bool:
         return False
 
 
+def _cautioned(row: Mapping[str, object], caution: str) -> dict[str, object]:
+    """Return a row with a caution added to its note."""
+    return {**row, "note": "; ".join(str(part) for part in (row.get("note"), caution) if part)}
+
+
 def _score_dump(entry: Entry, path: Path, failures: Failures) -> pd.DataFrame | None:
     """Score everything that one dump holds; None where nothing of it has a score."""
     import pandas as pd
@@ -162,7 +167,9 @@ def _score_dump(entry: Entry, path: Path, failures: Failures) -> pd.DataFrame | 
                 group = reader.lens(name)
                 try:
                     found = resolve_name(get_lens(name).analyze)(group)
-                    parts.append(as_table([{"model_id": entry.model_id, "lens": name, **row} for row in found]))
+                    facts = {"model_id": entry.model_id, "lens": name}
+                    caution = UNNORMALISED if group.parameters.get("normalisation") == "none" else ""
+                    parts.append(as_table([facts | _cautioned(row, caution) for row in found]))
                     failures.heal(entry.model_id, name)
                 except Exception as error:  # noqa: BLE001 - one lens of one model never stops the others
                     failures.add(entry.model_id, [name], error, layer=group.current)

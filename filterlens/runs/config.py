@@ -35,6 +35,8 @@ class RunConfig:
         Options by name of the lens.
     settings
         What all lenses share.
+    content
+        Digests of what settings name: of images by data set, and of files by lens and option (`manifold.manifold`).
     """
 
     leaderboard: str = ""
@@ -46,6 +48,7 @@ class RunConfig:
     std: str = ""
     lenses: Mapping[str, Options] = field(default_factory=dict)
     settings: RunSettings = field(default_factory=RunSettings)
+    content: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, path: Path, versions: Mapping[str, str]) -> None:
         """Write the file, every option in it, with the versions that may change a number; one that says so stays.
@@ -62,7 +65,7 @@ class RunConfig:
         head = (
             "# `filterlens audit --config run.toml` repeats this run; options on the command line go before these.\n\n"
         )
-        content = {"run": _present(run), "lenses": lenses, "versions": dict(versions)}
+        content = {"run": _present(run), "lenses": lenses, "content": dict(self.content), "versions": dict(versions)}
         written = (head + tomli_w.dumps(content)).encode()
         if not path.is_file() or path.read_bytes() != written:
             write_atomically(path, written)
@@ -86,12 +89,12 @@ class RunConfig:
         """
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise InputError(f"{path} cannot be read as a run's configuration ({error})") from error
-        unknown = set(content) - {"run", "lenses", "versions"}
+        unknown = set(content) - {"run", "lenses", "content", "versions"}
         if unknown:
             raise InputError(
-                f"{path}: no table is called {min(unknown)!r}; there are [run], [lenses.NAME] and [versions]"
+                f"{path}: no table is called {min(unknown)!r}; there are [run], [lenses.NAME], [content] and [versions]"
             )
         run = _table(content.get("run", {}), path, "run")
         what = _filled(RunConfig(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
@@ -108,7 +111,8 @@ class RunConfig:
                         f"{path}: [lenses.{name}] {key} names code ({value!r}): read it, and give --allow-code on the "
                         "command line (Python: allow_code=True) if you trust it"
                     )
-        return replace(what, lenses=lenses, settings=settings)
+        digests = {name: str(value) for name, value in _table(content.get("content", {}), path, "content").items()}
+        return replace(what, lenses=lenses, settings=settings, content=digests)
 
 
 _WHAT = ("leaderboard", "models", "checkpoints", "arch", "eps", "mean", "std")

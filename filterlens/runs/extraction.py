@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from filterlens.catalogs import Catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import DumpError, InputError
-from filterlens.lens import Lens, Options, RunSettings, get_lens
-from filterlens.runs.events import Event, Outcome
+from filterlens.lens import Options, RunSettings, get_lens
+from filterlens.runs.config import RunConfig
+from filterlens.runs.earlier import Existing, check_belongs, joined, read_earlier, remove_run
+from filterlens.runs.events import Event, Outcome, versions
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
 from filterlens.runs.folder import freeze_catalog, lock_folder
 from filterlens.runs.jobs import Job, images_for, run_job
+from filterlens.runs.keys import Keys
 from filterlens.runs.ledger import Ledger, LedgerRow
 
 __all__ = ["check_device", "extract"]
@@ -26,6 +29,8 @@ def extract(
     *,
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     settings: RunSettings | None = None,
+    config: RunConfig | None = None,
+    existing: Existing = "refuse",
     executor: Executor | None = None,
     listener: Callable[[Event], None] = lambda _: None,
     keep_tracebacks: bool = False,
@@ -42,6 +47,11 @@ def extract(
         Their names, which take the papers' options, or options by name.
     settings
         What all lenses share.
+    config
+        Instead of both, for the folder's `run.toml`.
+    existing
+        What becomes of another run that the folder holds: `refuse`, `extend` (models are added, and what is there is
+        kept under whatever options it was made) or `replace` (it is removed).
     executor
         Where jobs run; this process where None.
     listener
@@ -58,35 +68,40 @@ def extract(
     AuditLockedError
         Another audit works on the folder.
     InputError
-        A lens is unknown, or the images are wrong: said before any model runs.
+        A lens is unknown, the images are wrong, or the folder holds another run: said before any model runs.
     CatalogError
         The folder holds a run of other models under the same ids.
     WriteError
         The run's folder cannot be written; a dump that cannot be is its model's failure.
     """
     begun = time.monotonic()
-    settings = settings or RunSettings()
-    options = dict(lenses) if isinstance(lenses, Mapping) else {name: get_lens(name).options.paper() for name in lenses}
-    chosen = [get_lens(name) for name in options]
+    if config is None:
+        options = lenses if isinstance(lenses, Mapping) else {name: get_lens(name).options.paper() for name in lenses}
+        config = RunConfig(leaderboard="catalog.csv", lenses=dict(options), settings=settings or RunSettings())
     executor = executor or InProcess()
     if executor.local:
-        check_device(settings.device)
+        check_device(config.settings.device)
     with lock_folder(folder):
-        freeze_catalog(catalog, folder)
         ledger = Ledger(folder / "ledger.jsonl")
-        known = ledger.latest()
+        known = {} if existing == "replace" else ledger.latest()
+        every = _jobs(catalog, folder, config, keep_tracebacks=keep_tracebacks)
+        config = replace(config, content=_content(every))
+        if existing != "replace":
+            models = {job.entry.model_id: key.model for job in every for key in job.keys.values()}
+            check_belongs(catalog, folder, config, models, known, extend=existing == "extend")
         jobs: list[Job] = []
         kept: list[LedgerRow] = []
-        for entry in catalog:
-            dump = folder / "dumps" / f"{entry.file_stem}.h5"
-            job = Job(entry, catalog.folder, dump, options, settings, keep_tracebacks)
-            held = _held(dump, listener)
-            done = [row for lens in chosen if (row := _done(known, job, lens, there=lens.name in held))]
+        for job in every:
+            held = frozenset() if existing == "replace" else _held(job.dump, listener)
+            done = [row for name in job.options if (row := _done(known, job, name, held, extend=existing == "extend"))]
             kept += done
-            missing = {name: own for name, own in options.items() if name not in {row.lens for row in done}}
-            if missing:
-                jobs.append(replace(job, options=missing))
-        _check_images(jobs, settings)
+            if missing := set(job.options) - {row.lens for row in done}:
+                jobs.append(job.only(missing))
+        _check_images(jobs, config.settings)
+        if existing == "replace":
+            remove_run(folder, catalog)
+        freeze_catalog(catalog, folder)
+        joined(read_earlier(folder), config).write(folder / "run.toml", versions())
         rows = list(kept)
 
         def report_progress(job: Job, what: str, done: int, total: int) -> None:
@@ -98,6 +113,28 @@ def extract(
             rows += new
             listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun)
+
+
+def _jobs(catalog: Catalog, folder: Path, config: RunConfig, *, keep_tracebacks: bool) -> list[Job]:
+    """Every model with every lens, and the keys of the dumps to be."""
+    made = Keys(catalog.folder, config.settings)
+    jobs = []
+    for entry in catalog:
+        keys = {name: made.key(entry, get_lens(name), options) for name, options in config.lenses.items()}
+        dump = folder / "dumps" / f"{entry.file_stem}.h5"
+        jobs.append(Job(entry, catalog.folder, dump, dict(config.lenses), keys, config.settings, keep_tracebacks))
+    return jobs
+
+
+def _content(jobs: list[Job]) -> dict[str, str]:
+    """Digests of what the settings name, for `run.toml`: images by data set, files by lens and option."""
+    found = {}
+    for job in jobs:
+        for lens, key in job.keys.items():
+            for name, digest in key.content.items():
+                dataset = f".{job.entry.dataset}" if job.entry.dataset else ""
+                found[f"data{dataset}" if name == "data" else f"{lens}.{name}"] = digest
+    return {name: digest for name, digest in sorted(found.items()) if digest}
 
 
 def _held(dump: Path, listener: Callable[[Event], None]) -> frozenset[str]:
@@ -116,7 +153,7 @@ def _check_images(jobs: list[Job], settings: RunSettings) -> None:
     """Meet wrong `--data` before any model runs."""
     if settings.data and jobs:
         for name, options in jobs[0].options.items():
-            images_for(jobs[0].entry, options, settings, lens=name)
+            images_for(jobs[0].entry, options, settings, lens=name, content=jobs[0].keys[name].content)
 
 
 def check_device(device: str) -> None:
@@ -140,15 +177,17 @@ def check_device(device: str) -> None:
         ) from error
 
 
-def _done(known: dict[tuple[str, str], LedgerRow], job: Job, lens: Lens, *, there: bool) -> LedgerRow | None:
-    row = known.get((job.entry.model_id, lens.name))
-    if row is None or row.key != job.key(lens):
+def _done(
+    known: Mapping[tuple[str, str], LedgerRow], job: Job, lens: str, held: Collection[str], *, extend: bool
+) -> LedgerRow | None:
+    row = known.get((job.entry.model_id, lens))
+    if row is None or not job.keys[lens].is_of(row.key, same_settings=not extend):
         return None
-    return row if row.status == "skipped" or (row.status == "ok" and there) else None
+    return row if row.status == "skipped" or (row.status == "ok" and lens in held) else None
 
 
 def _lost(job: Job, reason: str) -> list[LedgerRow]:
     return [
-        LedgerRow(job.entry.model_id, name, "failed", reason, "WorkerLost", key=job.key(get_lens(name)))
+        LedgerRow(job.entry.model_id, name, "failed", reason, "WorkerLost", key=str(job.keys[name]))
         for name in job.options
     ]

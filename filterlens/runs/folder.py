@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
-from filterlens.errors import AuditLockedError, CatalogError, UnsafeFolderError, WriteError
+from filterlens.errors import AuditLockedError, UnsafeFolderError, WriteError
 from filterlens.process.files import explain_failure, remove_stale_temporaries, write_atomically
 from filterlens.process.interruption import on_interruption
 
@@ -121,22 +121,10 @@ def _clear(folder: Path) -> None:
 
 
 def freeze_catalog(catalog: Catalog, folder: Path) -> None:
-    """Write the rows that are run into the folder's `catalog.csv`, beside those of earlier runs.
-
-    Raises
-    ------
-    CatalogError
-        An earlier run had another source under the same id.
-    """
+    """Write the rows that are run into the folder's `catalog.csv`, beside those of earlier runs."""
     path = folder / "catalog.csv"
     earlier = list(read_catalog(path)) if path.is_file() else []
     now = {entry.model_id: entry for entry in catalog}
-    for entry in earlier:
-        if entry.model_id in now and now[entry.model_id].source != entry.source:
-            raise CatalogError(
-                f"{folder} holds a run in which {entry.model_id!r} is {entry.source}, not "
-                f"{now[entry.model_id].source}: choose another folder with --out"
-            )
     merged = [now.pop(entry.model_id, entry) for entry in earlier] + list(now.values())
     if merged != earlier:
         write_catalog(merged, path)

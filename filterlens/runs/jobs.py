@@ -2,62 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import socket
 import time
 import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from pkgutil import resolve_name
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 from filterlens.catalogs import Entry
-from filterlens.dumps import SCHEMA, DumpWriter
+from filterlens.dumps import DumpWriter
 from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import FilterlensError, InputError, LensSkipped
 from filterlens.inputs.images import Images
-from filterlens.lens import ExtractContext, Lens, Options, RunSettings, get_lens
+from filterlens.lens import ExtractContext, Options, RunSettings, get_lens
 from filterlens.runs.events import failed, versions
 from filterlens.runs.executors import Progress
-from filterlens.runs.folder import stamp
+from filterlens.runs.keys import Key
 from filterlens.runs.ledger import LedgerRow
+
+if TYPE_CHECKING:
+    from filterlens.loaders.model import LoadedModel
 
 __all__ = ["Job", "images_for", "run_job"]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model with the lenses that are to look at it; small and picklable."""
+    """One model with the lenses that are to look at it, and their keys; small and picklable."""
 
     entry: Entry
     folder: Path
     dump: Path
     options: dict[str, Options]
+    keys: dict[str, Key]
     settings: RunSettings
     keep_tracebacks: bool = False
 
-    def key(self, lens: Lens) -> str:
-        """Digest of what decides the lens's numbers."""
-        decides: dict[str, object] = {
-            "source": self.entry.source,
-            "file": stamp(self.folder / _file_of(self.entry.source)),
-            "eps": self.entry.eps,
-            "normalisation": [self.entry.mean, self.entry.std],
-            "settings": lens.key(self.options[lens.name], self.settings),
-            "schema": SCHEMA,
-        }
-        return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _file_of(source: str) -> str:
-    """Path of the file that a source names, if it names one: alone, after `?weights=`, or as `filterdb:PATH#NUMBER`."""
-    if source.startswith("filterdb:"):
-        return source.removeprefix("filterdb:").rpartition("#")[0]
-    _, named, weights = source.partition("?weights=")
-    return unquote(weights) if named else source
+    def only(self, lenses: Collection[str]) -> Job:
+        """Return the job for some of its lenses."""
+        return replace(self, options={name: own for name, own in self.options.items() if name in lenses})
 
 
 def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
@@ -76,7 +63,7 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
             job.entry.model_id,
             name,
             "ok",
-            key=job.key(get_lens(name)),
+            key=str(job.keys[name]),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             host=socket.gethostname(),
             versions=versions(),
@@ -107,20 +94,22 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     try:
         with DumpWriter(job.dump, attributes) as dump:
             for name, row in blank.items():
-                lens, begun = get_lens(name), time.monotonic()
+                lens, key, begun = get_lens(name), job.keys[name], time.monotonic()
                 noted = replace(
                     row,
                     sha256=model.sha256,
                     weights_sha256=examined.digest,
                     faults=examined.faults,
-                    notes=model.notes,
+                    notes=(*model.notes, *key.notes),
                 )
                 try:
                     options = job.options[name]
-                    images = images_for(job.entry, options, job.settings, lens=name)
+                    images = images_for(job.entry, options, job.settings, lens=name, content=key.content)
+                    parameters = lens.parameters(options, job.settings) | {"content": key.content}
                     if images is not None:
                         check_fits(images, model.input_size)
-                    parameters = lens.key(options, job.settings) | {"versions": versions()}
+                        parameters["normalisation"] = _normalisation(model, images)
+                    parameters["versions"] = versions()
                     context = ExtractContext(
                         model=model,
                         entry=job.entry,
@@ -145,8 +134,24 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     return rows
 
 
-def images_for(entry: Entry, options: Options, settings: RunSettings, *, lens: str) -> Images | None:
+def _normalisation(model: LoadedModel, images: Images) -> str:
+    """Tell who normalises images: `given` with the model, `inside` the network, `none`; empty where it is not known."""
+    from filterlens.tracing.normalisation import takes_images_as_they_are
+
+    if model.classifier is None:
+        return ""
+    if model.classifier.is_normalised:
+        return "given"
+    raw = takes_images_as_they_are(model.classifier.network, images.pixels.shape[1:])
+    return {True: "none", False: "inside", None: ""}[raw]
+
+
+def images_for(
+    entry: Entry, options: Options, settings: RunSettings, *, lens: str, content: Mapping[str, str]
+) -> Images | None:
     """Return the images that a lens looks at, as many as its options say, or None where it needs none.
+
+    They are read again where their digest in `content` is another.
 
     Raises
     ------
@@ -158,11 +163,11 @@ def images_for(entry: Entry, options: Options, settings: RunSettings, *, lens: s
     data = settings.data or entry.dataset
     if not data:
         raise InputError(f"the {lens} lens needs images: name them with --data")
-    return _images(data, entry.dataset, n, settings.seed, settings.fonts)
+    return _images(content.get("data", ""), data, entry.dataset, n, settings.seed, settings.fonts)
 
 
 @lru_cache(maxsize=4)
-def _images(data: str, dataset: str, n: int, seed: int, fonts: Path | None) -> Images:
+def _images(_content: str, data: str, dataset: str, n: int, seed: int, fonts: Path | None) -> Images:
     from filterlens.inputs import load_images
 
     return load_images(data, n, seed=seed, dataset=dataset, fonts=fonts)

@@ -40,7 +40,7 @@ class LedgerRow:
     seconds
         Wall-clock time of this lens, without loading the model.
     key
-        What decides the numbers: source, settings, schema. Another key means that the job is to be done again.
+        What decides the numbers (see `filterlens.runs.keys`). Another key means that the job is to be done again.
     sha256
         SHA-256 of the checkpoint.
     weights_sha256, faults

@@ -97,7 +97,7 @@ def test_a_training_repeats_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tables", "said"),
     [
-        ({"runs": {}}, r"no table is called 'runs'; there are \[run\], \[lenses.NAME\] and \[versions\]"),
+        ({"runs": {}}, r"no table is called 'runs'; there are \[run\], \[lenses.NAME\], \[content\] and \[versions\]"),
         ({"run": {"sed": 1}}, r"\[run\] has no 'sed'; it takes .*seed"),
         ({"run": 3}, r"\[run\] is expected to be a table, got 3"),
         ({"run": {"seed": "one"}}, r"\[run\] seed: input should be a valid integer, got 'one'"),

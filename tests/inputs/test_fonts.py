@@ -81,10 +81,10 @@ def test_the_shipped_letters_are_what_the_installed_matplotlib_draws() -> None:
 def test_damaged_letters_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "fonts.npz", prototypes=np.zeros((22, 10, 28, 28), np.uint8))
     monkeypatch.setattr(room, "__file__", str(tmp_path / "fonts.py"))
-    load_prototypes.cache_clear()
+    room._prototypes.cache_clear()
     with pytest.raises(InputError, match="the file was changed; install filterlens again"):
         load_prototypes()
-    load_prototypes.cache_clear()
+    room._prototypes.cache_clear()
 
 
 def test_no_transformation_changes_nothing() -> None:

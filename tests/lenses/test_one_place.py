@@ -19,6 +19,7 @@ from small_zoo import FIELDS, make_zoo
 
 import filterlens
 from filterlens.commands.audit import all_figures, all_tables
+from filterlens.errors import InputError
 from filterlens.lens import all_lenses, get_lens, get_score, options_of
 from filterlens.report import read_run, write_report
 from filterlens.runs.ledger import Ledger
@@ -256,7 +257,8 @@ def test_scores_of_a_file_without_the_package_keep_their_names(run: Path) -> Non
 def test_the_option_decides_whether_a_dump_is_still_good(run: Path, catalog: Path) -> None:
     lens = get_lens("spread")
     settings = filterlens.RunSettings()
-    assert lens.key(options_of(lens, {}), settings) != lens.key(options_of(lens, {"spread_power": 3.0}), settings)
+    options = [options_of(lens, given) for given in ({}, {"spread_power": 3.0})]
+    assert lens.parameters(options[0], settings) != lens.parameters(options[1], settings)
 
     def keys(name: str) -> set[str]:
         return {row.key for (_, lens), row in Ledger(run / "ledger.jsonl").latest().items() if lens == name}
@@ -264,9 +266,10 @@ def test_the_option_decides_whether_a_dump_is_still_good(run: Path, catalog: Pat
     before = {name: keys(name) for name in ("filters", "spread")}
     again = filterlens.extract(catalog, run, lenses=["filters", "spread"])
     assert again.reused == len(again.rows) == 8
-    changed = filterlens.extract(catalog, run, lenses=["filters", "spread"], spread_power=3.0)
-    assert changed.reused == 4  # the filters lens has no such option
-    assert keys("filters") == before["filters"]
+    with pytest.raises(InputError, match=r"spread: spread_power was 2\.0, not 3\.0"):
+        filterlens.extract(catalog, run, lenses=["filters", "spread"], spread_power=3.0)
+    filterlens.extract(catalog, run, lenses=["filters", "spread"], spread_power=3.0, replace=True)
+    assert keys("filters") == before["filters"]  # the filters lens has no such option
     assert not keys("spread") & before["spread"]
     cubes = filterlens.analyze(run)
     cubes = cubes[(cubes["metric"] == "spread") & (cubes["model_id"] == "net0-robust")].set_index("layer")["value"]

@@ -82,7 +82,8 @@ def test_a_second_run_does_only_what_is_missing_failed_or_changed(zoo: Path, tmp
     assert outcome.reused == 2
     assert {name for name in after if before.get(name) == after[name]} == {"net0-robust.h5", "net1-normal.h5"}
     assert extract(load_catalog(zoo), run).reused == 4
-    assert extract(load_catalog(zoo), run, lenses={"filters": FiltersOptions(kernel="all")}).reused == 0
+    options = {"filters": FiltersOptions(kernel="all")}
+    assert extract(load_catalog(zoo), run, lenses=options, existing="replace").reused == 0
 
 
 def test_analysis_keeps_the_scores_of_dumps_that_have_not_changed(zoo: Path, tmp_path: Path) -> None:

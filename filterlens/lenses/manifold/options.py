@@ -32,7 +32,9 @@ class ManifoldOptions(Options):
 
     images: int = option(default=200, help="Images a lens looks at.")
     manifold: str = option(
-        default="", help="`fonts`, `neighbours`, the file of a learned decoder, or `module:` with PACKAGE and FACTORY."
+        default="",
+        help="`fonts`, `neighbours`, the file of a learned decoder, or `module:` with PACKAGE and FACTORY.",
+        names_file=True,
     )
     same_class: bool = option(
         default=False, help="Neighbours of an image's own class only, instead of all classes as published."

@@ -1,0 +1,112 @@
+"""Keys of dumps: digests of everything that decides their numbers, whatever it is called and wherever it lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from filterlens.catalogs import Entry
+from filterlens.dumps import SCHEMA
+from filterlens.errors import FilterlensError
+from filterlens.inputs import data_digest
+from filterlens.lens import Lens, Options, RunSettings
+from filterlens.loaders import code_digest, source_digest
+from filterlens.process.digests import combined_digest, file_digest
+
+__all__ = ["Key", "Keys"]
+
+_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What decides the numbers of one lens of one model.
+
+    Parameters
+    ----------
+    model
+        Digest of weights, code, normalisation and radius.
+    settings
+        Digest of the lens's options, the seed and the images.
+    content
+        Digests of what settings name: `data`, and options that name a file.
+    notes
+        What cannot be known, for the ledger.
+    """
+
+    model: str
+    settings: str
+    content: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the key as the ledger has it."""
+        return f"{self.model}-{self.settings}"
+
+    def is_of(self, row_key: str, *, same_settings: bool = True) -> bool:
+        """Whether a row of the ledger is of this model, looked at under these settings or under any."""
+        return row_key == str(self) or (not same_settings and row_key.partition("-")[0] == self.model)
+
+
+class Keys:
+    """The keys of one run; what several jobs share is digested once.
+
+    Parameters
+    ----------
+    folder
+        The catalog's folder.
+    settings
+        The run's.
+    """
+
+    def __init__(self, folder: Path, settings: RunSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._data: dict[str, str] = {}
+        self._sources: dict[str, tuple[str, tuple[str, ...]]] = {}
+
+    def key(self, entry: Entry, lens: Lens, options: Options) -> Key:
+        """Return the key of one lens of one model."""
+        if entry.source not in self._sources:
+            found = source_digest(entry.source, self._folder, allow_code=self._settings.allow_code)
+            self._sources[entry.source] = found
+        source, notes = self._sources[entry.source]
+        values = options.plain()
+        content: dict[str, str] = {}
+        for known in fields(options):
+            if known.metadata.get("names_file"):
+                content[known.name], more = _content_of(str(values[known.name]))
+                notes += more
+        settings: dict[str, object] = {"options": values | content, "schema": SCHEMA}
+        if lens.needs_images:
+            content["data"] = self.data(entry.dataset)
+            settings |= {"seed": self._settings.seed, "data": content["data"]}
+        model = {"source": source, "eps": entry.eps, "normalisation": [entry.mean, entry.std]}
+        return Key(_digest(model), _digest(settings), content, notes)
+
+    def data(self, dataset: str) -> str:
+        """Digest of the images for models of a data set; empty where there are none, or none that can be read."""
+        if dataset not in self._data:
+            data = self._settings.data or dataset
+            try:
+                self._data[dataset] = data and data_digest(data, dataset=dataset, fonts=self._settings.fonts)
+            except FilterlensError:  # each job says so
+                self._data[dataset] = ""
+        return self._data[dataset]
+
+
+def _content_of(value: str) -> tuple[str, tuple[str, ...]]:
+    """Digest what an option names: code, a file, or something that is built in and stands for itself."""
+    if value.startswith("module:"):
+        return code_digest(value.removeprefix("module:"), Path.cwd())
+    try:
+        return f"file:{file_digest(Path(value))}", ()
+    except (OSError, ValueError):
+        return value, ()
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return combined_digest([("", json.dumps(values, sort_keys=True, default=str))])[:_LENGTH]
