@@ -186,6 +186,12 @@ def test_a_redirect_to_another_protocol_is_not_followed(
     refused(cache / "m.safetensors", origin(f"{address}/m"), "is not followed|cannot be reached|answers|broke off")
 
 
+@pytest.mark.parametrize("location", ["https://[zq7x/m", "https://[::1/m", "//[/"])
+def test_a_redirect_to_no_address_is_told(serve: Callable[..., str], cache: Path, location: str) -> None:
+    address = serve(always(whole(b"", f"Location: {location}", status="302 Found")))
+    refused(cache / "m.safetensors", origin(f"{address}/m"), "redirects to no address .Invalid IPv6 URL")
+
+
 def test_a_redirect_without_end_ends(serve: Callable[..., str], cache: Path) -> None:
     def behave(path: str, send: Send) -> None:
         send(whole(b"", f"Location: {path}x", status="302 Found"))

@@ -120,4 +120,5 @@ def payloads() -> Iterator[Payload]:
             write,
             "m.safetensors",
             (*CHECKPOINT_WAYS, "manifold"),
+            layers=5_000 if name.startswith("5,000 ") else 0,
         )
