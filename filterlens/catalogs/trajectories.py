@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import CatalogError
+from filterlens.process.files import is_folder
 
 __all__ = ["Trajectory", "epoch_of", "read_trajectory"]
 
@@ -115,7 +116,7 @@ def epoch_of(stem: str) -> int | None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise CatalogError(f"there is no folder {folder}")
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     found = [sorted(p for p in place.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()) for place in places]

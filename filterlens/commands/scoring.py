@@ -14,6 +14,7 @@ from filterlens.catalogs import Catalog, Entry, load_catalog, shipped_folder
 from filterlens.commands.audit import choose_lenses
 from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings
+from filterlens.process.files import is_file
 from filterlens.process.printable import printable
 from filterlens.runs import analyze, extract
 from filterlens.runs.folder import check_folder
@@ -50,7 +51,7 @@ def score_source(
         The model cannot be loaded or scored.
     """
     chosen = choose_lenses(lenses, options, fast=fast)
-    if (Path(source) / "scores.parquet").is_file():
+    if is_file(Path(source) / "scores.parquet"):
         check_folder(Path(source))
         return read_scores(Path(source) / "scores.parquet")
     catalog = _one_model(str(source))
@@ -66,7 +67,7 @@ def score_source(
 
 def _one_model(source: str) -> Catalog:
     shipped, _, model_id = source.partition("/")
-    if model_id and (shipped_folder() / f"{shipped}.csv").is_file():
+    if model_id and is_file(shipped_folder() / f"{shipped}.csv"):
         catalog = load_catalog(shipped)
         return Catalog(catalog.name, (catalog[model_id].model_copy(update={"match": ""}),), catalog.folder)
     name = printable(source.rstrip("/").rsplit("/", 1)[-1] or source)[:300]

@@ -17,6 +17,7 @@ from filterlens.loaders.registry import Request
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.tar import is_tar
 from filterlens.loaders.weights import check_weights, file_digest, load_weights, to_eval
+from filterlens.process.files import is_file
 
 __all__ = ["classes_of", "filled", "load", "load_path", "locate", "named_weights", "read_weights"]
 
@@ -31,7 +32,7 @@ def locate(text: str, folder: Path) -> Path:
     """
     given = Path(text).expanduser()
     for candidate in (folder / given, given):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
     folders = [] if given.is_absolute() else dict.fromkeys([folder.resolve(), Path.cwd()])
     places = " or".join(f" in {place}" for place in folders)

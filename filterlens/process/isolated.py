@@ -148,9 +148,10 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _read_line(descriptor: int, seconds: float) -> bytes:
-    line, until = b"", time.monotonic() + seconds
+    line, until, waiting = b"", time.monotonic() + seconds, select.poll()
+    waiting.register(descriptor, select.POLLIN)
     while not line.endswith(b"\n"):
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, until - time.monotonic()))
+        ready = waiting.poll(1000 * max(0.0, until - time.monotonic()))
         part = os.read(descriptor, 1 << 16) if ready else b""
         if not part:
             return b""
