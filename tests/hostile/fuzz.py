@@ -8,6 +8,7 @@ stopped goes on; files that caused anything else than an answer or an error of f
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import random
@@ -210,16 +211,24 @@ def _keep(name: str, good: Path, number: int, what: str, out: Path) -> None:
         (folder / f"{number}-{label}{container.suffix}").write_bytes(mutated(container.seeds(good), number, name))
 
 
-def markdown(counts: dict[str, dict[str, int]]) -> str:
-    """One row a container."""
-    lines = [
-        "| container | cases | read | refused | unforeseen | slow | hang | crash |",
-        "|---|---|---|---|---|---|---|---|",
+SORTS = ("ok", "refused", "unforeseen", "slow", "hang", "crash")
+
+
+def table(counts: dict[str, dict[str, int]]) -> list[list[str]]:
+    """One row a container, below a heading and above their sum."""
+    rows = [
+        [own["cases"], *(sum(n for what, n in own.items() if what.startswith(sort)) for sort in SORTS)]
+        for own in counts.values()
     ]
-    for name, own in counts.items():
-        sums = [sum(n for what, n in own.items() if what.startswith(sort)) for sort in ("ok", "refused", "unforeseen", "slow", "hang", "crash")]  # fmt: skip
-        lines.append(f"| {name} | {own['cases']} | {' | '.join(map(str, sums))} |")
-    return "\n".join(lines) + "\n"
+    rows.append([sum(column) for column in zip(*rows, strict=True)])
+    named = [[name, *map(str, row)] for name, row in zip([*counts, "all"], rows, strict=True)]
+    return [["container", "cases", "read", *SORTS[1:]], *named]
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """The table for a page."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], f"|---|{'---:|' * (len(rows[0]) - 1)}", *lines[1:]]) + "\n"
 
 
 def main() -> None:
@@ -229,6 +238,7 @@ def main() -> None:
     parser.add_argument("--containers", default=",".join(CONTAINERS))
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("fuzz"))
+    parser.add_argument("--csv", type=Path, help="where the table is written")
     parser.add_argument("--child", default="")
     given = parser.parse_args()
     if given.child:
@@ -236,7 +246,11 @@ def main() -> None:
         return
     names = given.containers.split(",")
     counts = fuzz(names, given.cases, given.out, start=given.start)
-    print(markdown(counts))
+    rows = table(counts)
+    print(markdown(rows))
+    if given.csv is not None:
+        with given.csv.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
     bad = {
         name: {what: n for what, n in own.items() if not what.startswith(("ok", "refused", "cases"))}
         for name, own in counts.items()

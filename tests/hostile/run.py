@@ -27,7 +27,7 @@ from typing import Any
 
 from hostile.payload import WAYS, Payload
 
-__all__ = ["Result", "markdown", "offences", "run"]
+__all__ = ["Result", "markdown", "offences", "read_results", "run"]
 
 COLUMNS = ("executed", "sockets", "writes", "reads", "unforeseen", "over budget")
 _HANG = 90.0
@@ -270,7 +270,7 @@ def _sampled(payloads: list[Payload], sample: int, seed: str) -> list[Payload]:
 
 def markdown(results: Sequence[Result]) -> str:
     """One row a kind and way: how many payloads, and how many did what."""
-    lines = [f"| kind | way in | payloads | {' | '.join(COLUMNS)} |", f"|{'---|' * (3 + len(COLUMNS))}"]
+    lines = [f"| kind | way in | payloads | {' | '.join(COLUMNS)} |", f"|---|---|{'---:|' * (1 + len(COLUMNS))}"]
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.kind, result.way), []).append(result)
@@ -278,6 +278,15 @@ def markdown(results: Sequence[Result]) -> str:
         lines.append(f"| {kind} | {way} | {len(own)} | {' | '.join(str(n) for n in _counts(own))} |")
     lines.append(f"| all | all | {len(results)} | {' | '.join(str(n) for n in _counts(results))} |")
     return "\n".join(lines) + "\n"
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read what a run has written."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Result(row["way"], row["id"], {name: [row[name]] for name in COLUMNS if row[name]})
+            for row in csv.DictReader(file)
+        ]
 
 
 def _counts(results: Sequence[Result]) -> list[int]:
@@ -294,19 +303,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--contains", default="")
     parser.add_argument("--csv", type=Path, default=Path("hostile.csv"))
+    parser.add_argument("--table", action="store_true", help="only print the table of the results that are there")
     given = parser.parse_args()
+    if given.table:
+        print(markdown(read_results(given.csv)))
+        return
     kinds = [kind for kind in given.kinds.split(",") if kind]
     given.csv.parent.mkdir(parents=True, exist_ok=True)
     with given.csv.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["way", "kind", "id", *COLUMNS, "exit code", "seconds", "megabytes", "last line"])
+        writer.writerow(["way", "kind", "id", *COLUMNS, "exit code", "seconds", "megabytes"])
 
         def tell(result: Result) -> None:
             cells = [" ; ".join(result.flags.get(name, [])) for name in COLUMNS]
-            writer.writerow([result.way, result.kind, result.id, *cells, result.code, result.seconds, result.megabytes, result.said])  # fmt: skip
+            writer.writerow([result.way, result.kind, result.id, *cells, result.code, result.seconds, result.megabytes])  # fmt: skip
             file.flush()
             if result.flags:
-                print(f"{result.way} {result.id}: {json.dumps(result.flags)[:400]}", flush=True)
+                print(f"{result.way} {result.id}: {json.dumps(result.flags)[:400]} {result.said}", flush=True)
 
         results, wrong = run(given.ways.split(","), kinds, sample=given.sample, seed=given.seed, contains=given.contains, tell=tell)  # fmt: skip
     print(markdown(results))
