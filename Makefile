@@ -40,7 +40,7 @@ hostile: $(VENV)/.dev  ## every file made to do harm, by every way in (hours): a
 	cd tests && PYTHONPATH=. nice -n 10 $(abspath $(BIN))/python -m hostile.run --csv ../docs/safety/hostile.csv $(ARGS)
 
 fuzz: $(VENV)/.dev  ## N mutated files over all containers, goes on where it was stopped: counts and offenders in fuzz/
-	cd tests && PYTHONPATH=. nice -n 10 $(abspath $(BIN))/python -m hostile.fuzz --cases $(or $(N),1000000) --out ../fuzz $(ARGS)
+	cd tests && PYTHONPATH=. nice -n 10 $(abspath $(BIN))/python -m hostile.fuzz --cases $(or $(N),1000000) --out ../fuzz --csv ../docs/safety/fuzz.csv $(ARGS)
 
 bench: $(VENV)/.dev  ## speed and memory, side by side with peers: a table of ratios
 	$(BIN)/python -m benchmarks

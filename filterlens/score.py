@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from filterlens.errors import InputError, ReportError
 from filterlens.process.files import atomic_write
+from filterlens.process.isolated import IsolatedCheck
 
 if TYPE_CHECKING:  # what only extracts does without its 60 MB
     import pandas as pd
@@ -192,10 +193,14 @@ COLUMNS: dict[str, str] = {
 }
 #: the note of a network that does not normalise its input, run without a mean and a standard deviation
 UNNORMALISED = "run without normalisation"
-_MANY_ROWS = 1_000_000
-_SNAPPY = 21
-_SMALL = 1 << 20
-_THRIFT = 16 << 20
+_TEXTS = [name for name, dtype in COLUMNS.items() if dtype == "str"]
+_EXPECTED = {"columns": list(COLUMNS), "texts": _TEXTS}
+_check = IsolatedCheck(
+    Path(__file__).parent / "process" / "parquet_walk.py",
+    packages=("pyarrow", "numpy"),
+    library="pyarrow",
+    environment={"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+)
 _DEFAULTS = {
     "layer": "",
     "kind": "",
@@ -249,6 +254,7 @@ def write_scores(scores: pd.DataFrame, path: Path) -> None:
     """
     with atomic_write(path) as temporary:
         scores.to_parquet(temporary, index=False)
+    _check.trust(path, **_EXPECTED)
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -279,44 +285,20 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    """Read the columns of a score table, in memory in proportion to the file.
-
-    Snappy unpacks to at most 21 times its input. Texts stay dictionaries until pandas shares one object a text, and
-    rows beyond a million take a byte of the file each: a table of ours takes four.
-    """
-    import pyarrow as pa
+    """Read a table that has passed the check; texts stay dictionaries until pandas shares one object a text."""
     from pyarrow import parquet
 
-    texts = [name for name, dtype in COLUMNS.items() if dtype == "str"]
-    with parquet.ParquetFile(
-        path, read_dictionary=texts, thrift_string_size_limit=_THRIFT, thrift_container_size_limit=_THRIFT
-    ) as file:
-        size, found = path.stat().st_size, file.metadata
-        if found.num_rows > max(_MANY_ROWS, size) or found.num_columns > 10 * len(COLUMNS):
-            raise ValueError(f"it declares {found.num_rows} rows and {found.num_columns} columns in {size} bytes")
-        chunks = [found.row_group(i).column(j) for i in range(found.num_row_groups) for j in range(found.num_columns)]
-        packed = {chunk.compression for chunk in chunks} - {"SNAPPY", "UNCOMPRESSED"}
-        if packed:
-            raise ValueError(f"it is packed by {', '.join(sorted(packed))}, score tables by Snappy")
-        if sum(max(0, chunk.total_uncompressed_size) for chunk in chunks) > _SNAPPY * size + _SMALL:
-            raise ValueError(f"it declares more than {_SNAPPY} times its {size} bytes")
+    if refused := _check.refusal(path, **_EXPECTED):
+        raise ValueError(refused)
+    with parquet.ParquetFile(path, read_dictionary=_TEXTS) as file:
         table = file.read(columns=[name for name in COLUMNS if name in file.schema_arrow.names], use_threads=False)
-    for name in texts:
-        if name in table.column_names and not _is_text(table.schema.field(name).type, pa):
-            raise ValueError(f"column {name} holds no text")
     frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     return frame
 
 
-def _is_text(kind: Any, pa: Any) -> bool:  # noqa: ANN401 - pyarrow has no types
-    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_null(inner))
-
-
 def _typed(df: pd.DataFrame) -> pd.DataFrame:
     df = df.astype({name: ("object" if dtype == "str" else dtype) for name, dtype in COLUMNS.items()})
-    texts = [name for name, dtype in COLUMNS.items() if dtype == "str"]
-    return df.assign(**{name: df[name].where(df[name].notna(), "") for name in texts})
+    return df.assign(**{name: df[name].where(df[name].notna(), "") for name in _TEXTS})
 
 
 DEPTH_GROUPS: tuple[str, ...] = ("0", *(f"({i / 10:.1f}, {(i + 1) / 10:.1f}]" for i in range(10)))

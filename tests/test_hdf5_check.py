@@ -19,6 +19,7 @@ import pytest
 from filterlens.dumps import SCHEMA, DumpReader, DumpWriter
 from filterlens.dumps.hdf5_check import check_hdf5
 from filterlens.errors import DumpError
+from filterlens.process.isolated import IsolatedCheck
 
 HANGS = (2849, 3041, 3425, 3809, 4641)  # bits of `write`'s file at which libhdf5 never came back
 
@@ -55,7 +56,7 @@ def test_a_sound_dump_passes_and_is_walked_once(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "sent.h5"
     path.write_bytes(write(tmp_path / "m.h5").read_bytes())
     check_hdf5(path)
-    monkeypatch.setattr("filterlens.dumps.hdf5_check._worker.ask", lambda *_, **__: "walked again")
+    monkeypatch.setattr(IsolatedCheck, "_ask", lambda *_: "walked again")
     check_hdf5(path)
     os.utime(path, ns=(1, 1))
     with pytest.raises(DumpError, match="walked again"):
@@ -63,7 +64,7 @@ def test_a_sound_dump_passes_and_is_walked_once(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_dump_that_this_process_wrote_is_not_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("filterlens.dumps.hdf5_check._worker.ask", lambda *_, **__: "walked")
+    monkeypatch.setattr(IsolatedCheck, "_ask", lambda *_: "walked")
     read_all(write(tmp_path / "m.h5"))
 
 
@@ -89,7 +90,7 @@ def test_any_flipped_bit_is_read_or_refused_in_bounded_time(tmp_path: Path) -> N
 def test_metadata_on_which_libhdf5_never_returns_end_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("filterlens.dumps.hdf5_check._SECONDS", 0.5)
+    monkeypatch.setattr("filterlens.process.isolated._SECONDS", 0.5)
     content = write(tmp_path / "m.h5").read_bytes()
     said = []
     for bit in HANGS:
@@ -165,8 +166,8 @@ def test_the_process_that_walks_imports_nothing_from_the_working_folder_and_ends
     for name in ("h5py", "numpy", "json", "zlib"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
     code = (
-        "import os, signal; from pathlib import Path; from filterlens.dumps.hdf5_check import _worker, check_hdf5\n"
-        f"os.chdir({str(tmp_path)!r}); check_hdf5(Path('m.h5')); print(_worker._process.pid, flush=True)\n"
+        "import os, signal; from pathlib import Path; from filterlens.dumps.hdf5_check import _check, check_hdf5\n"
+        f"os.chdir({str(tmp_path)!r}); check_hdf5(Path('m.h5')); print(_check._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -32,6 +32,7 @@ from pydantic import (
 
 from filterlens.catalogs.validation import explain_invalid
 from filterlens.errors import CatalogError
+from filterlens.process.files import is_file
 
 __all__ = ["Catalog", "Entry", "Pair", "catalog_names", "load_catalog"]
 
@@ -290,18 +291,11 @@ def load_catalog(name_or_path: str | Path) -> Catalog:
     if text in catalog_names():
         return read_catalog(shipped)
     path = Path(name_or_path)
-    if "\0" in text or not _is_file(path):
+    if "\0" in text or not is_file(path):
         raise CatalogError(
             f"there is no catalog {text!r}: give the path of a CSV file or one of {', '.join(catalog_names())}"
         )
     return read_catalog(path)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # the name is longer than the file system allows
-        return False
 
 
 def read_catalog(path: Path) -> Catalog:

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 
 from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import CatalogError
+from filterlens.process.files import is_folder
 
 __all__ = ["Trajectory", "checkpoint_entry", "epoch_of", "read_trajectory", "training_of"]
 
@@ -165,7 +166,7 @@ def _trainings(folder: Path) -> list[Path]:
     CatalogError
         There is none.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise CatalogError(f"there is no folder {folder}")
     if found := _below(folder, _tells_epochs):
         return found

@@ -16,6 +16,7 @@ from filterlens.commands.audit import choose_lenses
 from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings
 from filterlens.loaders import parse_source
+from filterlens.process.files import is_file
 from filterlens.process.printable import printable
 from filterlens.report import read_run
 from filterlens.runs import analyze, extract
@@ -104,7 +105,7 @@ def carries_its_own(source: str | Path) -> bool:
 
 
 def _is_run(source: str | Path) -> bool:
-    return (Path(source) / "scores.parquet").is_file()
+    return is_file(Path(source) / "scores.parquet")
 
 
 def _catalog_of(source: str) -> tuple[str, str] | None:
@@ -113,7 +114,7 @@ def _catalog_of(source: str) -> tuple[str, str] | None:
     if model_id and shipped in catalog_names():
         return shipped, model_id
     path, found, model_id = source.partition(".csv/")
-    return (f"{path}.csv", model_id) if found and model_id and Path(f"{path}.csv").is_file() else None
+    return (f"{path}.csv", model_id) if found and model_id and is_file(Path(f"{path}.csv")) else None
 
 
 def _listed(source: str) -> Catalog | None:

@@ -1,31 +1,21 @@
 """Walk everything of an HDF5 file except its data, for `filterlens.dumps.hdf5_check`.
 
-A program of its own, run as `python -I -S hdf5_walk.py FOLDER…` with the folders of h5py and NumPy: it imports nothing
-of filterlens, so that it starts in a tenth of a second, and damage that hangs or crashes libhdf5 ends it alone.
-One JSON object a line comes in (`path`, `cells`, `seconds`), one goes out: `refused`, empty where all is well, and
-`last`, where this process is not to be asked again.
+It runs in `filterlens.process.isolated_program`, and imports nothing of filterlens.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import resource
-import signal
-import sys
 import zlib
 from collections.abc import Sequence
 from typing import Any, Final
-
-sys.path.extend(sys.argv[1:])
 
 import h5py
 import numpy as np
 from h5py import h5, h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5s, h5t, h5z
 
-MEMORY: Final = 1 << 30  # bytes that attributes and cells may take beyond what the imports took
 RATIO: Final = 100  # LZF stores at most 264 bytes in 3: declared sizes beyond that are damage or malice
 SMALL: Final = 64 << 20  # declared bytes that are harmless whatever the ratio: gzip reaches 1032
 IMAGE: Final = 32 << 20  # bytes of a file that is read whole first, which saves thousands of small reads
@@ -36,6 +26,8 @@ FILTERS: Final = COMPRESSIONS | {h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
 NUMBERS: Final = {h5t.INTEGER, h5t.FLOAT, h5t.ENUM}
 PLAIN: Final = NUMBERS | {h5t.STRING, h5t.BITFIELD}  # by which PyTables stores booleans
 OPEN: Final = h5f.OBJ_FILE | h5f.OBJ_DATASET | h5f.OBJ_GROUP | h5f.OBJ_ATTR
+
+h5py._errors.silence_errors()
 
 
 class Refused(Exception):  # noqa: N818 - an answer
@@ -201,46 +193,16 @@ class Walk:
         return unpacker.eof and unpacked == expected
 
 
-def refusal(path: str, *, cells: bool) -> str:
-    """Say in one line why a file is not to be opened; empty where it may be."""
-    walk = None
+def check(path: str, *, cells: bool) -> None:
+    """Walk a file; whatever is raised says why it is not to be opened."""
+    walk = Walk(path, cells=cells)
     try:
-        walk = Walk(path, cells=cells)
         walk.run()
-    except MemoryError:
-        return f"its attributes and cells take more than {MEMORY >> 20} MB"
-    except Exception as error:  # noqa: BLE001 - whatever h5py makes of a damaged file
-        return " ".join(str(error).split())[:300] or type(error).__name__
     finally:
-        if walk is not None:
-            with contextlib.suppress(Exception):
-                walk.close()
-    return ""
+        with contextlib.suppress(Exception):
+            walk.close()
 
 
-def limit_memory() -> None:
-    """Bound the address space at what is taken now and `MEMORY` more."""
-    with contextlib.suppress(OSError, ValueError), open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
-
-
-def main() -> None:
-    """Answer until the parent closes the pipe, or has ended."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    h5py._errors.silence_errors()
-    limit_memory()
-    for line in sys.stdin.buffer:
-        asked = json.loads(line)
-        # processor time, whatever the machine's load; the signal ends the process, also inside libhdf5
-        signal.setitimer(signal.ITIMER_PROF, asked["seconds"])
-        answer = refusal(asked["path"], cells=asked["cells"])
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        # of a file that is still open, HDF5 would answer from memory the next time
-        last = h5f.get_obj_count(h5f.OBJ_ALL, OPEN) > 0
-        sys.stdout.buffer.write(json.dumps({"refused": answer, "last": last}).encode() + b"\n")
-        sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    main()
+def is_spent() -> bool:
+    """Whether a file is still open: HDF5 would answer from memory the next time."""
+    return bool(h5f.get_obj_count(h5f.OBJ_ALL, OPEN) > 0)

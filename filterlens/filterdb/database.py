@@ -15,6 +15,7 @@ from filterlens.dumps.hdf5_check import check_hdf5
 from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.filterdb.frames import check_written, read_frame
 from filterlens.filterdb.models import DatabaseLayer, Model, read_models
+from filterlens.process.files import is_file
 
 __all__ = ["KERNEL", "DatabaseLayer", "FilterDatabase", "Model"]
 
@@ -103,7 +104,7 @@ class FilterDatabase:
 
 def _check_file(path: Path) -> None:
     """Refuse what is no HDF5 file, and what libhdf5 would hang or crash on, before this process opens it."""
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"there is no file {path}")
     if path.suffix in _PACKED and not h5py.is_hdf5(path):
         raise CheckpointError(f"{path} is compressed: unpack it first")

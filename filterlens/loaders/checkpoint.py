@@ -16,7 +16,7 @@ from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.loaders.kinds import detect_non_checkpoint, is_zip
 from filterlens.loaders.state_dict import list_names
 from filterlens.loaders.torch_legacy import find_storages
-from filterlens.loaders.torch_zip import DamagedZip, Record, read_records
+from filterlens.loaders.torch_zip import DamagedZip, Record, is_program, read_records
 from filterlens.loaders.unpickle import Storages, keep_metadata, torch_constructors
 from filterlens.pickles import PickleError, read_pickle
 
@@ -106,8 +106,7 @@ def _legacy_layout(data: mmap.mmap) -> _Layout:
 
 def _zip_layout(data: mmap.mmap, path: Path) -> _Layout:
     records = read_records(data)
-    names = {name.lower() for name in records}
-    if any(name.rpartition("/")[2] == "constants.pkl" or name.startswith("code/") for name in names):
+    if is_program(records):
         raise UnsafeCheckpointError(
             f"{path} is a TorchScript program, not weights: save `torch.jit.load(...).state_dict()` and give that file"
         )

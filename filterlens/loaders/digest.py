@@ -16,6 +16,7 @@ from filterlens.catalogs import shipped_folder
 from filterlens.errors import CheckpointError
 from filterlens.loaders.registry import FILE, parse_source
 from filterlens.process.digests import combined_digest, file_digest
+from filterlens.process.files import is_file
 
 __all__ = ["code_digest", "locate", "source_digest"]
 
@@ -32,7 +33,7 @@ def locate(text: str, folder: Path) -> Path:
     """
     given = Path(text).expanduser()
     for candidate in (folder / given, given):
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
     folders = [] if given.is_absolute() else dict.fromkeys([folder.resolve(), Path.cwd()])
     places = " or".join(f" in {place}" for place in folders)

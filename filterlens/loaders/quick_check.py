@@ -1,27 +1,27 @@
 """Check from its outline whether a file is a whole checkpoint: nothing that fails is kept in the cache.
 
-No tensor is read: an end record, a header, a magic number, the lengths of outer fields. A file may pass and still be
-damaged inside; its loader says so.
+The file's own reader says where its parts are; no tensor is read. A file may pass and still be damaged inside; its
+loader says so.
 """
 
 from __future__ import annotations
 
-import json
+import collections
+import mmap
 import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.loaders.kinds import detect_non_checkpoint
+from filterlens.loaders.safetensors import check_header
+from filterlens.loaders.tar import is_tar, members
+from filterlens.loaders.torch_legacy import find_storages
+from filterlens.loaders.torch_zip import is_program, read_records
+from filterlens.pickles import PickleError
 
 __all__ = ["quick_check"]
 
-_END_RECORD: Final = b"PK\5\6"
-_END_SIZE: Final = 22
-#: torch.save's magic number as pickle writes it, in binary and in text protocols
-_LEGACY: Final = (b"l\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"119547037146038801333356")
-_PICKLES: Final = {*SUFFIXES} - {".safetensors", ".onnx"}
-_SAFETENSORS_HEADER: Final = 100 << 20
 _FIELDS: Final = 100_000
 _GRAPH: Final = 7
 
@@ -51,22 +51,35 @@ def quick_check(path: Path) -> str:
     if wrong := detect_non_checkpoint(path):
         return wrong
     with path.open("rb") as file:
-        head = file.read(1024)
-        return _text_answer(head) or _outline(file, head, path)
+        return _text_answer(file.read(1024)) or _outline(file, path)
 
 
-def _outline(file: BinaryIO, head: bytes, path: Path) -> str:
-    """Choose the check of the kind that the suffix names, or the first bytes where the suffix leaves it open."""
+def _outline(file: BinaryIO, path: Path) -> str:
+    """Ask the reader of the kind that the suffix names whether every byte of the file has its place."""
     suffix, size = path.suffix.lower(), path.stat().st_size
-    check = {".safetensors": _safetensors, ".onnx": _onnx}.get(suffix)
-    if check is None and head.startswith(b"PK\3\4"):
-        check = _zip
-    elif check is None and head[257:262] == b"ustar":
-        check = _tar
-    if check is not None:
-        return check(file, size)
-    if suffix in _PICKLES and not any(magic in head[:64] for magic in _LEGACY):
-        return "no file of torch.save, in its zip or its older format, nor a tar archive"
+    if suffix == ".onnx":
+        return _onnx(file, size)
+    if suffix not in SUFFIXES:
+        return ""
+    kind = "safetensors file" if suffix == ".safetensors" else "tar archive" if is_tar(path) else "file of torch.save"
+    try:
+        if kind == "safetensors file":
+            check_header(path)
+        elif kind == "tar archive":
+            collections.deque(members(file, size), 0)
+        else:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _torch(data)
+    except (PickleError, ValueError) as error:
+        return f"a truncated or damaged {kind}, or none ({error})"
+    return ""
+
+
+def _torch(data: mmap.mmap) -> str:
+    """Find the parts of a file of `torch.save`, in its zip or its older format."""
+    if data[:4] == b"PK\3\4":
+        return "a TorchScript program, not weights" if is_program(read_records(data)) else ""
+    find_storages(data)
     return ""
 
 
@@ -83,39 +96,6 @@ def _text_answer(head: bytes) -> str:
         return ""
     kind = "a page of markup" if shown.startswith("<") else "a JSON answer"
     return f"{kind}, not a checkpoint: {' '.join(shown.split())[:100]}"
-
-
-def _zip(file: BinaryIO, size: int) -> str:
-    """Look for the end record at the file's very end; it points at a directory before it."""
-    tail = _read(file, max(0, size - _END_SIZE - 0xFFFF), _END_SIZE + 0xFFFF)
-    start = tail.rfind(_END_RECORD)
-    if start < 0:
-        return f"a truncated zip file ({size} bytes, its end is missing)"
-    record = tail[start:]
-    comment = int.from_bytes(record[20:22], "little")
-    if len(record) != _END_SIZE + comment:
-        return "a damaged zip file: its end record does not end the file"
-    directory = int.from_bytes(record[12:16], "little"), int.from_bytes(record[16:20], "little")
-    if 0xFFFFFFFF not in directory and sum(directory) > size - len(record):
-        return "a damaged zip file: its directory lies outside of it"
-    return ""
-
-
-def _safetensors(file: BinaryIO, size: int) -> str:
-    length = int.from_bytes(_read(file, 0, 8), "little")
-    if length > min(_SAFETENSORS_HEADER, size - 8):
-        return f"a truncated safetensors file, or none: a header of {length} bytes is declared, {size} bytes are there"
-    try:
-        header = json.loads(_read(file, 8, length))
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return "no safetensors file: its header cannot be read"
-    expected = 8 + length + max(ends, default=0)
-    return (
-        ""
-        if expected == size
-        else f"a truncated or damaged safetensors file: {expected} bytes are declared, {size} are there"
-    )
 
 
 def _onnx(file: BinaryIO, size: int) -> str:
@@ -147,24 +127,6 @@ def _varint(file: BinaryIO, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position + shift + 1
     return 0, os.fstat(file.fileno()).st_size + 1
-
-
-def _tar(file: BinaryIO, size: int) -> str:
-    """Step over the members, each of which says its size, to the block of zeros that ends an archive."""
-    position = 0
-    for _ in range(_FIELDS):
-        block = _read(file, position, 512)
-        if len(block) < 512:
-            return f"a truncated tar archive ({size} bytes, its end is missing)"
-        if not block.strip(b"\0"):
-            return ""
-        field = block[124:136]
-        try:
-            length = int.from_bytes(field[1:], "big") if field[0] & 0x80 else int(field.strip(b"\0 ") or b"0", 8)
-        except ValueError:
-            return "a damaged tar archive: a member has no size"
-        position += 512 + -(-length // 512) * 512
-    return f"no archive of a checkpoint: over {_FIELDS} members"
 
 
 def _read(file: BinaryIO, position: int, length: int) -> bytes:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from filterlens.errors import CheckpointError
 
-__all__ = ["read_safetensors"]
+__all__ = ["check_header", "read_safetensors"]
 
 
 #: Bytes of a header; some hundred describe a tensor.
@@ -41,7 +41,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
         It is damaged, or its header lies about the bytes that follow.
     """
     try:
-        _check_header(path)
+        check_header(path)
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
@@ -55,8 +55,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     return tensors, metadata
 
 
-def _check_header(path: Path) -> None:
-    """Check that every byte belongs to exactly one tensor before another parser reads the header."""
+def check_header(path: Path) -> None:
+    """Check that every byte belongs to exactly one tensor before another parser reads the header.
+
+    Raises
+    ------
+    ValueError
+        The header is damaged, or lies.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

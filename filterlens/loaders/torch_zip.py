@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DamagedZip", "Record", "read_records"]
+__all__ = ["DamagedZip", "Record", "is_program", "read_records"]
 
 _END: Final = struct.Struct("<IHHHHIIH")
 _WIDE_END: Final = struct.Struct("<IQHHIIQQQQ")
@@ -94,6 +94,12 @@ def read_records(data: mmap.mmap) -> dict[str, Record]:
     if end != start or len(folders) != 1:
         raise DamagedZip("its records do not lie in one folder and directly before their directory")
     return records
+
+
+def is_program(records: Iterable[str]) -> bool:
+    """Whether records of these names are a TorchScript program."""
+    names = [name.lower() for name in records]
+    return any(name.rpartition("/")[2] == "constants.pkl" or name.startswith("code/") for name in names)
 
 
 def _directory(data: mmap.mmap) -> tuple[int, int, int]:

@@ -23,6 +23,8 @@ __all__ = [
     "commit_file",
     "explain_failure",
     "fsync_folder",
+    "is_file",
+    "is_folder",
     "remove_stale_temporaries",
     "temporary_path",
     "write_atomically",
@@ -30,6 +32,22 @@ __all__ = [
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path names a file; no file system has a name that is too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path names a folder; no file system has a name that is too long."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

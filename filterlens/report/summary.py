@@ -184,7 +184,7 @@ def predicted(prediction: pd.DataFrame) -> list[str]:
         others = [f"{r2[name]} by {name}" for name in ("clean accuracy", "architecture") if name in r2]
         against = f", against {join_words(others)}" if others else ""
         said.append(
-            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} of robust accuracy on architectures they "
-            f"have not seen{against} (p {_p(cheap['p'])}, n = {cheap['n']})."
+            f"On {dataset}, attack-free scores explain R² = {r2['cheap scores']} of robust accuracy on architectures "
+            f"they have not seen{against} (p {_p(cheap['p'])}, n = {cheap['n']})."
         )
     return said

@@ -130,4 +130,5 @@ def controls(way: str, good: Path, work: Path) -> list[list[str]]:
         shutil.copyfile(good / "good.pt", place / "epoch-1.pt")
         shutil.copyfile(good / "good.onnx", place / "epoch-2.onnx")
         return [["audit", "--folder", str(place), "--out", out]]
-    return [["extract", "-l", str(good / "zoo.csv"), "--out", out], ["inspect", str(good / "good.pt")]]
+    rows = ["inspect", f"filterdb:{good / 'filterdb.h5'}#0"]
+    return [["extract", "-l", str(good / "zoo.csv"), "--out", out], ["inspect", str(good / "good.pt")], rows]

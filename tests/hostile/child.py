@@ -21,7 +21,7 @@ from typing import Any
 from hostile.payload import TOKEN, Case, Payload
 from hostile.watch import Opened, Watch, tree
 
-SECONDS, SECONDS_A_MB = 10.0, 1.0
+SECONDS, SECONDS_A_MB, SECONDS_A_LAYER = 10.0, 1.0, 0.012
 BYTES, BYTES_A_BYTE = 200 << 20, 8
 #: What a command costs on benign files, in seconds of processor time.
 BASE = {"audit": 25, "folder": 25, "report": 25, "jobs": 30, "server": 5}
@@ -100,7 +100,9 @@ class Child:
         roots = [self.root / "home", self.root / "outside", *(place / f"{n}" for n in range(len(payloads)))]
         before = tree(*roots)
         self.opened.seen()
-        seen = self._execute(argv, runs, size=size, way=way, count=len(payloads))
+        granted = SECONDS * len(payloads) + SECONDS_A_MB * size / (1 << 20)
+        granted += SECONDS_A_LAYER * sum(payload.layers for payload in payloads)
+        seen = self._execute(argv, runs, size=size, way=way, granted=granted)
         own = tuple(f"{run}" for run in runs)
         changed = [p for p, state in tree(*roots).items() if before.pop(p, None) != state and not p.startswith(own)]
         changed += [path for path in before if not path.startswith(own)]
@@ -140,7 +142,7 @@ class Child:
                 path.unlink()
 
     def _execute(
-        self, argv: list[str], writable: list[Path], size: int = 0, way: str = "", count: int = 1
+        self, argv: list[str], writable: list[Path], size: int = 0, way: str = "", granted: float = 0
     ) -> dict[str, Any]:
         """Call the command line's entry function, as the console script would."""
         from filterlens.cli import main
@@ -174,7 +176,7 @@ class Child:
                 os.dup2(kept, number)
                 os.close(kept)
         text = out.read_bytes()[:1_000_000].decode("utf-8", "replace")
-        budget = (BASE.get(way, 0) + (SECONDS + SECONDS_A_MB * size / (1 << 20)) * count) if way else 1e9
+        budget = BASE.get(way, 0) + granted if way else 1e9
         room = (BYTES * (3 if way in BASE else 1) + BYTES_A_BYTE * size) if way else 1 << 60
         spent, peak = _cpu() - cpu, _peak() - held
         over = [f"{spent:.0f} s of {budget:.0f} s"] if spent > budget else []

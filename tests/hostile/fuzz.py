@@ -8,6 +8,7 @@ stopped goes on; files that caused anything else than an answer or an error of f
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from hostile.seeds import CONTAINERS, prepare
@@ -30,6 +32,7 @@ __all__ = ["fuzz", "mutated"]
 _SECONDS = 60.0
 _MEMORY = 2 << 30
 _CHUNK = 500
+_MEMORY_DISK = Path("/dev/shm")
 _TOKENS = (b"\0" * 8, b"\xff" * 8, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"PK\3\4", b"PK\5\6", b"../", b"\x1b[31m", b"[" * 500, b"9" * 40, b"\x80\x04", b"cos\nsystem\n", b"}", b"NaN", b'"')  # fmt: skip
 
 
@@ -76,7 +79,7 @@ def _child(name: str, good: Path) -> None:
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     warnings.simplefilter("ignore")
-    work = Path(tempfile.mkdtemp())
+    work = Path(tempfile.mkdtemp(dir=good))
     path = work / f"case{container.suffix}"
     for seed in seeds[:1]:  # imports, and proof that the seed is read
         path.write_bytes(seed)
@@ -88,6 +91,7 @@ def _child(name: str, good: Path) -> None:
         for number in range(start, stop):
             answers.write(f"case {number}\n")
             shutil.rmtree(work / "folder", ignore_errors=True)
+            path.unlink()  # another file to whoever remembers files that have passed
             path.write_bytes(mutated(seeds, number, name))
             answers.write(f"done {_outcome(name, path)}\n")
         answers.write("end\n")
@@ -151,32 +155,33 @@ class _Reader:
 
 
 def fuzz(names: list[str], cases: int, out: Path, *, start: int = 0) -> dict[str, dict[str, int]]:
-    """Run `cases` of every container, going on where `out` says, and return the counts."""
+    """Run `cases` in all, by the containers' shares, going on where `out` says, and return the counts."""
     out.mkdir(parents=True, exist_ok=True)
     state = out / "counts.json"
     counts: dict[str, dict[str, int]] = json.loads(state.read_text()) if state.is_file() else {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=_MEMORY_DISK if _MEMORY_DISK.is_dir() else None) as folder:
         good = Path(folder)
         prepare(good)
-        for name in names:
+        whole = sum(CONTAINERS[name].share for name in names)
+        for name in sorted(names, key=lambda name: CONTAINERS[name].share):
             own = Counter(counts.get(name, {}))
-            done = start + own.pop("cases", 0)
-            while done < start + cases:
-                done = _part(name, good, done, start + cases, own, out)
-                counts[name] = {**own, "cases": done - start}
-                state.write_text(json.dumps(counts, indent=1))
+            done, end = start + own.pop("cases", 0), start + -(-cases * CONTAINERS[name].share // whole)
+            while done < end:
+                for place in _part(name, good, done, end, own, out):
+                    done = place
+                    counts[name] = {**own, "cases": done - start}
+                    state.write_text(json.dumps(counts, indent=1))
     return counts
 
 
-def _part(name: str, good: Path, done: int, end: int, own: Counter[str], out: Path) -> int:
-    """Read cases until the child ends or all are done; return how far it came."""
+def _part(name: str, good: Path, done: int, end: int, own: Counter[str], out: Path) -> Iterator[int]:
+    """Read cases until the child ends or all are done; yield how far it came, chunk by chunk."""
     reader = _Reader(name, good)
     try:
         if reader.seed != "seed ok":
             own[f"the seed is {reader.seed}"] += 1
         while done < end:
-            stop = min(end, done + _CHUNK)
-            reader.send(done, stop)
+            reader.send(done, min(end, done + _CHUNK))
             while (line := reader.line(_SECONDS)) != "end":
                 sort, _, what = line.partition(" ")
                 if sort == "case":
@@ -188,10 +193,11 @@ def _part(name: str, good: Path, done: int, end: int, own: Counter[str], out: Pa
                     _keep(name, good, done, what, out)
                 done += 1
                 if sort != "done":
-                    return done
-        return done
+                    yield done
+                    return
+            yield done
     except BrokenPipeError:
-        return done
+        yield done
     finally:
         reader.end()
 
@@ -205,33 +211,46 @@ def _keep(name: str, good: Path, number: int, what: str, out: Path) -> None:
         (folder / f"{number}-{label}{container.suffix}").write_bytes(mutated(container.seeds(good), number, name))
 
 
-def markdown(counts: dict[str, dict[str, int]]) -> str:
-    """One row a container."""
-    lines = [
-        "| container | cases | read | refused | unforeseen | slow | hang | crash |",
-        "|---|---|---|---|---|---|---|---|",
+SORTS = ("ok", "refused", "unforeseen", "slow", "hang", "crash")
+
+
+def table(counts: dict[str, dict[str, int]]) -> list[list[str]]:
+    """One row a container, below a heading and above their sum."""
+    rows = [
+        [own["cases"], *(sum(n for what, n in own.items() if what.startswith(sort)) for sort in SORTS)]
+        for own in counts.values()
     ]
-    for name, own in counts.items():
-        sums = [sum(n for what, n in own.items() if what.startswith(sort)) for sort in ("ok", "refused", "unforeseen", "slow", "hang", "crash")]  # fmt: skip
-        lines.append(f"| {name} | {own['cases']} | {' | '.join(map(str, sums))} |")
-    return "\n".join(lines) + "\n"
+    rows.append([sum(column) for column in zip(*rows, strict=True)])
+    named = [[name, *map(str, row)] for name, row in zip([*counts, "all"], rows, strict=True)]
+    return [["container", "cases", "read", *SORTS[1:]], *named]
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """The table for a page."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], f"|---|{'---:|' * (len(rows[0]) - 1)}", *lines[1:]]) + "\n"
 
 
 def main() -> None:
     """Parse the command line, fuzz, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000, help="in all, divided among the containers")
+    parser.add_argument("--cases", type=int, default=10_000, help="in all")
     parser.add_argument("--containers", default=",".join(CONTAINERS))
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("fuzz"))
+    parser.add_argument("--csv", type=Path, help="where the table is written")
     parser.add_argument("--child", default="")
     given = parser.parse_args()
     if given.child:
         _child(given.child, given.out)
         return
     names = given.containers.split(",")
-    counts = fuzz(names, -(-given.cases // len(names)), given.out, start=given.start)
-    print(markdown(counts))
+    counts = fuzz(names, given.cases, given.out, start=given.start)
+    rows = table(counts)
+    print(markdown(rows))
+    if given.csv is not None:
+        with given.csv.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
     bad = {
         name: {what: n for what, n in own.items() if not what.startswith(("ok", "refused", "cases"))}
         for name, own in counts.items()

@@ -74,6 +74,8 @@ class Payload:
         Modules that it wants imported.
     reaches
         It names an address that may be asked, which is not the local server's.
+    layers
+        Layers of an honest network: each is scored and printed, which takes time.
     """
 
     kind: str
@@ -84,6 +86,7 @@ class Payload:
     ways: tuple[str, ...] = CHECKPOINT_WAYS
     modules: tuple[str, ...] = ()
     reaches: bool = False
+    layers: int = 0
 
     @property
     def id(self) -> str:

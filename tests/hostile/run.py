@@ -1,5 +1,7 @@
 """Run the hostile collection: `python -m hostile.run --ways inspect,audit --kinds pickle --sample 50 --seed 0`.
 
+Results that the CSV file holds already are kept, and their payloads not run again, unless something was found.
+
 One child process a way takes payloads in batches and is started anew when it hangs, crashes or takes too much. What
 goes wrong in a batch of several payloads is run again one by one, to name the one at fault.
 """
@@ -20,16 +22,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hostile.payload import WAYS, Payload
 
-__all__ = ["Result", "markdown", "offences", "run"]
+__all__ = ["Result", "markdown", "offences", "read_results", "run"]
 
 COLUMNS = ("executed", "sockets", "writes", "reads", "unforeseen", "over budget")
+HEADING = ("way", "kind", "id", *COLUMNS, "exit code", "seconds", "megabytes")
 _HANG = 90.0
 _WAIT = 60.0
 _MOST = 3 << 30
@@ -206,6 +209,7 @@ def run(
     seed: int = 0,
     contains: str = "",
     options: Sequence[str] = (),
+    done: Collection[tuple[str, str]] = (),
     tell: Callable[[Result], None] | None = None,
 ) -> tuple[list[Result], list[str]]:
     """Run payloads and return every result, and what went wrong with benign files.
@@ -220,6 +224,8 @@ def run(
         Parts of the id, separated by `|`.
     options
         Further options of every command.
+    done
+        Ways and ids of payloads that are not to be run.
     tell
         Called with every result.
     """
@@ -243,6 +249,7 @@ def run(
             ]
             if sample:
                 chosen = _sampled(chosen, sample, f"{seed} {way}")
+            chosen = [payload for payload in chosen if (way, payload.id) not in done]
             if not chosen:
                 continue
             for result in runner.results(way, chosen, BATCH.get(way, 1)):
@@ -270,7 +277,7 @@ def _sampled(payloads: list[Payload], sample: int, seed: str) -> list[Payload]:
 
 def markdown(results: Sequence[Result]) -> str:
     """One row a kind and way: how many payloads, and how many did what."""
-    lines = [f"| kind | way in | payloads | {' | '.join(COLUMNS)} |", f"|{'---|' * (3 + len(COLUMNS))}"]
+    lines = [f"| kind | way in | payloads | {' | '.join(COLUMNS)} |", f"|---|---|{'---:|' * (1 + len(COLUMNS))}"]
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.kind, result.way), []).append(result)
@@ -278,6 +285,15 @@ def markdown(results: Sequence[Result]) -> str:
         lines.append(f"| {kind} | {way} | {len(own)} | {' | '.join(str(n) for n in _counts(own))} |")
     lines.append(f"| all | all | {len(results)} | {' | '.join(str(n) for n in _counts(results))} |")
     return "\n".join(lines) + "\n"
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read what a run has written."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Result(row["way"], row["id"], {name: [row[name]] for name in COLUMNS if row[name]})
+            for row in csv.DictReader(file)
+        ]
 
 
 def _counts(results: Sequence[Result]) -> list[int]:
@@ -294,25 +310,38 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--contains", default="")
     parser.add_argument("--csv", type=Path, default=Path("hostile.csv"))
+    parser.add_argument("--table", action="store_true", help="only print the table of the results that are there")
     given = parser.parse_args()
-    kinds = [kind for kind in given.kinds.split(",") if kind]
+    if given.table:
+        print(markdown(read_results(given.csv)))
+        return
     given.csv.parent.mkdir(parents=True, exist_ok=True)
+    rows = _sound_rows(given.csv) if given.csv.is_file() else []
     with given.csv.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["way", "kind", "id", *COLUMNS, "exit code", "seconds", "megabytes", "last line"])
+        writer.writerow(HEADING)
+        writer.writerows(rows)
 
         def tell(result: Result) -> None:
             cells = [" ; ".join(result.flags.get(name, [])) for name in COLUMNS]
-            writer.writerow([result.way, result.kind, result.id, *cells, result.code, result.seconds, result.megabytes, result.said])  # fmt: skip
+            writer.writerow([result.way, result.kind, result.id, *cells, result.code, result.seconds, result.megabytes])  # fmt: skip
             file.flush()
             if result.flags:
-                print(f"{result.way} {result.id}: {json.dumps(result.flags)[:400]}", flush=True)
+                print(f"{result.way} {result.id}: {json.dumps(result.flags)[:400]} {result.said}", flush=True)
 
-        results, wrong = run(given.ways.split(","), kinds, sample=given.sample, seed=given.seed, contains=given.contains, tell=tell)  # fmt: skip
-    print(markdown(results))
+        kinds = [kind for kind in given.kinds.split(",") if kind]
+        done = {(row[0], row[2]) for row in rows}
+        results, wrong = run(given.ways.split(","), kinds, sample=given.sample, seed=given.seed, contains=given.contains, done=done, tell=tell)  # fmt: skip
+    print(markdown(read_results(given.csv)))
     for text in wrong:
         print(text)
     sys.exit(1 if wrong or any(result.flags for result in results) else 0)
+
+
+def _sound_rows(path: Path) -> list[list[str]]:
+    """Rows of an earlier run but those in which something was found, which are run again."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in list(csv.reader(file))[1:] if not any(row[3 : 3 + len(COLUMNS)])]
 
 
 if __name__ == "__main__":

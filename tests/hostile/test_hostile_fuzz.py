@@ -32,11 +32,7 @@ def test_mutated_files_meet_errors_of_ours_only(name: str, tmp_path: Path) -> No
     assert not _offences(name, 150, tmp_path)
 
 
-#: pyarrow aborts on some damaged Parquet files, which ends the process: docs/safety.md says so
-_ABORTS = {"parquet"}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in CONTAINERS if name not in _ABORTS])
+@pytest.mark.parametrize("name", CONTAINERS)
 def test_many_mutated_files_meet_errors_of_ours_only(name: str, tmp_path: Path) -> None:
     assert not _offences(name, 300, tmp_path, start=1_000_000)

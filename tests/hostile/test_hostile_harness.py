@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hostile.payload import WAYS
+import pytest
+
+from hostile.payload import WAYS, Payload
 from hostile.payloads import collection
 from hostile.run import markdown, run
+from hostile.ways import BATCH, command
 
 
 def test_every_way_in_has_at_least_500_payloads() -> None:
@@ -64,3 +67,19 @@ import colorsys
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert found.stdout.strip() == "['code', 'executed', 'import', 'process', 'socket', 'write'] True", found.stderr
+
+
+@pytest.mark.parametrize("way", BATCH)
+def test_every_payload_of_a_batch_comes_in(way: str, tmp_path: Path) -> None:
+    work, good = tmp_path / "work", tmp_path
+    work.mkdir()
+    (good / "good.pt").touch()
+    placed = []
+    for number in range(3):
+        path = tmp_path / f"{number}" / "m.pt"
+        path.parent.mkdir()
+        path.write_text(f"payload {number}")
+        placed.append((Payload("kind", f"{number}", "", lambda _: None, "m.pt"), path))
+    given = " ".join(command(way, placed, work, good))
+    given += "".join(file.read_text() for file in work.rglob("*") if file.is_file())
+    assert all(f"payload {number}" in given or str(path) in given for number, (_, path) in enumerate(placed))

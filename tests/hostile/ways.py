@@ -14,7 +14,7 @@ from hostile.payload import Payload
 __all__ = ["BATCH", "command"]
 
 #: How many payloads one command takes at most.
-BATCH = {"audit": 24, "folder": 24, "report": 10, "analyze": 6}
+BATCH = {"audit": 40, "folder": 40}
 
 Placed = Sequence[tuple[Payload, Path]]
 

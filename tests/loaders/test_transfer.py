@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hostile.payloads.containers import CONTAINERS, benign, legacy, tarred
 from safetensors.torch import save
 
 from filterlens.errors import DownloadError
@@ -185,6 +186,12 @@ def test_a_redirect_to_another_protocol_is_not_followed(
     refused(cache / "m.safetensors", origin(f"{address}/m"), "is not followed|cannot be reached|answers|broke off")
 
 
+@pytest.mark.parametrize("location", ["https://[zq7x/m", "https://[::1/m", "//[/"])
+def test_a_redirect_to_no_address_is_told(serve: Callable[..., str], cache: Path, location: str) -> None:
+    address = serve(always(whole(b"", f"Location: {location}", status="302 Found")))
+    refused(cache / "m.safetensors", origin(f"{address}/m"), "redirects to no address .Invalid IPv6 URL")
+
+
 def test_a_redirect_without_end_ends(serve: Callable[..., str], cache: Path) -> None:
     def behave(path: str, send: Send) -> None:
         send(whole(b"", f"Location: {path}x", status="302 Found"))
@@ -201,24 +208,45 @@ def test_a_redirect_without_end_ends(serve: Callable[..., str], cache: Path) -> 
         ("m.pt", b"\xef\xbb\xbf <Error><Code>AccessDenied</Code></Error>", "sent a page of markup"),
         ("m.pt", b"<?xml version='1.0'?><Error/>", "sent a web page"),
         ("m.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
-        ("m.pt", b"Not Found", "no file of torch.save"),
-        ("m.pt", b"\0" * 4096, "no file of torch.save"),
+        ("m.pt", b"Not Found", "file of torch.save, or none"),
+        ("m.pt", b"\0" * 4096, "file of torch.save, or none"),
         ("m.safetensors", WEIGHTS[:-1], "a truncated or damaged safetensors file"),
         ("m.safetensors", WEIGHTS + b"\0", "a truncated or damaged safetensors file"),
-        ("m.safetensors", WEIGHTS[:20], "a truncated safetensors file"),
-        ("m.safetensors", b"\xff" * 64, "a truncated safetensors file"),
-        ("m.safetensors", b"\2\0\0\0\0\0\0\0[]", "its header cannot be read"),
-        ("m.safetensors", (99_999).to_bytes(8, "little") + b"[" * 99_999, "its header cannot be read"),
+        ("m.safetensors", WEIGHTS[:20], "a truncated or damaged safetensors file"),
+        ("m.safetensors", b"\xff" * 64, "a truncated or damaged safetensors file"),
+        ("m.safetensors", b"\2\0\0\0\0\0\0\0[]", "its header is"),
+        ("m.safetensors", (99_999).to_bytes(8, "little") + b"[" * 99_999, "its header is"),
         ("m.onnx", b"\x08\x07\x12\xff\xff\xff\xff\x0f", "a truncated ONNX file"),
         ("m.onnx", b"\x08" + b"\xff" * 50, "a truncated ONNX file"),
         ("m.onnx", b"\x08\x07", "it holds no graph"),
-        ("m.tar", b"x" * 257 + b"ustar" + b"\0" * 250, "tar archive"),
+        ("m.tar", b"x" * 257 + b"ustar" + b"\0" * 250, "file of torch.save, or none"),
+        ("m.tar", tarred([("m.pt", bytes(2000))])[:1500], "a truncated or damaged tar archive"),
+        ("m.pt", legacy(benign())[:-1], "file of torch.save, or none"),
+        ("m.pt", CONTAINERS["zip of two directories"](benign()), "file of torch.save, or none"),
+        ("m.bin", CONTAINERS["zip of two directories turned"](benign()), "file of torch.save, or none"),
+        ("m.ckpt", CONTAINERS["zip before bytes"](benign()), "file of torch.save, or none"),
+        ("m.pt", CONTAINERS["zip of a script"](benign()), "a TorchScript program"),
     ],
 )
 def test_a_body_that_its_loader_would_refuse_is_not_kept(
     serve: Callable[..., str], cache: Path, name: str, body: bytes, message: str
 ) -> None:
     refused(cache / name, origin(f"{serve(always(whole(body)))}/{name}", body), message)
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("m.safetensors", WEIGHTS),
+        ("m.pt", CONTAINERS["zip"](benign())),
+        ("m.pt", legacy(benign())),
+        ("m.tar", tarred([("m.pt", CONTAINERS["zip"](benign()))])),
+        ("m.tar", CONTAINERS["zip"](benign())),
+    ],
+)
+def test_a_sound_body_is_kept(serve: Callable[..., str], cache: Path, name: str, body: bytes) -> None:
+    address = f"{serve(always(whole(body)))}/{name}"
+    assert download.fetch(cache / name, origin(address, body)).read_bytes() == body
 
 
 @pytest.mark.parametrize("length", ["1" * 30, "1" * 5000, "-5", "12x", "", "0x10", "\u0663", "1e3", "1_0", "+7"])
@@ -258,7 +286,7 @@ def test_chunks_that_tell_the_truth_are_put_together(serve: Callable[..., str], 
 def test_a_compressed_body_is_never_unpacked(serve: Callable[..., str], cache: Path) -> None:
     bomb = gzip.compress(bytes(20_000_000))
     address = serve(always(whole(bomb, "Content-Encoding: gzip")))
-    refused(cache / "m.pt", origin(f"{address}/m", bomb), "no file of torch.save")
+    refused(cache / "m.pt", origin(f"{address}/m", bomb), "file of torch.save, or none")
 
 
 def test_the_server_s_name_for_the_file_is_not_used(serve: Callable[..., str], cache: Path, tmp_path: Path) -> None:

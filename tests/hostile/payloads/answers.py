@@ -22,7 +22,7 @@ _ESCAPE = "zq7x\x1b]0;x\x07\x1b[31m"
 
 
 #: Redirects from https to https elsewhere, which are followed.
-_ELSEWHERE = ("another port", "to a name", "password", "ipv6", "long address", "bad port")
+_ELSEWHERE = ("another port", "to a name", "password", "ipv6", "long address", "bad port", "without a scheme")
 
 
 def _redirects() -> dict[str, Answer]:

@@ -185,7 +185,7 @@ _PICKLES: dict[str, Callable[[], bytes]] = {
         )
         + b"s."
     ),
-    "20,000 views": lambda: _state([(f"c{n}.weight", tensor(shape=(8, 3, 3, 3))) for n in range(5_000)]),
+    "1,000 views of a storage": lambda: _state([(f"c{n}.weight", tensor(shape=(8, 3, 3, 3))) for n in range(1_000)]),
     "storage zq7x": lambda: benign().replace(b"cpu", b"cud").replace(encode("0"), encode("../../zq7x")),
     "storage of an absolute name": lambda: benign().replace(encode("0"), encode("/etc/passwd")),
     **{f"name {name[:12]!r}": (lambda name=name: _state([(f"{name}.weight", tensor())])) for name in _NAMES[:-1]},
@@ -290,5 +290,10 @@ def _payload(name: str, suffix: str, make: Callable[[], bytes]) -> Payload:
         (case.folder / f"m{suffix}").write_bytes(make())
 
     return Payload(
-        "structure", name, "issue 15.12, 15.13; CVE-2024-0450, CVE-2024-6232, CVE-2007-4559", write, f"m{suffix}"
+        "structure",
+        name,
+        "issue 15.12, 15.13; CVE-2024-0450, CVE-2024-6232, CVE-2007-4559",
+        write,
+        f"m{suffix}",
+        layers=1_000 if name.startswith(("1,000 convolutions", "1,000 views")) else 0,
     )

@@ -66,8 +66,8 @@ def headers() -> dict[str, bytes]:
         "a network of zero filters": _file({"conv.weight": _entry(0, 0, [0, 8, 3, 3])}),
         "a convolution of zero size": _file({"conv.weight": _entry(0, 0, [8, 3, 0, 0])}),
         "100,000 empty tensors": _file({f"zq7x{n}.weight": _entry(0, 0, [0]) for n in range(100_000)}),
-        "5,000 convolutions": _file(
-            {f"zq7x{n}.weight": _entry(n * 36, n * 36 + 36, [1, 1, 3, 3]) for n in range(5_000)}, bytes(180_000)
+        "1,000 convolutions": _file(
+            {f"zq7x{n}.weight": _entry(n * 36, n * 36 + 36, [1, 1, 3, 3]) for n in range(1_000)}, bytes(36_000)
         ),
         "denormal": _file({"c.weight": _entry(0, 864, [8, 3, 3, 3])}, struct.pack("<I", 1) * 216),
         "all NaN": _file({"c.weight": _entry(0, 864, [8, 3, 3, 3])}, b"\0\0\xc0\x7f" * 216),
@@ -120,4 +120,5 @@ def payloads() -> Iterator[Payload]:
             write,
             "m.safetensors",
             (*CHECKPOINT_WAYS, "manifold"),
+            layers=1_000 if name.startswith(("1,000 convolutions", "1,000 views")) else 0,
         )
