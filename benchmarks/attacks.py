@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import torchattacks
+import torchattacks  # type: ignore[import-untyped]
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
-from filterlens.attacks import Ball, Weights, pgd
+from filterlens.attacks import Ball, Norm, Weights, pgd
 from filterlens.attacks.evaluation import Running, Threat
 from filterlens.catalogs import Catalog, Entry, load_catalog
 from filterlens.inputs import Images, load_images
@@ -31,18 +31,19 @@ from filterlens.lenses.flatness.extractor import joint_attack, robust_loss
 from filterlens.lenses.flatness.options import FlatnessOptions
 from filterlens.lenses.flatness.parameters import perturbed_parameters
 from filterlens.loaders import load_model
+from filterlens.loaders.model import Classifier
 
 STEPS = 20
 L2 = {"fonts": 1.5, "cifar10": 0.5}  # ε of robust models
 
 
-def ball_of(entry: Entry, norm: str) -> Ball:
+def ball_of(entry: Entry, norm: Norm) -> Ball:
     """Choose ε so that some images are left: the catalog's for robust models, a tenth of it for others."""
-    eps = entry.eps if norm == "Linf" else L2[entry.dataset]
-    return Ball(norm, eps if entry.robust else eps / 10)  # type: ignore[arg-type]
+    eps = float(entry.eps or 0) if norm == "Linf" else L2[entry.dataset]
+    return Ball(norm, eps if entry.robust else eps / 10)
 
 
-def joint(classifier: nn.Module, images: Images, ball: Ball) -> float:
+def joint(classifier: Classifier, images: Images, ball: Ball) -> float:
     """Accuracy under the flatness lens's joint attack where ξ = 0, in percent."""
     runner = Running(classifier, images, RunSettings(batch_size=100), bf16=False, progress=lambda *_: None)
     threat, options = Threat(ball, ball.eps / 4), FlatnessOptions(steps=STEPS)
@@ -67,7 +68,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return 100 * (logits.argmax(dim=1) == labels).double().mean().item()
 
 
-def compare(classifier: nn.Module, images: Images, ball: Ball) -> dict[str, float]:
+def compare(classifier: Classifier, images: Images, ball: Ball) -> dict[str, float]:
     """Accuracy under every attack, in percent."""
     pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
     with torch.no_grad():
@@ -80,7 +81,8 @@ def compare(classifier: nn.Module, images: Images, ball: Ball) -> dict[str, floa
 
 
 def rows(catalog: Catalog, data: str, n: int, known: set[tuple[str, str]]) -> Iterator[dict[str, object]]:
-    for norm in ("Linf", "L2"):
+    norms: tuple[Norm, ...] = ("Linf", "L2")
+    for norm in norms:
         for entry in catalog:
             if (entry.model_id, norm) in known or entry.model_id.endswith("-weights"):  # without an architecture
                 continue

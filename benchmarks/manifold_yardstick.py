@@ -33,7 +33,8 @@ BATCH = 50
 
 def ratio(manifold: Manifold, images: Tensor, points: Points) -> Tensor:
     length = torch.linalg.vector_norm((images - points.pixels).flatten(1).double(), dim=1)
-    return distance(images, manifold.project(images, points)) / length
+    found: Tensor = distance(images, manifold.project(images, points)) / length
+    return found
 
 
 def measure(classifier: torch.nn.Module, manifold: Manifold, points: Points, plan: Attack, first: int) -> pd.DataFrame:

@@ -51,7 +51,8 @@ def extract(context: ExtractContext[FlatnessOptions]) -> None:
         The model must run; its weights are perturbed in place and put back exactly. The catalog row gives `eps` and
         `threat_model`. The group is filled with `labels`, `reference_loss`, `reference_correct` (n,);
         `average_loss`, `average_correct` (T, n); `worst_case_loss`, `worst_case_correct` (R, n);
-        `landscape_positions` (s,), `landscape_random` and `landscape_adversarial` (s, n). Under bf16 also `reference_loss_float32` (n,).
+        `landscape_positions` (s,), `landscape_random` and `landscape_adversarial` (s, n). Under bf16 also
+        `reference_loss_float32` (n,).
 
     Raises
     ------

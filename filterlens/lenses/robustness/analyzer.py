@@ -10,7 +10,7 @@ import numpy as np
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
 from filterlens.lens import score_rows
-from filterlens.lenses.robustness.first_stage import read_stage
+from filterlens.lenses.robustness.first_stage import RecordedStage, read_stage
 from filterlens.lenses.robustness.metrics import Labels, Logits
 from filterlens.lenses.robustness.scores import Outputs
 
@@ -55,12 +55,14 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     note = _note(group)
     with np.errstate(invalid="ignore"):  # logits that are not finite end as scores that are NaN
         for row in score_rows("robustness", outputs):
-            recorded = stage is not None and row["metric"] == "first_stage_change"
-            yield {
-                **row,
-                "note": f"{stage.operations} on {len(stage.clean)} of the images; {note}" if recorded else note,
-            }
-    for i, change in enumerate([] if stage is None else stage.change):
+            yield {**row, "note": note}
+    if stage is not None:
+        yield from _filters(stage, f"{stage.operations} on {len(stage.clean)} of the images; {note}")
+
+
+def _filters(stage: RecordedStage, note: str) -> Iterator[dict[str, object]]:
+    """One row a filter of the first stage, which weighs nothing in the model's mean."""
+    for i, change in enumerate(stage.change):
         facts = {"layer": f"{stage.layer} filter {i}", "kind": "filter", "weight": 0.0, "note": note}
         yield {"metric": "first_stage_change", "value": float(change), **facts}
 

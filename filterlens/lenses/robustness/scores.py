@@ -238,5 +238,6 @@ _declare(
 )
 def first_stage_change(outputs: Outputs) -> float:
     """How much an attack changes what the first convolution puts out, relative to clean images; mean over filters."""
-    known = np.asarray(outputs.first_stage)[np.isfinite(outputs.first_stage)]
+    change = np.array([]) if outputs.first_stage is None else outputs.first_stage
+    known = change[np.isfinite(change)]
     return float(known.mean()) if len(known) else math.nan

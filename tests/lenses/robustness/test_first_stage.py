@@ -84,7 +84,7 @@ def test_every_filter_has_its_change_and_the_model_their_mean(tmp_path):
     (whole,) = (row for row in rows if "layer" not in row)
     assert whole["value"] == pytest.approx(np.mean(slow))
     assert min(slow) > 0
-    assert "on 8 of the images" in whole["note"]
+    assert all("relu on 8 of the images; PGD-20" in row["note"] for row in by_filter.values())
 
 
 def test_a_filter_that_clean_images_leave_silent_has_no_change(tmp_path):
