@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from filterlens.dumps import DumpGroup
-from filterlens.errors import InputError, NonFiniteWeightError
+from filterlens.errors import DumpError, InputError, NonFiniteWeightError
 from filterlens.lens import all_scores, score_rows
 from filterlens.lenses.filters.conventions import SPARSITY_THRESHOLD, Convention
 from filterlens.lenses.filters.layer import Layer
@@ -70,15 +70,23 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
 
 def _layer_rows(name: str, group: DumpGroup, *, counts: bool) -> list[dict[str, object]]:
     attributes = group.attributes_of(name)
-    depth = int(attributes.get("conv_depth", -1))
+    depth, norm = _number(attributes, "conv_depth", -1), _number(attributes, "conv_depth_norm", math.nan)
     common: dict[str, object] = {
         "layer": name,
         "kind": "x".join(str(size) for size in group.shape(name)[2:]),
-        "conv_depth": float(depth) if depth >= 0 else math.nan,
-        "conv_depth_norm": float(attributes.get("conv_depth_norm", math.nan)),
+        "conv_depth": depth if depth >= 0 else math.nan,
+        "conv_depth_norm": norm,
     }
     rows = layer_rows(torch.from_numpy(group.read(name)), counts=counts, notes=_notes(attributes))
     return [{**common, **row} for row in rows]
+
+
+def _number(attributes: dict[str, Any], name: str, default: float) -> float:
+    """Read an attribute that is a number in sound dumps."""
+    value = attributes.get(name, default)
+    if not isinstance(value, int | float):
+        raise DumpError(f"its {name} was expected to be a number, got {value!r:.40}: extract again")
+    return float(value)
 
 
 def layer_rows(weight: Tensor, *, counts: bool = True, notes: tuple[str, ...] = ()) -> list[dict[str, object]]:
