@@ -27,7 +27,8 @@ DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))]
 # options of other programs, which pages show with their commands
 OTHERS = {
-    *("--largest-share", "--ways", "--kinds", "--sample"),  # the third-party lens; `make hostile`
+    "--largest-share",  # the third-party lens
+    *("--ways", "--kinds", "--sample", "--table", "--length", "--chains"),  # `make hostile`, `make interruptions`
     *("--rm", "--gpus", "--shm-size", "--user", "--build-arg"),  # docker
     *("--nodes", "--ntasks", "--ntasks-per-node", "--cpus-per-task", "--gpus-per-task", "--exclude"),  # slurm
     *("--head", "--port", "--block", "--address"),  # ray

@@ -98,10 +98,10 @@ def test_the_yardsticks_table_is_that_of_its_run(title, of):
 
 
 def test_flatness_of_the_cifar10_pair_is_that_of_its_run():
-    table = pd.read_csv(DOCS / "evidence" / "flatness-cifar10.csv").pivot_table(
+    table = pd.read_csv(EVIDENCE / "flatness-cifar10.csv").pivot_table(
         index="model_id", columns="metric", values="value"
     )
-    page = (DOCS / "lenses" / "flatness.md").read_text(encoding="utf-8").replace("−", "-")
+    page = _page("docs/lenses/flatness.md").replace("−", "-")
     for side in ("robust", "normal"):
         found = table.loc[f"resnet20-{side}"]
         (row,) = (line for line in page.splitlines() if line.startswith(f"  | {side} ResNet-20 |"))

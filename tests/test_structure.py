@@ -140,7 +140,7 @@ LATE = {
     "loaders.file": {"loaders.onnx", "loaders.safetensors"},
     "loaders.robustbench": {"loaders.timm"},
     "manifolds.learned": {"loaders.module"},
-    "runs.jobs": {"inputs", "loaders"},
+    "runs.jobs": {"inputs", "loaders", "loaders.examine", "tracing.normalisation"},
 }
 
 
