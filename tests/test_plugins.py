@@ -19,7 +19,7 @@ from torch import nn
 
 import filterlens
 from filterlens import lens
-from filterlens.errors import InputError
+from filterlens.errors import FilterlensError, InputError
 from filterlens.training import Monitor
 
 PLUGINS = Path(__file__).parent / "plugins"
@@ -60,8 +60,10 @@ def test_a_third_party_lens_scores_models_and_has_figures_and_options(installed:
 
     again = filterlens.audit(catalog, tmp_path / "run", lenses=["filters", "kurtosis"])
     assert again.reused == len(again.rows), "nothing has changed"
-    other = filterlens.extract(catalog, tmp_path / "run", lenses=["filters", "kurtosis"], largest_share=0.5)
-    assert other.reused == len(other.rows) // 2, "an option of the kurtosis lens extracts that lens anew"
+    changed = {"lenses": ["filters", "kurtosis"], "largest_share": 0.5}
+    with pytest.raises(FilterlensError, match=r"kurtosis: largest_share was 1\.0, not 0\.5"):
+        filterlens.extract(catalog, tmp_path / "run", **changed)
+    assert filterlens.extract(catalog, tmp_path / "run", **changed, replace=True).reused == 0
 
 
 def test_a_third_party_lens_measures_a_network_in_memory(installed: Installed) -> None:

@@ -32,7 +32,7 @@ OTHERS = {
     *("--nodes", "--ntasks", "--ntasks-per-node", "--cpus-per-task", "--gpus-per-task", "--exclude"),  # Slurm
     *("--head", "--port", "--block", "--address"),  # ray start
     *("--build-arg", "--rm", "--gpus", "--shm-size", "--user"),  # Docker
-    *("--ways", "--kinds", "--sample"),  # the hostile collection
+    *("--ways", "--kinds", "--sample", "--table", "--length", "--chains"),  # make hostile, make interruptions
     "--split",  # of a data set's authors
     "--largest-share",  # of the lens that docs/add-a-lens.md makes
 }
