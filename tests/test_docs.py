@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import subprocess
 from itertools import chain
@@ -12,6 +11,7 @@ from pkgutil import resolve_name
 
 import pytest
 import typer
+from scripts import load_script
 
 import filterlens
 from filterlens import errors
@@ -35,19 +35,10 @@ OTHERS = {
 }
 
 
-def _reference():
-    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(("page", "make"), [("cli.md", "cli_reference"), ("scores.md", "score_reference")])
 def test_the_generated_pages_are_up_to_date(page: str, make: str) -> None:
     written = (DOCS / page).read_text(encoding="utf-8")
-    assert written == getattr(_reference(), make)(), "run `python docs/make_reference.py`"
+    assert written == getattr(load_script("docs/make_reference.py"), make)(), "run `python docs/make_reference.py`"
 
 
 def test_every_command_has_help_with_an_example_and_every_option_says_what_it_does() -> None:

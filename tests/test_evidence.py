@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "docs" / "evidence"
-
-
-def _script(path: str):
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _page(name: str) -> str:
@@ -26,14 +17,14 @@ def _page(name: str) -> str:
 
 
 def test_the_evidence_page_is_what_its_tables_say() -> None:
-    assert _page("docs/evidence.md") == _script("docs/make_evidence.py").evidence(), (
+    assert _page("docs/evidence.md") == load_script("docs/make_evidence.py").evidence(), (
         "run `python docs/make_evidence.py`"
     )
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/claims.md"])
 def test_the_table_of_claims_is_that_of_the_committed_run_and_leaves_none_out(page: str) -> None:
-    zoo = _script("tools/publish_zoo.py")
+    zoo = load_script("tools/publish_zoo.py")
     comparison = pd.read_csv(zoo.EXAMPLE / "tables" / "robust_vs_normal.csv")
     table = zoo.result_table(comparison)
     assert table in _page(page), "run `python tools/publish_zoo.py`"
@@ -43,7 +34,7 @@ def test_the_table_of_claims_is_that_of_the_committed_run_and_leaves_none_out(pa
 
 
 def test_the_tables_of_coverage_are_those_of_the_committed_simulation() -> None:
-    simulation = _script("benchmarks/coverage_of_intervals.py")
+    simulation = load_script("benchmarks/coverage_of_intervals.py")
     page = _page("docs/statistics.md")
     coverage = pd.read_csv(EVIDENCE / "coverage.csv")
     assert simulation.as_markdown(coverage) in page, "paste what `make coverage-of-intervals` prints"

@@ -10,11 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
 import torch
+from scripts import load_script
 from small_zoo import FIELDS, make_zoo
 
 import filterlens
@@ -230,20 +230,8 @@ def test_the_page_shows_both_scores_and_the_lens_with_its_table_and_figure(run: 
         assert text in page, text
 
 
-def reference() -> ModuleType:
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    path = Path(__file__).parents[2] / "docs" / "make_reference.py"
-    spec = spec_from_file_location("make_reference", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_generated_docs_hold_both_scores(site: Path) -> None:
-    text = reference().score_reference()
+    text = load_script("docs/make_reference.py").score_reference()
     filters, spread = text.index("## Filters lens"), text.index("## Spread lens")
     assert filters < text.index("### positive") < text.index("## Downsampling lens") < spread
     assert spread < text.index("### spread")

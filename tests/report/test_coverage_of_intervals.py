@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from scripts import load_script
 
-ROOT = Path(__file__).resolve().parents[2]
 ZOOS = 400
 
 
-def _simulation():
-    spec = importlib.util.spec_from_file_location("coverage_of_intervals", ROOT / "benchmarks/coverage_of_intervals.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-simulation = _simulation()
+simulation = load_script("benchmarks/coverage_of_intervals.py")
 
 
 @pytest.mark.parametrize("noise", simulation.NOISES)

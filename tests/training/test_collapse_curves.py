@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "monitors.md").read_text(encoding="utf-8")
@@ -16,13 +15,7 @@ PAGE = (ROOT / "docs" / "monitors.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def judged() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("collapse_table", ROOT / "benchmarks" / "collapse_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/collapse_table.py")
 
 
 @pytest.fixture(scope="module")
