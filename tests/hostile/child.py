@@ -18,6 +18,7 @@ from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
+from hostile.markup import active
 from hostile.payload import TOKEN, Case, Payload
 from hostile.watch import Opened, Watch, tree
 
@@ -28,11 +29,7 @@ BASE = {"audit": 25, "folder": 25, "report": 25, "jobs": 30, "server": 5}
 _UNFORESEEN = re.compile(
     r"is a bug|Traceback \(most recent|\b(?:[A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit)|StopIteration): "
 )
-_BASE64 = re.compile(r"base64,[A-Za-z0-9+/=]+")  # pictures, in which any four letters occur
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_ACTIVE = re.compile(
-    rf"<(?:script|img|svg|iframe|a|body|object|embed)\b[^>]*{TOKEN}|<script>[^<]*{TOKEN}", re.IGNORECASE
-)
 
 
 class Child:
@@ -213,8 +210,8 @@ class Child:
             for page in sorted(run.rglob("*")) if run.is_dir() else ():
                 if page.suffix not in {".html", ".md"} or not page.is_file():
                     continue
-                if found := _ACTIVE.search(_BASE64.sub("", page.read_text(encoding="utf-8", errors="replace"))):
-                    return [f"active markup in {page.name}: {found[0][:100]}"]
+                if found := active(page.read_text(encoding="utf-8", errors="replace")):
+                    return [f"active markup in {page.name}: {found[:100]}"]
         return []
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hostile.markup import active
 from hostile.payload import WAYS, Payload
 from hostile.payloads import collection
 from hostile.run import markdown, run
@@ -83,3 +84,34 @@ def test_every_payload_of_a_batch_comes_in(way: str, tmp_path: Path) -> None:
     given = " ".join(command(way, placed, work, good))
     given += "".join(file.read_text() for file in work.rglob("*") if file.is_file())
     assert all(f"payload {number}" in given or str(path) in given for number, (_, path) in enumerate(placed))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<script>zq7x</script>",
+        '<img alt=""><img src=x onerror=zq7x>',
+        "<svg onload='zq7x'>",
+        '<a href="javascript:zq7x">a</a>',
+        "[text](<a>)<IFRAME src=zq7x>",
+        "<zq7x>",
+        "<p zq7x=1>",
+        "<style>a{}zq7x</style>",
+        "<script>var a = '</script><script>zq7x'</script>",
+    ],
+)
+def test_markup_is_found(page: str) -> None:
+    assert active(f"<p>before</p>{page}<p>after</p>")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p>&lt;script&gt;zq7x&lt;/script&gt;</p>",
+        '<img src="data:image/png;base64,zq7x" alt="&quot;&gt;&lt;img onerror=zq7x&gt; by depth">',
+        '<h2 id="model-zq7x" title="zq7x">a</h2><a href="#model-zq7x">zq7x</a>',
+        "<script>1</script><p>zq7x</p>",
+    ],
+)
+def test_text_of_a_page_is_no_markup(page: str) -> None:
+    assert active(page) is None
