@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from filterlens.tracing.depth import Trace, example_sizes, trace_first
 __all__ = ["Convolution", "describe_missing", "extract", "network_convolutions", "parse_kernel", "weight_convolutions"]
 
 Size = tuple[int, int]
+
+#: Ten times what the largest published networks have; a file of 2 MB can hold 20,000.
+_MAX_CONVOLUTIONS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def extract(context: ExtractContext[FiltersOptions]) -> None:
     LensSkipped
         There is no convolution with such a kernel, or BatchNorm cannot be folded for want of a network that runs.
     CheckpointError
-        A convolution's weight is of integers or complex numbers.
+        A convolution's weight is of integers or complex numbers, or there are more than 10,000 convolutions.
     InputError
         The `kernel` option is no kernel size.
     """
@@ -96,6 +99,10 @@ def extract(context: ExtractContext[FiltersOptions]) -> None:
     chosen = [layer for layer in every if wanted(layer.kernel)]
     if not chosen:
         raise LensSkipped(describe_missing(context.entry.model_id, options.kernel, every))
+    if len(chosen) > _MAX_CONVOLUTIONS:
+        raise CheckpointError(
+            f"{model.source} has {len(chosen):,} convolutions: at most {_MAX_CONVOLUTIONS:,} of a network are scored"
+        )
     for done, layer in enumerate(chosen, start=1):
         context.group.write(
             layer.name,

@@ -208,3 +208,14 @@ def test_a_trained_state_dict_holds_the_reference_s_layers(tmp_path: Path, reald
     expected = pd.read_csv(reference / "resnet20-normal_filters.csv")
     assert list(found) == expected["layer"].tolist()
     assert [array.shape[0] for array, _ in found.values()] == expected["out_channels"].tolist()
+
+
+def test_more_convolutions_than_any_network_has_are_refused_before_one_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {f"layer{number}.weight": torch.zeros(1, 1, 3, 3) for number in range(10_001)}
+    with pytest.raises(CheckpointError, match=r"m\.pt has 10,001 convolutions: at most 10,000 of a network are scored"):
+        dump(tmp_path, loaded(None, weights))
+    monkeypatch.setattr("filterlens.lenses.filters.extractor._MAX_CONVOLUTIONS", 4)
+    few = dict(list(weights.items())[:4])
+    assert list(dump(tmp_path, loaded(None, few))) == ["layer0", "layer1", "layer2", "layer3"]
