@@ -77,7 +77,7 @@ def spread(values: pd.Series, digits: int) -> str:
         ("PGD, TRADES", "-pgd-|trades"),
     ],
 )
-def test_the_yardsticks_table_is_that_of_its_run(title, of):
+def test_the_yardsticks_table_is_that_of_its_run(title: str, of: str) -> None:
     table = pd.read_csv(EVIDENCE / "manifold-yardstick.csv")
     part = table[table["model_id"].str.contains(of)]
     columns = ["attacked", "noise", "noise_signs", "noise_unclipped"]
@@ -88,7 +88,7 @@ def test_the_yardsticks_table_is_that_of_its_run(title, of):
     assert len(table) == 21
 
 
-def test_flatness_of_the_cifar10_pair_is_that_of_its_run():
+def test_flatness_of_the_cifar10_pair_is_that_of_its_run() -> None:
     table = pd.read_csv(EVIDENCE / "flatness-cifar10.csv").pivot_table(
         index="model_id", columns="metric", values="value"
     )

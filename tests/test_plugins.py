@@ -69,7 +69,7 @@ def test_a_third_party_lens_scores_models_and_has_figures_and_options(installed:
 def test_a_third_party_lens_measures_a_network_in_memory(installed: Installed) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
     table = filterlens.measure(network, lens="kurtosis").set_index("layer")
-    expected = _kurtosis(network[0].weight.detach()).double()
+    expected = _kurtosis(network.get_parameter("0.weight").detach()).double()
     torch.testing.assert_close(torch.tensor(table.loc["0", "kurtosis"]).double(), expected, rtol=1e-5, atol=0)
     assert Monitor(network, score="kurtosis").score() > 1
 
@@ -80,7 +80,9 @@ def test_a_third_party_score_of_a_built_in_lens_is_computed_with_the_others(inst
     installed["filterlens.scores"] = [EntryPoint("mean_norm", "mean_norm", "filterlens.scores")]
     lens.all_lenses.cache_clear()
     table = filterlens.measure(network)
-    assert table["mean_norm"].item() == pytest.approx(network[0].weight.detach().flatten(2).norm(dim=2).mean().item())
+    assert table["mean_norm"].item() == pytest.approx(
+        network.get_parameter("0.weight").detach().flatten(2).norm(dim=2).mean().item()
+    )
     assert lens.get_score("mean_norm").summary == "Mean Euclidean norm of a layer's filters."
 
 

@@ -20,7 +20,7 @@ NETWORKS = ("preact_resnet-pgd-s0", "vgg_maxpool-pgd-s1", "wide_resnet_avgpool-p
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.2), ("L2", 1.5)])
-def test_pgd_is_as_strong_as_torchattacks_on_trained_networks(norm, eps):
+def test_pgd_is_as_strong_as_torchattacks_on_trained_networks(norm: Norm, eps: float) -> None:
     """Over networks, because one random start is luck: a point or two of a hundred images either way."""
     catalog, images = load_catalog("fonts-linf"), load_images("fonts", 64)
     pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
@@ -42,7 +42,7 @@ def test_pgd_is_as_strong_as_torchattacks_on_trained_networks(norm, eps):
     assert sum(losses) >= 0.98 * sum(peers_losses)
 
 
-def test_the_pages_table_is_that_of_the_committed_comparison():
+def test_the_pages_table_is_that_of_the_committed_comparison() -> None:
     table = pd.read_csv(DOCS / "evidence" / "attacks.csv")
     page = (DOCS / "lenses" / "robustness.md").read_text(encoding="utf-8")
     assert table["model_id"].nunique() == 24
@@ -55,7 +55,7 @@ def test_the_pages_table_is_that_of_the_committed_comparison():
             assert f"| {label}, {title} | {' | '.join(cells)} |" in page
 
 
-def test_the_joint_attack_is_pgd_where_weights_cannot_move():
+def test_the_joint_attack_is_pgd_where_weights_cannot_move() -> None:
     table = pd.read_csv(DOCS / "evidence" / "attacks.csv")
     linf = table[table["norm"].eq("Linf")]
     assert (linf["joint"] == linf["pgd"]).all()

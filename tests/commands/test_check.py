@@ -197,7 +197,9 @@ def test_a_damaged_checkpoint_is_unreadable_not_broken(tmp_path: Path) -> None:
     run(tmp_path / "m.pt", "--max-sparsity", "0.9", code=2)
 
 
-def test_a_check_that_is_killed_leaves_no_older_verdict(good: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_check_that_is_killed_leaves_no_older_verdict(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     junit = tmp_path / "check.xml"
     run(good, "--max-sparsity", "0.9", "--junit", junit, code=0)
     assert 'errors="0"' in junit.read_text()

@@ -51,7 +51,7 @@ def test_the_model_is_left_exactly_as_it_was() -> None:
 
 def test_folding_changes_the_entropy_of_the_folded_layer_only() -> None:
     model = network().eval()
-    nn.init.uniform_(model[1].running_var, 0.1, 50)
+    nn.init.uniform_(model.get_buffer("1.running_var"), 0.1, 50)
     raw, folded = filterlens.measure(model), filterlens.measure(model, fold_batchnorm=True)
     differs = (raw["variance_entropy_raw"] - folded["variance_entropy_raw"]).abs() > 1e-4
     assert differs.tolist() == [True, False]
@@ -59,7 +59,7 @@ def test_folding_changes_the_entropy_of_the_folded_layer_only() -> None:
 
 def test_a_layer_with_nan_has_no_scores_and_says_so() -> None:
     model = network()
-    model[0].weight.data[0, 0, 0, 0] = math.nan
+    model.get_parameter("0.weight").data[0, 0, 0, 0] = math.nan
     first, last = filterlens.measure(model).to_dict("records")
     assert math.isnan(first["sparsity"])
     assert "NaN" in first["note"]

@@ -18,7 +18,7 @@ MODELS = {
 }
 
 
-def main(path):
+def main(path: str) -> None:
     random = np.random.default_rng(0)
     start, rows, kernels = 0, [], []
     for model_id, (model, layers) in enumerate(MODELS.items()):

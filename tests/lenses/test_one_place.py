@@ -189,7 +189,7 @@ def test_explain_lists_and_explains_both_scores(site: Path) -> None:
 
 def test_measure_scores_a_network_in_memory_with_the_options_of_the_lens(site: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))
-    weight = network[0].weight.detach()
+    weight = network.get_parameter("0.weight").detach()
     assert filterlens.measure(network)["positive"][0] == pytest.approx(float((weight > 0).float().mean()))
     for power in (2.0, 3.0):
         table = filterlens.measure(network, lens="spread", spread_power=power)

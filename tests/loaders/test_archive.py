@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.conftest import Load
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from tests.loaders.conftest import Load
 
 
 def _checkpoint() -> bytes:

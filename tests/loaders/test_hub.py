@@ -15,12 +15,12 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from loaders.conftest import Load
 from safetensors.torch import save
 
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders.model import LoadedModel
 from filterlens.loaders.timm import check_size, create
-from tests.loaders.conftest import Load
 
 ARCHITECTURE = "resnet10t"
 COMMIT = "0123456789012345678901234567890123456789"

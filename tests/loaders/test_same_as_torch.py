@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from loaders.conftest import Load
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.loaders.checkpoint import read
 from filterlens.loaders.file import read_weights
-from tests.loaders.conftest import Load
 
 BASE = torch.arange(24.0)
 DTYPES = [

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.conftest import Load
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from tests.loaders.conftest import Load
 
 WEIGHTS = {"conv.weight": torch.arange(54.0).reshape(2, 3, 3, 3)}
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.conftest import Load
 from torch import nn
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.loaders import checkpoint, state_dict
 from filterlens.pickles import Placeholder
-from tests.loaders.conftest import Load
 
 #: Payloads leave this file behind when they run.
 WITNESS = "witness-of-a-payload"

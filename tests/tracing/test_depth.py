@@ -38,7 +38,8 @@ class Block(nn.Module):
         x = self.stem(x)
         y = self.conv2(F.relu(self.conv1(x)))
         y += self.shortcut(x)
-        return self.last(F.relu_(y))
+        out: Tensor = self.last(F.relu_(y))
+        return out
 
 
 def test_a_shortcut_shares_the_place_of_the_block_s_first_convolution() -> None:
@@ -82,7 +83,8 @@ class Split(nn.Module):
         out = torch.zeros(x.shape[0], 4, *x.shape[2:])
         out[:, :2] = self.left(a)
         out[:, 2:].copy_(self.right2(self.right1(b)))
-        return self.end(out)
+        out: Tensor = self.end(out)
+        return out
 
 
 def test_views_several_outputs_and_writes_into_buffers_are_followed() -> None:
@@ -105,7 +107,8 @@ class Functional(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.conv2d(x, self.a.weight, padding="same")  # the layer's weight without the layer
         x = F.conv2d(x, self.kernel)  # nobody's: counts, but has no name
-        return self.b(self.up(x))
+        out: Tensor = self.b(self.up(x))
+        return out
 
 
 def test_functional_convolutions_count_and_transposed_ones_do_not() -> None:

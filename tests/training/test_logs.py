@@ -93,7 +93,8 @@ def test_the_lightning_callback_logs_stops_and_gives_the_weights_back(tmp_path: 
             self.layer = nn.Linear(2, 1)
 
         def training_step(self, batch: torch.Tensor, _index: int) -> torch.Tensor:
-            return self.layer(batch).square().mean()
+            out: Tensor = self.layer(batch).square().mean()
+            return out
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1)

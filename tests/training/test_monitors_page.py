@@ -97,10 +97,12 @@ def test_a_lightning_trainer_logs_the_means(run: Callable[..., dict[str, object]
             self.network(torch.rand(1, 3, 8, 8))
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.network(images)
+            out: Tensor = self.network(images)
+            return out
 
         def training_step(self, batch: torch.Tensor, _index: int) -> torch.Tensor:
-            return self(batch).square().mean()
+            out: Tensor = self(batch).square().mean()
+            return out
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1)

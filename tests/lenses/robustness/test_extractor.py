@@ -37,8 +37,8 @@ def small_model(classes: int = 5) -> LoadedModel:
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(),
         nn.Linear(72, classes),
     )  # fmt: skip
-    network[1].running_mean.normal_(0, 0.3)
-    network[1].running_var.uniform_(0.5, 2)
+    network.get_buffer("1.running_mean").normal_(0, 0.3)
+    network.get_buffer("1.running_var").uniform_(0.5, 2)
     classifier = Classifier(network, (0.5, 0.5, 0.5), (0.05, 0.05, 0.05)).eval()
     return LoadedModel("small", "small.pt", "", network.state_dict(), classifier)
 
@@ -55,7 +55,7 @@ def labelled(model: LoadedModel, n: int = 20) -> Images:
 
 def measured(
     path: Path, model: LoadedModel, data: Images | None, settings: Mapping[str, Any] = SETTINGS, **row: object
-):
+) -> DumpGroup:
     entry = ENTRY.model_copy(update=row)
     with DumpWriter(path, {"model_id": "small"}) as dump:
         options, run = chosen(RobustnessOptions, settings)
@@ -67,7 +67,7 @@ def scores(group: DumpGroup) -> dict[str, float]:
     return {row["metric"]: row["value"] for row in analyze(group) if "layer" not in row}
 
 
-def test_a_dump_holds_clean_and_attacked_logits_and_a_few_images(tmp_path):
+def test_a_dump_holds_clean_and_attacked_logits_and_a_few_images(tmp_path: Path) -> None:
     model = small_model()
     data, before = labelled(model), copy.deepcopy(model.classifier.state_dict())
     group = measured(tmp_path / "a.h5", model, data)
@@ -91,7 +91,7 @@ def test_a_dump_holds_clean_and_attacked_logits_and_a_few_images(tmp_path):
     assert all(torch.equal(before[name], value) for name, value in model.classifier.state_dict().items())
 
 
-def test_batches_of_any_size_give_the_same_logits(tmp_path):
+def test_batches_of_any_size_give_the_same_logits(tmp_path: Path) -> None:
     model = small_model()
     data = labelled(model)
     whole, parts = (measured(tmp_path / f"{size}.h5", model, data, SETTINGS | {"batch_size": size}) for size in (20, 3))
@@ -99,7 +99,7 @@ def test_batches_of_any_size_give_the_same_logits(tmp_path):
     assert np.allclose(whole.read("images_attacked"), parts.read("images_attacked"), atol=1e-5)
 
 
-def test_more_restarts_than_the_fast_version_never_lower_the_loss(tmp_path):
+def test_more_restarts_than_the_fast_version_never_lower_the_loss(tmp_path: Path) -> None:
     model = small_model()
     data = labelled(model, 8)
     fast, paper = (
@@ -108,7 +108,7 @@ def test_more_restarts_than_the_fast_version_never_lower_the_loss(tmp_path):
     assert paper["robust_loss"] >= fast["robust_loss"]
 
 
-def test_bfloat16_is_measured_beside_float32(tmp_path):
+def test_bfloat16_is_measured_beside_float32(tmp_path: Path) -> None:
     model = small_model()
     found = scores(measured(tmp_path / "a.h5", model, labelled(model), SETTINGS | {"bf16": True}))
     assert found["robust_loss_float32"] == pytest.approx(found["robust_loss"], abs=0.1)
@@ -116,16 +116,16 @@ def test_bfloat16_is_measured_beside_float32(tmp_path):
 
 
 @pytest.mark.parametrize(("eps", "step"), [(8 / 255, 0.007), (2 / 255, 0.5 / 255), (0.5, 0.125)])
-def test_the_step_is_the_papers_or_a_quarter_of_eps(eps, step):
+def test_the_step_is_the_papers_or_a_quarter_of_eps(eps: float, step: float) -> None:
     assert threat_of(ENTRY.model_copy(update={"eps": eps}), "robustness").step == pytest.approx(step)
 
 
 @pytest.mark.parametrize(("name", "norm"), [("Linf", "Linf"), ("L2", "L2"), ("", "Linf")])
-def test_the_catalogs_threat_model_names_the_ball(name, norm):
+def test_the_catalogs_threat_model_names_the_ball(name: str, norm: str) -> None:
     assert threat_of(ENTRY.model_copy(update={"threat_model": name}), "robustness").ball == Ball(norm, 0.03)
 
 
-def test_models_without_a_ball_are_skipped_with_a_reason(tmp_path):
+def test_models_without_a_ball_are_skipped_with_a_reason(tmp_path: Path) -> None:
     model = small_model()
     data = labelled(model)
     with pytest.raises(LensSkipped, match="gives no eps for small"):
@@ -139,7 +139,7 @@ def test_models_without_a_ball_are_skipped_with_a_reason(tmp_path):
 
 
 @pytest.mark.slow
-def test_autoattack_finds_no_less_than_pgd_and_leaves_no_trace(tmp_path):
+def test_autoattack_finds_no_less_than_pgd_and_leaves_no_trace(tmp_path: Path) -> None:
     pytest.importorskip("pyautoattack")
     model = small_model()
     data, before = labelled(model, 12), copy.deepcopy(model.classifier.state_dict())
@@ -152,7 +152,7 @@ def test_autoattack_finds_no_less_than_pgd_and_leaves_no_trace(tmp_path):
     assert all(torch.equal(before[name], value) for name, value in model.classifier.state_dict().items())
 
 
-def test_autoattack_refuses_models_that_know_too_few_classes():
+def test_autoattack_refuses_models_that_know_too_few_classes() -> None:
     pytest.importorskip("pyautoattack")
     model = small_model(3)
     data = Images("random", np.zeros((2, 3, 6, 6), np.float32), np.zeros(2, np.int64))
@@ -179,8 +179,8 @@ def cifar(folder: Path) -> Images:
     ],
 )
 def test_trained_networks_have_the_accuracies_that_were_measured(
-    realdata, tmp_path, model_id, clean, robust, loss, within
-):
+    realdata: Path, tmp_path: Path, model_id: str, clean: float, robust: float, loss: float, within: float
+) -> None:
     from filterlens.loaders import load_model
 
     catalog = load_catalog(realdata / "catalog.csv")
@@ -204,7 +204,7 @@ def test_trained_networks_have_the_accuracies_that_were_measured(
 @pytest.mark.realdata
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_pgd_agrees_with_torchattacks_on_a_trained_network(realdata):
+def test_pgd_agrees_with_torchattacks_on_a_trained_network(realdata: Path) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     from filterlens.loaders import load_model
 
