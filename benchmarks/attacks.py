@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import torchattacks  # type: ignore[import-untyped]
+import torchattacks
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 

@@ -69,7 +69,7 @@ def test_every_downsampling_layers_scores_are_the_reference(
     for metric in ("aliasing", "aliasing_relative", "alias_energy"):
         rows = mine[mine["metric"] == metric].set_index("layer")["value"]
         for layer, value in expected[metric].to_dict().items():
-            assert rows[layer] == pytest.approx(value, rel=2e-3), (layer, metric)
+            assert rows[str(layer)] == pytest.approx(value, rel=2e-3), (layer, metric)
 
 
 @pytest.mark.slow

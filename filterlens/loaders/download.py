@@ -200,8 +200,8 @@ def _save(origin: Origin, path: Path) -> None:
 
 
 def _save_drive(identifier: str, path: Path) -> None:
-    import gdown  # type: ignore[import-untyped]
-    from gdown.exceptions import FileURLRetrievalError  # type: ignore[import-untyped]
+    import gdown
+    from gdown.exceptions import FileURLRetrievalError
 
     try:
         saved = gdown.download(id=identifier, output=str(path), quiet=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from torch.nn import functional
 
 from filterlens.attacks import (
     Ball,
+    Norm,
     Perturbed,
+    Rule,
     Weights,
     ascend,
     attack,
@@ -53,7 +56,7 @@ def batch(n: int = 12, seed: int = 1) -> tuple[Tensor, Tensor]:
     return torch.rand(n, 3, 8, 8, generator=generator), torch.randint(0, 5, (n,), generator=generator)
 
 
-def state_of(network: nn.Module) -> dict[str, object]:
+def state_of(network: nn.Module) -> dict[str, Any]:
     return {
         "values": copy.deepcopy(network.state_dict()),
         "modes": [m.training for m in network.modules()],
@@ -63,7 +66,7 @@ def state_of(network: nn.Module) -> dict[str, object]:
     }
 
 
-def assert_same_state(before: dict[str, object], after: dict[str, object]) -> None:
+def assert_same_state(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert before["modes"] == after["modes"]
     assert before["flags"] == after["flags"]
     assert before["identities"] == after["identities"]
@@ -187,7 +190,7 @@ def test_random_points_belong_to_the_example_and_not_to_the_batch() -> None:
 
 def test_batches_of_any_size_find_the_same_points() -> None:
     network, (images, labels) = small_network().eval(), batch()
-    settings_ = {"eps": 0.1, "step": 0.02, "steps": 5, "restarts": 3, "seed": 9}
+    settings_: dict[str, Any] = {"eps": 0.1, "step": 0.02, "steps": 5, "restarts": 3, "seed": 9}
     whole = pgd(network, images, labels, **settings_)
     parts = [pgd(network, images[i : i + 5], labels[i : i + 5], first=i, **settings_) for i in range(0, len(images), 5)]
     assert torch.allclose(torch.cat([part.losses for part in parts]), whole.losses, atol=1e-5)
@@ -324,6 +327,7 @@ def test_a_single_long_step_is_fgsm() -> None:
     network, (images, labels) = small_network().eval(), batch()
     x = images.clone().requires_grad_()
     functional.cross_entropy(network(x), labels).backward()
+    assert x.grad is not None
     points = last_iterate(network, images, labels, ball=Ball("Linf", 0.1), step=0.1, steps=1)
     assert torch.allclose(points, (images + 0.1 * x.grad.sign()).clamp(0, 1), atol=1e-7)
 
@@ -372,7 +376,9 @@ def test_a_graph_that_was_built_before_an_attack_still_gives_its_gradients() -> 
     with Weights(list(network.parameters()), radius=0.5) as weights:
         weights.random_start(torch.Generator().manual_seed(0), on_sphere=True)
     loss.backward()
-    assert torch.equal(network.get_parameter("0.weight").grad, expected)
+    found = network.get_parameter("0.weight").grad
+    assert found is not None
+    assert torch.equal(found, expected)
 
 
 def test_an_attack_works_where_gradients_are_switched_off() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchattacks
 
-from filterlens.attacks import cross_entropy, pgd
+from filterlens.attacks import Norm, cross_entropy, pgd
 from filterlens.catalogs import load_catalog
 from filterlens.inputs import load_images
 from filterlens.loaders import load_model

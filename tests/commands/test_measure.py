@@ -23,8 +23,8 @@ def test_one_row_a_layer_with_the_scores_of_its_weight() -> None:
     table = filterlens.measure(model)
     assert table["layer"].tolist() == ["0", "4"]
     assert table["conv_depth"].tolist() == [0, 2]
-    for row, layer in zip(table.to_dict("records"), (model[0], model[4]), strict=True):
-        scores = score_layer(layer.weight.detach())
+    for row, layer in zip(table.to_dict("records"), ("0.weight", "4.weight"), strict=True):
+        scores = score_layer(model.get_parameter(layer).detach())
         for name in ("sparsity", "variance_entropy", "variance_entropy_raw", "orthogonality"):
             assert row[name] == scores[name], name
 

@@ -151,8 +151,12 @@ def test_weights_alone_are_scored_in_the_architecture_that_is_named(
 @pytest.mark.parametrize("command", ["inspect", "compare", "check"])
 @pytest.mark.parametrize("form", ["table", "csv", "json", "markdown"])
 def test_every_command_warns_in_every_format(files: Path, command: str, form: str, tmp_path: Path) -> None:
-    words: list[object] = {"inspect": ["inspect"], "compare": ["compare", files / "bare.onnx"],
-             "check": ["check", "-b", "max-aliasing_relative=1", "--junit", tmp_path / "j.xml"]}[command]  # fmt: skip
+    every: dict[str, list[object]] = {
+        "inspect": ["inspect"],
+        "compare": ["compare", files / "bare.onnx"],
+        "check": ["check", "-b", "max-aliasing_relative=1", "--junit", tmp_path / "j.xml"],
+    }
+    words = every[command]
     common = ["--lens", "downsampling", "--data", files / "images.npz", "-n", "4", "-f", form]
     raw = CliRunner().invoke(app, [str(w) for w in [*words, files / "bare.onnx", *common]])
     told = CliRunner().invoke(

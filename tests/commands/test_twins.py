@@ -18,6 +18,7 @@ from small_zoo import make_zoo
 import filterlens
 from filterlens import functional
 from filterlens.cli.app import app
+from filterlens.commands.bounds import BoundCheck
 from filterlens.errors import InputError
 
 PGD = "fonts-linf/preact_resnet-pgd-s0"
@@ -108,7 +109,7 @@ def test_catalogs_tell_what_is_known_in_its_own_type(tmp_path: Path) -> None:
     assert table["robust"].tolist() == [True, False, pd.NA]
     assert table.loc["a", "eps"] == pytest.approx(8 / 255)
     shipped = filterlens.catalogs().set_index("catalog")
-    assert shipped[["models", "pairs", "unmatched"]].loc["fonts-linf"].to_list() == [21, 9, 0]
+    assert [shipped[name]["fonts-linf"] for name in ("models", "pairs", "unmatched")] == [21, 9, 0]
     assert "licence" in filterlens.catalogs("fonts-linf", licences=True)
 
 

@@ -259,8 +259,8 @@ def test_the_option_decides_whether_a_dump_is_still_good(run: Path, catalog: Pat
     filterlens.extract(catalog, run, lenses=["filters", "spread"], spread_power=3.0, replace=True)
     assert keys("filters") == before["filters"]  # the filters lens has no such option
     assert not keys("spread") & before["spread"]
-    cubes = filterlens.analyze(run)
-    cubes = cubes[(cubes["metric"] == "spread") & (cubes["model_id"] == "net0-robust")].set_index("layer")["value"]
+    rows = filterlens.analyze(run)
+    cubes = rows[(rows["metric"] == "spread") & (rows["model_id"] == "net0-robust")].set_index("layer")["value"]
     weight = torch.load(catalog.parent / "net0-robust.pt", weights_only=True)["state_dict"]["stem.weight"]
     assert cubes["stem"] == pytest.approx(float((weight.abs() ** 3).mean()))
     assert json.dumps(3.0) in (run / "run.toml").read_text(encoding="utf-8")

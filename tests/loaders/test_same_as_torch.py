@@ -136,7 +136,7 @@ def _valid() -> list[tuple[str, bytes]]:
         (".ckpt", {"model": nn.Sequential(nn.Conv2d(3, 2, 3)), "x": torch.eye(3).to_sparse()}, {}),
     ):
         file = io.BytesIO()
-        torch.save(content, file, **options)  # type: ignore[arg-type]
+        torch.save(content, file, **options)
         found.append((suffix, file.getvalue()))
     return found
 

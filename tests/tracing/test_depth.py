@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from filterlens.tracing.depth import example_sizes, trace, trace_first
 
 
-def conv(c_in: int, c_out: int, k: int = 3, **options: int) -> nn.Conv2d:
+def conv(c_in: int, c_out: int, k: int = 3, **options: Any) -> nn.Conv2d:
     return nn.Conv2d(c_in, c_out, k, padding=k // 2, **options)
 
 
@@ -83,8 +85,8 @@ class Split(nn.Module):
         out = torch.zeros(x.shape[0], 4, *x.shape[2:])
         out[:, :2] = self.left(a)
         out[:, 2:].copy_(self.right2(self.right1(b)))
-        out: Tensor = self.end(out)
-        return out
+        logits: Tensor = self.end(out)
+        return logits
 
 
 def test_views_several_outputs_and_writes_into_buffers_are_followed() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from filterlens.loaders.model import Classifier
-from filterlens.tracing.first_stage import first_stage
+from filterlens.tracing.first_stage import FirstStage, first_stage
 
 IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -45,9 +45,8 @@ class Network(nn.Module):
 
 
 def pre_activation(net: Network, x: Tensor) -> Tensor:
-    out = net.conv(x)
-    out: Tensor = out + functional.relu(net.norm(out))
-    return out
+    out: Tensor = net.conv(x)
+    return out + functional.relu(net.norm(out))
 
 
 def in_place(net: Network, x: Tensor) -> Tensor:
@@ -84,15 +83,21 @@ SPELLINGS: dict[str, tuple[Stage, Stage]] = {
 }  # fmt: skip
 
 
+def traced(network: nn.Module, images: Tensor) -> FirstStage:
+    found = first_stage(network, images)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_the_first_stage_is_what_the_network_computes(spelling: str) -> None:
     stage, slow = SPELLINGS[spelling]
     network = Network(stage).eval()
     classifier = Classifier(network, (0.5, 0.4, 0.3), (0.2, 0.3, 0.2)).eval()
     found = first_stage(classifier, IMAGES, network=network)
-    assert found
+    assert found is not None
     with torch.no_grad():
-        normalised = (IMAGES - classifier.mean) / classifier.std
+        normalised = (IMAGES - classifier.get_buffer("mean")) / classifier.get_buffer("std")
         torch.testing.assert_close(found.activation, slow(network, normalised))
     assert found.layer == ("conv2d" if spelling == "functions" else "conv")
     assert found.operations[0] == "conv2d"
@@ -125,7 +130,7 @@ def test_a_network_that_normalises_its_input_itself_is_run_with_it() -> None:
     network = Normalising().eval()
     with torch.no_grad():
         expected = network.conv((IMAGES - 0.4) / 0.1).relu()
-    torch.testing.assert_close(first_stage(network, IMAGES).activation, expected)
+    torch.testing.assert_close(traced(network, IMAGES).activation, expected)
 
 
 def test_a_network_without_a_convolution_has_no_first_stage() -> None:

@@ -43,7 +43,7 @@ def test_readings_follow_the_weights() -> None:
 
 def test_a_layer_that_is_not_finite_stays_out_of_the_mean() -> None:
     model = network()
-    expected = Monitor(nn.Sequential(model[0]), lens="filters")().model
+    expected = Monitor(nn.Sequential(model.get_submodule("0")), lens="filters")().model
     with torch.no_grad():
         model.get_parameter("2.weight")[0, 0, 0, 0] = math.inf
     reading = Monitor(model, lens="filters")()

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +39,10 @@ def rows_of(*data: list[tuple[int, torch.Tensor]], depth: int | None = None) -> 
 R1, R2, N1, N2, LONE = pieces(1, 3), pieces(2, 4), pieces(3), pieces(4), pieces(5, 9)
 
 
+def listed(pooled: Pooled, table: str) -> Any:
+    return pooled.lists[table]
+
+
 @pytest.fixture(scope="module")
 def pooled() -> Pooled:
     return pool_filters(
@@ -55,7 +61,7 @@ def pooled() -> Pooled:
 
 
 def test_models_without_filters_do_not_enter(pooled: Pooled) -> None:
-    assert [model["model_id"] for model in pooled.lists["models"]] == [
+    assert [model["model_id"] for model in listed(pooled, "models")] == [
         "r1",
         "r2",
         "n1",
@@ -64,13 +70,13 @@ def test_models_without_filters_do_not_enter(pooled: Pooled) -> None:
         "other",
         "other normal",
     ]
-    assert {model["n_filters"] for model in pooled.lists["models"]} == {1200}
+    assert {model["n_filters"] for model in listed(pooled, "models")} == {1200}
     assert pooled.lists["datasets"] == ["c", "d"]
     assert pooled.lists["depths"] == list(DEPTH_GROUPS)
 
 
 def test_groups_hold_their_models(pooled: Pooled) -> None:
-    found = [(group["label"], group["n_models"], group["n_filters"]) for group in pooled.lists["groups"]]
+    found = [(group["label"], group["n_models"], group["n_filters"]) for group in listed(pooled, "groups")]
     assert found == [
         ("all", 7, 8400),
         ("robust", 3, 3600),
@@ -191,7 +197,7 @@ def test_memory_does_not_grow_with_the_number_of_filters() -> None:
             yield depth, rows / rows.abs().amax(dim=1, keepdim=True)
 
     members = [
-        Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", lambda i=i: stream(i)) for i in range(8)
+        Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", partial(stream, i)) for i in range(8)
     ]
     pool_filters(members[:1], 9)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is now what is held now

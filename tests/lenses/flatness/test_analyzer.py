@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import DumpError
 from filterlens.lens import get_score
-from filterlens.lenses.flatness.analyzer import analyze, class_flatness
-from filterlens.lenses.flatness.scores import average_flatness, worst_flatness
+from filterlens.lenses.flatness.analyzer import analyze
+from filterlens.lenses.flatness.scores import average_flatness, class_flatness, worst_flatness
 
 GENERATOR = np.random.default_rng(0)
 REFERENCE = GENERATOR.uniform(1, 2, 30).astype(np.float32)
@@ -60,7 +61,7 @@ def test_analysis_gives_registered_scores_and_classes_that_weigh_nothing(tmp_pat
     with write(tmp_path / "a.h5", reference_loss_float32=REFERENCE) as reader:
         rows = analyze(reader.lens("flatness"))
     assert all(get_score(str(row["metric"])).lens == "flatness" for row in rows)
-    found = {row["metric"]: row["value"] for row in rows if "layer" not in row}
+    found: dict[str, Any] = {str(row["metric"]): row["value"] for row in rows if "layer" not in row}
     assert found["average_flatness"] == pytest.approx(1.5, abs=1e-6)
     assert found["worst_flatness"] == pytest.approx(0.3, abs=1e-6)
     assert found["average_robust_accuracy"] == 1
@@ -82,7 +83,9 @@ def test_a_dump_whose_worst_case_was_measured_otherwise_than_its_reference_has_n
         group.write("reference_loss", REFERENCE)
         group.write("average_correct", np.ones((2, 30), dtype=np.uint8))
     with DumpReader(path) as reader:
-        found = {row["metric"]: row["value"] for row in analyze(reader.lens("flatness")) if "layer" not in row}
+        found: dict[str, Any] = {
+            str(row["metric"]): row["value"] for row in analyze(reader.lens("flatness")) if "layer" not in row
+        }
     assert found["average_flatness"] == pytest.approx(1.5, abs=1e-6)
     assert not [name for name in found if name.startswith("worst")]
 
@@ -91,7 +94,7 @@ def test_losses_that_are_not_finite_have_no_score(tmp_path: Path) -> None:
     broken = np.full((2, 30), np.inf, dtype=np.float32)
     with write(tmp_path / "a.h5", average_loss=broken) as reader:
         rows = analyze(reader.lens("flatness"))
-    values = {row["metric"]: row["value"] for row in rows if "layer" not in row}
+    values: dict[str, Any] = {str(row["metric"]): row["value"] for row in rows if "layer" not in row}
     assert math.isnan(values["average_flatness"])
     assert values["worst_flatness"] == pytest.approx(0.3, abs=1e-6)
 

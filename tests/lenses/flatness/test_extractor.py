@@ -33,7 +33,7 @@ SETTINGS = {"fast": True, "batch_size": 8}
 ENTRY = Entry(model_id="small", source="small.pt", threat_model="Linf", eps=8 / 255)
 
 
-def loaded(network: nn.Module, **facts: object) -> LoadedModel:
+def loaded(network: nn.Module, **facts: Any) -> LoadedModel:
     return LoadedModel("small", "small.pt", "", network.state_dict(), Classifier(network).eval(), **facts)
 
 
@@ -69,7 +69,7 @@ def measured(
 
 
 def score(group: DumpGroup, metric: str) -> float:
-    (value,) = (row["value"] for row in analyze(group) if row["metric"] == metric and not row.get("layer"))
+    (value,) = (float(str(row["value"])) for row in analyze(group) if row["metric"] == metric and not row.get("layer"))
     return value
 
 
@@ -105,7 +105,7 @@ def test_average_case_of_logistic_regression_has_its_closed_form(tmp_path: Path)
     group = measured(tmp_path, loaded(network), data)
     expected = []
     for t in range(3):
-        with Weights([network[1].weight], radius=0.5) as weights:
+        with Weights([network.get_parameter("1.weight")], radius=0.5) as weights:
             weights.random_start(flatness._generator(0, 1, t), on_sphere=True)
             expected.append(linear_robust_loss(network.get_parameter("1.weight").detach(), data, 8 / 255))
     assert torch.allclose(torch.from_numpy(group.read("average_loss")), torch.stack(expected), atol=1e-5)
@@ -206,7 +206,9 @@ def test_everything_is_as_before_and_no_normalisation_layer_was_touched(tmp_path
     measured(tmp_path, model, images())
     handle.remove()
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    assert torch.equal(network.get_parameter("0.weight").grad, torch.ones_like(network.get_parameter("0.weight")))
+    gradient = network.get_parameter("0.weight").grad
+    assert gradient is not None
+    assert torch.equal(gradient, torch.ones_like(network.get_parameter("0.weight")))
     assert not network[5].bias.requires_grad
     assert network[0].weight.requires_grad
     assert network[1].training

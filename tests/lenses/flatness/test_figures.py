@@ -14,8 +14,15 @@ from filterlens.lenses.robustness import analyzer as robustness_analyzer
 from filterlens.lenses.robustness.figures import draw_confidence, draw_reliability
 from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData, read_run
+from filterlens.report.figure import Drawing
 from filterlens.report.style import paper_style
 from filterlens.score import as_table, write_scores
+
+
+def drawn(drawing: Drawing | None) -> Drawing:
+    assert drawing is not None
+    return drawing
+
 
 ANALYZERS = {"robustness": robustness_analyzer.analyze, "flatness": flatness_analyzer.analyze}
 LOGITS = {  # four images, two classes; of confidence 0.9 and 0.6, right and wrong
@@ -73,7 +80,7 @@ def test_every_figure_is_drawn_without_a_warning(tmp_path: Path) -> None:
 
 
 def test_reliability_pools_the_models_of_a_side(tmp_path: Path) -> None:
-    data = draw_reliability(make_run(tmp_path / "run", ("robustness",), pairs=1)).data
+    data = drawn(draw_reliability(make_run(tmp_path / "run", ("robustness",), pairs=1))).data
     robust = data[(data["side"] == "robust") & (data["images"] == "attacked")]
     assert robust["confidence"].tolist() == pytest.approx([0.6, 0.9])
     assert robust["accuracy"].tolist() == [1.0, 0.5]
@@ -83,7 +90,7 @@ def test_reliability_pools_the_models_of_a_side(tmp_path: Path) -> None:
 
 
 def test_confidence_bars_of_a_side_and_column_add_up_to_one(tmp_path: Path) -> None:
-    data = draw_confidence(make_run(tmp_path / "run", ("robustness",))).data
+    data = drawn(draw_confidence(make_run(tmp_path / "run", ("robustness",)))).data
     assert data.groupby(["side", "images"])["share"].sum().to_numpy() == pytest.approx(np.ones(4))
     wrong = data[(data["prediction"] == "wrong") & (data["share"] > 0)]
     assert (wrong["low"] >= 0.85 - 1e-9).all()  # the wrong predictions above are sure ones
@@ -91,7 +98,7 @@ def test_confidence_bars_of_a_side_and_column_add_up_to_one(tmp_path: Path) -> N
 
 def test_scatter_shows_every_model_and_correlates_within_robust_ones(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", pairs=5)
-    drawing = draw_scatter(run)
+    drawing = drawn(draw_scatter(run))
     part = drawing.data[(drawing.data["x_metric"] == "average_flatness") & (drawing.data["y_metric"] == "robust_loss")]
     assert len(part) == 10
     robust = part[part["robust"].eq(True)]
@@ -105,14 +112,14 @@ def test_scatter_shows_every_model_and_correlates_within_robust_ones(tmp_path: P
 
 
 def test_scatter_falls_back_on_the_flatness_lens_own_robust_loss(tmp_path: Path) -> None:
-    drawing = draw_scatter(make_run(tmp_path / "run", ("flatness",), pairs=1))
+    drawing = drawn(draw_scatter(make_run(tmp_path / "run", ("flatness",), pairs=1)))
     assert drawing.data["y_metric"].unique().tolist() == ["robust_loss"]
     assert sorted(drawing.data["y"].unique()) == [2.0, 62.0]
     assert drawing.figure.axes[0].get_title(loc="right") == "robust models: no ρ (n = 1)"
 
 
 def test_landscape_is_the_rise_above_the_weights(tmp_path: Path) -> None:
-    data = draw_landscape(make_run(tmp_path / "run", ("flatness",))).data
+    data = drawn(draw_landscape(make_run(tmp_path / "run", ("flatness",)))).data
     assert (data.loc[data["position"] == 0, "rise"] == 0).all()
     curve = data[(data["model_id"] == "normal-1") & (data["direction"] == "random")]
     assert curve["rise"].tolist() == [30, 0, 30]

@@ -4,13 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.patches import StepPatch
 from report.synthetic import Model, entry, write_run
 
 from filterlens.dumps import DumpWriter
 from filterlens.lenses.manifold.figures import FIGURES, distance_values, draw_distances, draw_success
 from filterlens.lenses.manifold.grid_figure import COLUMNS, draw_grid
 from filterlens.report.data import RunData, read_run
+from filterlens.report.figure import Drawing
 from filterlens.report.style import paper_style
+
+
+def drawn(drawing: Drawing | None) -> Drawing:
+    assert drawing is not None
+    return drawing
+
 
 N = 12
 
@@ -74,17 +82,18 @@ def test_histograms_hold_successful_examples_of_correct_images_only(run: RunData
 
 def test_every_histogram_sums_to_one(run: RunData) -> None:
     with paper_style():
-        drawing = draw_distances(run)
+        drawing = drawn(draw_distances(run))
     labels = {patch.get_label() for patch in drawing.figure.axes[1].patches}
     assert labels >= {f"attacked, {side} models" for side in ("normal", "robust", "other")}
     for axis in drawing.figure.axes:
         for patch in axis.patches:
-            assert patch.get_data().values.sum() == pytest.approx(1)
+            assert isinstance(patch, StepPatch)
+            assert patch.get_data()[0].sum() == pytest.approx(1)
 
 
 def test_success_is_drawn_with_its_correlation(run: RunData) -> None:
     with paper_style():
-        drawing = draw_success(run)
+        drawing = drawn(draw_success(run))
     assert drawing.data["on_manifold_success"].tolist() == pytest.approx([0.2, 0.3, 0.4])
     assert "fonts: no ρ (n = 1)" in drawing.caption, "of one robust model, whatever the others are"
     assert len(drawing.figure.axes) == 2
@@ -92,7 +101,7 @@ def test_success_is_drawn_with_its_correlation(run: RunData) -> None:
 
 def test_the_grid_shows_the_pair_with_marks_and_differences(run: RunData) -> None:
     with paper_style():
-        drawing = draw_grid(run)
+        drawing = drawn(draw_grid(run))
     assert len(drawing.figure.axes) == 2 * 5 * COLUMNS
     assert set(drawing.data["model_id"]) == {"normal", "robust"}
     for row in ("attacked", "on-manifold"):
@@ -104,7 +113,7 @@ def test_without_a_decoder_the_grid_has_three_rows(tmp_path: Path) -> None:
     write_run(tmp_path, zoo()[:1], [r for r in score_rows() if r["model_id"] == "normal"])
     write_manifold(tmp_path, zoo()[0], on_manifold=False, channels=3, n=4)
     with paper_style():
-        drawing = draw_grid(read_run(tmp_path))
+        drawing = drawn(draw_grid(read_run(tmp_path)))
     assert len(drawing.figure.axes) == 3 * COLUMNS
 
 

@@ -12,7 +12,7 @@ from filterlens.lenses.manifold.noise import noisy_images
 
 
 def norms(noisy: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    out: Tensor = torch.linalg.vector_norm((noisy - images).flatten(1).double(), dim=1)
+    out: torch.Tensor = torch.linalg.vector_norm((noisy - images).flatten(1).double(), dim=1)
     return out
 
 

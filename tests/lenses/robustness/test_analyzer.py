@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_analysis_gives_registered_scores_of_clean_and_attacked_images(tmp_path:
     arrays = {"logits_clean": logits, "logits_attacked": attacked, "logits_autoattack": strong}
     with write(tmp_path / "a.h5", labels=labels, logits_attacked_float32=attacked, **arrays) as reader:
         rows = analyze(reader.lens("robustness"))
-    found = {row["metric"]: row["value"] for row in rows}
+    found: dict[str, Any] = {str(row["metric"]): row["value"] for row in rows}
     assert all(get_score(metric).lens == "robustness" for metric in found)
     assert len(found) == len(rows) == 18
     assert found["clean_accuracy"] > found["robust_accuracy"] > found["robust_accuracy_autoattack"]
