@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 
@@ -47,27 +48,55 @@ with tempfile.TemporaryDirectory() as folder:
     assert not {"robustbench", "timm", "torchvision"} & _loaded_after(code)
 
 
+EXTRAS = {
+    "filterlens/loaders/onnx.py": "onnx",
+    "filterlens/loaders/onnx_convert.py": "onnx",
+    "filterlens/loaders/onnx_file.py": "onnx",
+    "filterlens/loaders/onnx_names.py": "onnx",
+    "filterlens/loaders/onnx_tensors.py": "onnx",
+    "filterlens/runs/executors/cluster.py": "ray",
+    "filterlens/training/logs.py": "lightning",
+}
+"""The files that need a library of an extra, and the extra."""
+
+
+def _distributions(requirements: list[str]) -> set[str]:
+    return {_normalised(re.split(r"[^\w-]", one)[0]) for one in requirements}
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _libraries_of(path: Path) -> set[str]:
+    """Top-level modules of every import of a file, those in functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).split(".")[0])
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+            found |= {str(arg.value).split(".")[0] for arg in node.args if isinstance(arg, ast.Constant)}
+    return found - sys.stdlib_module_names - {"filterlens"}
+
+
 def test_every_import_is_declared() -> None:
-    """What the package imports, lazily too, is a dependency or one of an extra's."""
+    """What a file imports, lazily too, is of a dependency; what is of an extra, in the files that need it alone."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = ("onnx", "ray", "lightning")
-    requirements = [
-        *project["dependencies"],
-        *(one for extra in extras for one in project["optional-dependencies"][extra]),
-    ]
-    names = {"fonttools": "fontTools", "pillow": "PIL"}
-    declared = {re.split(r"[^\w-]", one)[0].lower() for one in requirements}
-    importable = {names.get(name, name.replace("-", "_")) for name in declared} | {"google"}  # protobuf comes with onnx
-    imported = set()
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                imported.add(str(node.module).split(".")[0])
-            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
-                imported |= {str(arg.value).split(".")[0] for arg in node.args if isinstance(arg, ast.Constant)}
-    assert imported - importable - sys.stdlib_module_names - {"filterlens"} == set()
+    always, extras = _distributions(project["dependencies"]), project["optional-dependencies"]
+    provided = packages_distributions()
+    undeclared, used = [], set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE.parent).as_posix()
+        extra = _distributions(extras[EXTRAS[name]]) if name in EXTRAS else set()
+        extra |= {"protobuf"} if "onnx" in extra else set()  # comes with onnx
+        for module in _libraries_of(path):
+            found = {_normalised(one) for one in provided.get(module, [module])}
+            undeclared += [] if found & (always | extra) else [f"{name}: {module}"]
+            used |= {name} if found & extra else set()
+    assert not undeclared
+    assert used == set(EXTRAS), "a file that needs no extra is listed"
 
 
 def test_every_public_name_resolves_and_is_documented() -> None:

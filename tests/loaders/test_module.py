@@ -89,6 +89,25 @@ def test_a_catalog_and_a_run_folder_that_were_sent_run_nothing_from_the_command_
         assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["inspect"], 1), (["compare", "good"], 1), (["check", "--bound", "max-sparsity=1"], 2)],
+    ids=["inspect", "compare", "check"],
+)
+def test_a_catalogs_model_that_is_code_needs_the_option_of_every_command(
+    marked: Path, tmp_path: Path, words: list[str], code: int
+) -> None:
+    others = [f"{marked}/{word}" if word == "good" else word for word in words[1:]]
+    command = [words[0], *others, f"{marked}/code"]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == code
+    assert "the row 'code' is code that a catalog brings" in f"{refused.output} {refused.exception}"
+    assert not (tmp_path / "ran").exists()
+    allowed = CliRunner().invoke(app, [*command, "--allow-code"])
+    assert allowed.exit_code == 0, allowed.output
+    assert (tmp_path / "ran").exists()
+
+
 def test_an_architecture_that_was_typed_needs_no_option(tmp_path: Path) -> None:
     write(tmp_path / "exp", NET)
     torch.save(build("stranger_net:net", tmp_path / "exp").state_dict(), tmp_path / "exp" / "epoch-1.pt")

@@ -77,7 +77,7 @@ def confidence(logits: Logits) -> NDArray[np.float64]:
 
 
 def overconfidence(logits: Logits, labels: Labels) -> float:
-    """Mean confidence less accuracy, in [−1, 1] [Grabinski2022Conf]_."""
+    """Mean confidence less accuracy, in [−1, 1]; Grabinski2022Conf, section 3."""
     return float(confidence(logits).mean()) - accuracy(logits, labels) if len(labels) else math.nan
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from hostile.payload import Case, Payload
+from hostile.payloads.callables import Call
 from hostile.payloads.containers import CONTAINERS, benign
 from hostile.payloads.onnxes import _model
 from hostile.payloads.opcodes import PLACES
@@ -203,7 +204,7 @@ def payloads() -> Iterator[Payload]:
         container = list(CONTAINERS)[number % len(CONTAINERS)]
         if number % 3 == 0:
 
-            def answer_of(case: Case, call=call, route=route, container=container) -> Answer:  # type: ignore[no-untyped-def]
+            def answer_of(case: Case, call: Call = call, route: str = route, container: str = container) -> Answer:
                 return Answer(CONTAINERS[container](PLACES["value"](body(call, route, case))))
 
             yield _payload(f"{name}, {container}", about, _url(answer_of, ".pt"), (call.module,))
