@@ -129,12 +129,12 @@ audit = _command(whole=True)
 extract = _command(whole=False)
 
 
-def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
+def analyze(folder: Folder, *, jobs: o.Jobs = 1, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
     """Turn a run's dumps into scores; needs no model.
 
     Example:
 
-        filterlens analyze reports/fonts-linf
+        filterlens analyze reports/cifar10-linf --jobs 4
     """
     from filterlens.cli.console import Display, set_up_logging
     from filterlens.commands import analyze as run
@@ -148,7 +148,7 @@ def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile =
             missed.extend(event.rows)
             display.hear(event)
 
-        scores = run(folder, listener=hear, keep_tracebacks=verbose)
+        scores = run(folder, jobs=jobs, listener=hear, keep_tracebacks=verbose)
     display.cautions(unnormalised(scores))
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
     raise typer.Exit(1 if missed else 0)

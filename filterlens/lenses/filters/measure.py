@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from filterlens.errors import InputError, LensSkipped
-from filterlens.lenses.filters.analyzer import layer_rows
+from filterlens.lenses.filters.analyzer import layer_rows, scorable
 from filterlens.lenses.filters.extractor import describe_missing, network_convolutions, parse_kernel
 from filterlens.lenses.filters.options import FiltersOptions
 from filterlens.tracing.depth import Trace, trace
@@ -55,7 +55,7 @@ def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) 
         }
         notes = ("depth is the order of the state dict's keys",) if layer.depth_from == "keys" else ()
         counts = not has_3x3 or layer.kernel == (3, 3)
-        for row in layer_rows(layer.read(), counts=counts, notes=notes):
+        for row in layer_rows(scorable(layer.read()), counts=counts, notes=notes):
             yield {**common, **row}
 
 

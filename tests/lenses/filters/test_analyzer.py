@@ -132,7 +132,7 @@ def dump(path, layers, **attributes):
 
 def rows_of(path):
     with DumpReader(path) as reader:
-        return as_table([{"model_id": "m", "lens": "filters", **row} for row in analyze(reader.lens("filters"))])
+        return as_table([{"model_id": "m", "lens": "filters", **row} for row in analyze(reader.lens("filters"))[0]])
 
 
 def test_a_dump_becomes_one_row_a_layer_and_score(tmp_path):

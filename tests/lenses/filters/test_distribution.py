@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import torch
 
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
-from filterlens.errors import LensSkipped
+from filterlens.errors import DumpError, LensSkipped
+from filterlens.lens import PoolContext, PooledModel
 from filterlens.lenses.filters import distribution
+from filterlens.lenses.filters.analyzer import analyze
 from filterlens.lenses.filters.distribution import pool
 from filterlens.lenses.filters.moments import shift
 from filterlens.score import DEPTH_GROUPS, depth_group
@@ -37,10 +41,19 @@ def dump(folder, model_id, layers, **entry):
     return Entry(model_id=model_id, source="x", **entry), path
 
 
+def models(dumps):
+    found = []
+    for entry, path in dumps:
+        with DumpReader(path) as reader:
+            _, summary = analyze(reader.lens("filters"))
+        found.append(PooledModel(entry=entry, path=path, summary=summary))
+    return found
+
+
 def pooled(folder, dumps):
     path = folder / "pooled.h5"
     with DumpWriter(path, {}) as writer:
-        pool(dumps, writer.lens("filters", {}))
+        pool(PoolContext(models=models(dumps), group=writer.lens("filters", {}), each=map))
     return DumpReader(path)
 
 
@@ -96,17 +109,6 @@ def test_only_3x3_filters_that_are_not_sparse_take_part_scaled(tmp_path, dumps):
         assert group.read("shift_depths")[0, 10] == pytest.approx(last, rel=1e-4)
 
 
-def test_layers_larger_than_a_batch_give_the_same(tmp_path, dumps, monkeypatch):
-    found = []
-    for size in (1 << 18, 50):
-        monkeypatch.setattr(distribution, "_BATCH", size)
-        with pooled(tmp_path, dumps[0]) as reader:
-            found.append({name: reader.lens("filters").read(name) for name in ("histograms", "shift", "means")})
-    np.testing.assert_allclose(found[0]["means"], found[1]["means"], atol=1e-12)
-    np.testing.assert_array_equal(found[0]["histograms"].sum(axis=2), found[1]["histograms"].sum(axis=2))
-    np.testing.assert_allclose(found[0]["shift"], found[1]["shift"], rtol=0.01)
-
-
 def test_without_3x3_the_most_common_kernel_takes_part(tmp_path):
     layers = {"stem": weight(1, 8, 3, 7, 7), "a": weight(2, 12, 8, 5, 5)}
     with pooled(tmp_path, [dump(tmp_path, "m", layers, robust=True)]) as reader:
@@ -124,15 +126,20 @@ def test_layers_with_nan_and_of_zeros_take_no_part(tmp_path):
 
 
 def test_a_run_without_filters_is_skipped(tmp_path):
-    path = tmp_path / "m.h5"
-    with DumpWriter(path, {"model_id": "m"}) as writer:
-        writer.lens("robustness", {}).write("labels", np.arange(3))
-    with (
-        pytest.raises(LensSkipped, match="no dump holds convolution filters"),
-        pooled(tmp_path, [(Entry(model_id="m", source="x"), path)]),
-    ):
+    with pytest.raises(LensSkipped, match="no dump holds convolution filters"), pooled(tmp_path, []):
         pass
     assert not (tmp_path / "pooled.h5").exists()
+
+
+def test_what_is_kept_of_a_model_that_is_damaged_is_told(tmp_path, dumps):
+    (model, _) = models(dumps[0])
+    for damaged in ([[0.0, 3.0]], [[0.0, *[math.nan] * 91]], [[17.0, *[1.0] * 91]], [[0.0, -1.0, *[1.0] * 90]]):
+        broken = replace(model, summary={"3x3": np.array(damaged)})
+        with (
+            pytest.raises(DumpError, match="is damaged: run `filterlens analyze` again"),
+            DumpWriter(tmp_path / "p.h5", {}) as writer,
+        ):
+            pool(PoolContext(models=[broken], group=writer.lens("filters", {}), each=map))
 
 
 @pytest.mark.parametrize(

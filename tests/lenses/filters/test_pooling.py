@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,29 +10,41 @@ import pytest
 import torch
 
 from filterlens.errors import LensSkipped
+from filterlens.lenses.filters.layer import filter_maxima
 from filterlens.lenses.filters.moments import Moments, shift
-from filterlens.lenses.filters.pooling import FINE_BINS, Member, pool_filters
+from filterlens.lenses.filters.pooling import FINE_BINS, Filters, Member, pool_filters
 from filterlens.score import DEPTH_GROUPS
 
+Pieces = list[tuple[int, torch.Tensor]]
 
-def pieces(seed: int, stretch: float = 1.0, n: int = 300) -> list[tuple[int, torch.Tensor]]:
+
+def pieces(seed: int, stretch: float = 1.0, n: int = 300) -> Pieces:
     """Return scaled filters in four pieces of different depth groups, the last without one."""
     generator = torch.Generator().manual_seed(seed)
     found = []
     for depth in (0, 3, 10, -1):
-        rows = torch.randn(n, 9, generator=generator, dtype=torch.float64) * torch.linspace(1, stretch, 9)
+        rows = torch.randn(n, 9, generator=generator) * torch.linspace(1, stretch, 9)
         found.append((depth, rows / rows.abs().amax(dim=1, keepdim=True)))
     return found
 
 
-def member(
-    model_id: str, data: list[tuple[int, torch.Tensor]], robust: bool | None, match: str = "", dataset: str = "c"
-):
-    return Member(model_id, dataset, robust, match, lambda: iter(data))
+def layers(data: Pieces) -> list[Filters]:
+    return [Filters(depth, rows.numpy(), filter_maxima(rows.numpy()), 0.0) for depth, rows in data]
 
 
-def rows_of(*data: list[tuple[int, torch.Tensor]], depth: int | None = None) -> torch.Tensor:
-    return torch.cat([rows for piece in data for at, rows in piece if depth is None or at == depth])
+def moments(found: Iterable[Filters]) -> list[Moments]:
+    cells = [Moments.empty(9) for _ in range(12)]
+    for layer in found:
+        cells[layer.depth] += Moments.of_scaled(layer.rows, layer.tops, layer.limit)
+    return cells
+
+
+def member(model_id: str, data: Pieces, robust: bool | None, match: str = "", dataset: str = "c") -> Member:
+    return Member(model_id, dataset, robust, match, moments(layers(data)), partial(layers, data))
+
+
+def rows_of(*data: Pieces, depth: int | None = None) -> torch.Tensor:
+    return torch.cat([rows for piece in data for at, rows in piece if depth is None or at == depth]).double()
 
 
 R1, R2, N1, N2, LONE = pieces(1, 3), pieces(2, 4), pieces(3), pieces(4), pieces(5, 9)
@@ -181,17 +194,19 @@ def peak() -> int:
     return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[0])
 
 
+def stream(seed: int) -> Iterator[Filters]:
+    rng = np.random.default_rng(seed)
+    for depth in range(10):
+        rows = rng.standard_normal((50_000, 9), dtype=np.float32)
+        yield Filters(depth, rows, filter_maxima(rows), 0.0)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells and resets a process's peak")
 def test_memory_does_not_grow_with_the_number_of_filters():
-    def stream(seed: int) -> Iterator[tuple[int, torch.Tensor]]:
-        generator = torch.Generator().manual_seed(seed)
-        for depth in range(10):
-            rows = torch.randn(50_000, 9, generator=generator)
-            yield depth, rows / rows.abs().amax(dim=1, keepdim=True)
-
     members = [
-        Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", lambda i=i: stream(i)) for i in range(8)
+        Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", moments(stream(i)), partial(stream, i))
+        for i in range(8)
     ]
     pool_filters(members[:1], 9)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is now what is held now

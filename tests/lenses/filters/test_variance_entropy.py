@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from lenses.filters import oracles
 
 from filterlens.errors import InputError, NonFiniteWeightError
-from filterlens.lenses.filters import scatter
 from filterlens.lenses.filters.variance_entropy import (
     entropy_of_random_filters,
     variance_entropy,
@@ -85,18 +84,6 @@ def test_large_badly_conditioned_layers_keep_their_digits(share, mean):
     weight = rows.view(160, 128, 3, 3)
     assert variance_entropy_raw(weight) == pytest.approx(oracles.variance_entropy_raw(weight.numpy()), abs=1e-5)
     assert variance_entropy(weight) == pytest.approx(oracles.variance_entropy(weight.numpy()), abs=1e-5)
-
-
-def test_quick_and_exact_scatter_matrices_agree():
-    generator = torch.Generator().manual_seed(8)
-    rows = torch.randn(50_003, 9, generator=generator) + 0.3
-    scale = torch.rand(50_003, generator=generator) * (torch.rand(50_003, generator=generator) > 0.2)
-    for weights in (None, scale):
-        quick, mean, n = scatter._quick_scatter(rows, weights)
-        exact, exact_mean, exact_n = scatter._exact_scatter(rows, weights)
-        assert n == exact_n
-        torch.testing.assert_close(mean, exact_mean, rtol=1e-5, atol=1e-7)
-        torch.testing.assert_close(quick / n, exact / n, rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=30)
