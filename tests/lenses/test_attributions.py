@@ -23,7 +23,7 @@ CLAIMED = {
     "ece_clean": ("lower", "Grabinski2022Conf"),
     "ece_attacked": ("lower", "Grabinski2022Conf"),
 }
-LENSES = {"filters", "downsampling", "robustness", "flatness", "manifold"}
+LENSES = {"filters", "downsampling", "robustness", "flatness", "manifold", "spectra"}
 
 
 def test_these_scores_have_a_claim_about_robust_and_normal_models_and_no_others() -> None:
