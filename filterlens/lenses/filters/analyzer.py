@@ -13,6 +13,7 @@ from filterlens.errors import DumpError, InputError, NonFiniteWeightError
 from filterlens.lens import all_scores, score_rows
 from filterlens.lenses.filters.conventions import SPARSITY_THRESHOLD, Convention
 from filterlens.lenses.filters.layer import Layer
+from filterlens.lenses.kernels import kernel_note, main_kernel
 
 __all__ = ["analyze", "layer_rows", "score_layer"]
 
@@ -56,19 +57,18 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
 
     Returns
     -------
-        Rows of the score table: one a layer and metric that is defined for its kernel. Where a dump holds 3x3
-        and other kernels, only the 3x3 ones have a weight in the model's mean.
+        Rows of the score table: one a layer and metric that is defined for its kernel. Only filters of one size have a
+        weight in the model's mean: 3x3, or the network's own where it has none.
     """
-    shapes = {name: group.shape(name) for name in group.names()}
-    has_3x3 = any(shape[2:] == (3, 3) for shape in shapes.values())
+    kernels = {name: (shape[2], shape[3]) for name in group.names() if len(shape := group.shape(name)) == 4}
+    main = main_kernel(kernels.values())
     rows: list[dict[str, object]] = []
-    for name, shape in shapes.items():
-        counts = not has_3x3 or shape[2:] == (3, 3)
-        rows.extend(_layer_rows(name, group, counts=counts))
+    for name in group.names():
+        rows.extend(_layer_rows(name, group, main))
     return rows
 
 
-def _layer_rows(name: str, group: DumpGroup, *, counts: bool) -> list[dict[str, object]]:
+def _layer_rows(name: str, group: DumpGroup, main: tuple[int, int]) -> list[dict[str, object]]:
     attributes = group.attributes_of(name)
     depth, norm = _number(attributes, "conv_depth", -1), _number(attributes, "conv_depth_norm", math.nan)
     common: dict[str, object] = {
@@ -77,7 +77,9 @@ def _layer_rows(name: str, group: DumpGroup, *, counts: bool) -> list[dict[str, 
         "conv_depth": depth if depth >= 0 else math.nan,
         "conv_depth_norm": norm,
     }
-    rows = layer_rows(torch.from_numpy(group.read(name)), counts=counts, notes=_notes(attributes))
+    counts = group.shape(name)[2:] == main
+    notes = (*_notes(attributes), *kernel_note(main))
+    rows = layer_rows(torch.from_numpy(group.read(name)), counts=counts, notes=notes)
     return [{**common, **row} for row in rows]
 
 

@@ -38,7 +38,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +54,7 @@ from filterlens.lenses.filters.conventions import LARGEST_KERNEL, SPARSITY_THRES
 from filterlens.lenses.filters.layer import filter_maxima
 from filterlens.lenses.filters.moments import BINS
 from filterlens.lenses.filters.pooling import FINE_BINS, Member, pool_filters
+from filterlens.lenses.kernels import main_kernel
 from filterlens.score import depth_group
 
 __all__ = ["filters_of", "pool"]
@@ -127,18 +127,15 @@ def _opened(path: Path) -> Iterator[DumpGroup | None]:
 
 
 def _common_kernel(paths: Sequence[Path]) -> tuple[int, int] | None:
-    """3x3 where there are any, else the kernel size of most filters."""
-    filters: Counter[tuple[int, int]] = Counter()
+    """3x3 where there are any, else the most frequent filter size of all models' convolutions."""
+    kernels: list[tuple[int, int]] = []
     for path in paths:
         with _opened(path) as group:
             for name in group.names() if group is not None else ():
                 shape = group.shape(name) if group is not None else ()
-                if len(shape) == 4 and 0 < shape[2] * shape[3] <= LARGEST_KERNEL:
-                    filters[shape[2], shape[3]] += shape[0] * shape[1]
-    filters = +filters  # without layers that hold no filter
-    if not filters:
-        return None
-    return (3, 3) if (3, 3) in filters else filters.most_common(1)[0][0]
+                if math.prod(shape) and len(shape) == 4 and shape[2] * shape[3] <= LARGEST_KERNEL:
+                    kernels.append((shape[2], shape[3]))
+    return main_kernel(kernels) if kernels else None
 
 
 def filters_of(
