@@ -18,7 +18,8 @@ __all__ = [
 ]
 
 # For k_h * k_w weights a filter: (n filters, mean, standard deviation) of the variance entropy of scaled normal
-# filters, 8000 trials (1000 above 512 filters; an eighth of these for more than 49 weights), simulated by benchmarks/chance_table.py.
+# filters, 8000 trials (1000 above 512 filters; an eighth of these, and 250, for more than 49 weights), simulated by
+# benchmarks/chance_table.py.
 _ENTROPY: dict[int, tuple[tuple[int, float, float], ...]] = {
     4: (
         (3, 0.214502, 0.06692),
@@ -145,6 +146,24 @@ _ENTROPY: dict[int, tuple[tuple[int, float, float], ...]] = {
         (512, 2.20587, 0.0008243),
         (1024, 2.24901, 0.0004467),
         (4096, 2.28143, 0.0001069),
+    ),
+    256: (
+        (3, 0.296734, 0.003971),
+        (4, 0.470145, 0.004673),
+        (6, 0.688794, 0.004521),
+        (8, 0.832382, 0.004409),
+        (12, 1.02468, 0.003785),
+        (16, 1.15569, 0.003445),
+        (24, 1.33418, 0.003035),
+        (32, 1.45698, 0.002761),
+        (48, 1.62417, 0.002345),
+        (64, 1.73799, 0.002191),
+        (96, 1.88942, 0.001897),
+        (128, 1.98875, 0.001763),
+        (256, 2.18423, 0.001303),
+        (512, 2.29574, 0.0008022),
+        (1024, 2.3519, 0.000422),
+        (4096, 2.39414, 0.0001092),
     ),
 }
 

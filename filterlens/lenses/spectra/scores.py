@@ -141,7 +141,7 @@ def spectral_condition(spectrum: Spectrum) -> float:
 
 @score(
     lens="spectra",
-    title="Power-law exponent α",
+    title="Power-law α",
     formula="p(λ) ∝ λ^(−α) for λ ≥ λ_min, λ = σ²; maximum likelihood, λ_min of least Kolmogorov-Smirnov distance",
     reference="Clauset2009 §3; Martin2021",
     bounds=(1.0, None),
@@ -188,7 +188,7 @@ def bulk_share(spectrum: Spectrum) -> float:
 
 @score(
     lens="spectra",
-    title="Operator norm, bounded",
+    title="Operator norm",
     formula="max_ω ‖G_t(ω)‖_F^(1 / 2^t) · Π 1 / cos(π (k − 1) / 2N), G_{t+1} = G_t* G_t, G_0(ω) = Σ_j W_j e^{i⟨ω, j⟩}",
     reference="Delattre2023 §3",
     bounds=(0.0, None),
