@@ -16,6 +16,7 @@ from filterlens.lens import all_scores, score_rows
 from filterlens.lenses.filters.conventions import SPARSITY_THRESHOLD, Convention
 from filterlens.lenses.filters.distribution import Summary
 from filterlens.lenses.filters.layer import Layer
+from filterlens.lenses.kernels import kernel_note, main_kernel
 
 __all__ = ["analyze", "layer_rows", "scorable", "score_layer"]
 
@@ -60,17 +61,17 @@ def analyze(group: DumpGroup) -> tuple[list[dict[str, object]], dict[str, NDArra
     Returns
     -------
     rows
-        Of the score table: one a layer and metric that is defined for its kernel. Where a dump holds 3x3 and other
-        kernels, only the 3x3 ones have a weight in the model's mean.
+        Of the score table: one a layer and metric that is defined for its kernel. Only filters of one size have a
+        weight in the model's mean: 3x3, or the network's own where it has none.
     summary
         What `filterlens.lenses.filters.distribution` needs of the model.
     """
-    shapes = {name: group.shape(name) for name in group.names()}
-    has_3x3 = any(shape[2:] == (3, 3) for shape in shapes.values())
+    kernels = {name: (shape[2], shape[3]) for name in group.names() if len(shape := group.shape(name)) == 4}
+    main = main_kernel(kernels.values())
     rows: list[dict[str, object]] = []
     summary = Summary()
-    for name, shape in shapes.items():
-        attributes = group.attributes_of(name)
+    for name in group.names():
+        shape, attributes = group.shape(name), group.attributes_of(name)
         depth, norm = _number(attributes, "conv_depth", -1), _number(attributes, "conv_depth_norm", math.nan)
         common: dict[str, object] = {
             "layer": name,
@@ -79,8 +80,8 @@ def analyze(group: DumpGroup) -> tuple[list[dict[str, object]], dict[str, NDArra
             "conv_depth_norm": norm,
         }
         layer = scorable(torch.from_numpy(group.read(name)))
-        counts = not has_3x3 or shape[2:] == (3, 3)
-        rows.extend({**common, **row} for row in layer_rows(layer, counts=counts, notes=_notes(attributes)))
+        notes = (*_notes(attributes), *kernel_note(main))
+        rows.extend({**common, **row} for row in layer_rows(layer, counts=shape[2:] == main, notes=notes))
         if isinstance(layer, Layer):
             summary.add(layer, attributes)
     return rows, summary.arrays

@@ -171,9 +171,23 @@ def test_other_kernels_do_not_enter_the_means_beside_3x3(tmp_path):
     assert (df[df["layer"] == "conv"]["weight"] > 0).all()
 
 
-def test_a_model_without_3x3_has_means_over_what_it_has(tmp_path):
-    df = rows_of(dump(tmp_path / "m.h5", {"stem": layer(1, 8, 3, 7, 7), "conv": layer(2, 4, 8, 5, 5)}))
-    assert (df["weight"] > 0).all()
+def test_a_model_without_3x3_has_means_over_its_most_frequent_kernel_alone(tmp_path):
+    layers = {"stem": layer(1, 8, 3, 7, 7), "a": layer(2, 4, 8, 5, 5), "b": layer(3, 4, 8, 5, 5)}
+    df = rows_of(dump(tmp_path / "m.h5", layers))
+    assert (df["weight"] > 0).tolist() == (df["kind"] == "5x5").tolist()
+    assert df["value"].notna().all()
+    assert df["note"].str.contains("means are of 5x5 filters, not 3x3", regex=False).all()
+
+
+def test_each_kernel_size_has_its_own_chance_level(tmp_path):
+    """Patch embeddings, depth-wise 7x7 and 2x2 filters drawn at random score like chance of their own size."""
+    shapes = {"stem": (96, 3, 4, 4), "down": (64, 32, 2, 2), "wide": (96, 4, 7, 7), "patch": (64, 3, 16, 16)}
+    generator = torch.Generator().manual_seed(0)
+    layers = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    df = rows_of(dump(tmp_path / "m.h5", layers))
+    z = df[df["metric"].str.endswith("_z")]
+    assert len(z) == 3 * len(shapes)
+    assert (z["value"].abs() < 5).all()
 
 
 def test_a_broken_layer_is_skipped_and_poisons_nothing(tmp_path):

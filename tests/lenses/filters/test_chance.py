@@ -31,7 +31,17 @@ def test_orthogonality_by_chance_is_what_random_layers_have(shape):
 
 
 @pytest.mark.parametrize(
-    "shape", [(5, 1, 3, 3), (10, 2, 3, 3), (19, 4, 3, 3), (10, 30, 3, 3), (7, 10, 5, 5), (10, 8, 7, 7)]
+    "shape",
+    [
+        (5, 1, 3, 3),
+        (10, 2, 3, 3),
+        (19, 4, 3, 3),
+        (10, 30, 3, 3),
+        (7, 10, 5, 5),
+        (10, 8, 7, 7),
+        (9, 4, 2, 2),
+        (16, 3, 4, 4),
+    ],
 )
 def test_variance_entropy_by_chance_is_what_random_layers_have(shape):
     mean, deviation = chance.variance_entropy_by_chance(shape[0] * shape[1], shape[2] * shape[3])
@@ -58,7 +68,7 @@ def test_variance_entropy_of_a_large_layer_follows_the_extrapolation():
 
 
 def test_what_is_not_simulated_has_no_chance_level():
-    assert all(math.isnan(x) for x in chance.variance_entropy_by_chance(100, 4))
+    assert all(math.isnan(x) for x in chance.variance_entropy_by_chance(100, 36))
     assert all(math.isnan(x) for x in chance.variance_entropy_by_chance(2, 9))
     assert math.isnan(chance.variance_entropy_z(0.0, 2, 9))
     assert all(math.isnan(x) for x in chance.orthogonality_by_chance(1, 9))

@@ -110,7 +110,7 @@ def test_only_3x3_filters_that_are_not_sparse_take_part_scaled(tmp_path, dumps):
 
 
 def test_without_3x3_the_most_common_kernel_takes_part(tmp_path):
-    layers = {"stem": weight(1, 8, 3, 7, 7), "a": weight(2, 12, 8, 5, 5)}
+    layers = {"stem": weight(1, 8, 3, 7, 7), "a": weight(2, 12, 8, 5, 5), "b": weight(3, 12, 8, 5, 5)}
     with pooled(tmp_path, [dump(tmp_path, "m", layers, robust=True)]) as reader:
         assert reader.lens("filters").attributes["kernel"] == "5x5"
         assert reader.lens("filters").shape("bases") == (6, 25, 25)
