@@ -13,7 +13,8 @@ from torch import nn
 
 from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.loaders import checkpoint
-from filterlens.loaders.download import drive, fetch, web
+from filterlens.loaders.download import fetch, web
+from filterlens.loaders.drive import drive
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.robustbench_compat import robustbench, safe_torch_load

@@ -1,0 +1,69 @@
+"""Public files on Google Drive, which may answer with a page: to be confirmed, refused for today, or not public."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from typing import Final
+
+from filterlens.errors import DownloadError
+from filterlens.loaders.download import Origin
+from filterlens.loaders.partial import Partial
+from filterlens.loaders.transfer import Report, save_url, stream_url
+from filterlens.process.printable import printable
+
+__all__ = ["drive"]
+
+ADDRESS: Final = "https://drive.google.com/uc?id={}"
+_MAX_PAGE: Final = 1 << 20
+_QUOTA: Final = re.compile(r"quota|too many users|viewed or downloaded this file recently", re.IGNORECASE)
+_PRIVATE: Final = re.compile(r"accounts\.google\.com|sign in|need access|request access", re.IGNORECASE)
+
+
+def drive(identifier: str) -> Origin:
+    """Name a public file on Google Drive, as RobustBench does."""
+    url = ADDRESS.format(identifier)
+
+    def stream(partial: Partial, report: Report) -> None:
+        stream_url(url, partial, report=report, find=lambda answer: _find(answer, url), cookies=True)
+
+    return Origin(url, lambda path: save_url(url, path), url=url, stream=stream)
+
+
+def _find(answer: http.client.HTTPResponse, url: str) -> str:
+    """Return the address to which a page of Google Drive leads; nothing where the answer is the file.
+
+    Raises
+    ------
+    DownloadError
+        The page refuses the file, and says why; or leads nowhere.
+    """
+    kind = answer.headers.get("Content-Type", "").lower()
+    if "Content-Disposition" in answer.headers or not kind.startswith("text/html"):
+        return ""
+    page = answer.read(_MAX_PAGE).decode("utf-8", "replace")
+    from gdown.download import get_url_from_gdrive_confirmation  # type: ignore[import-untyped]
+    from gdown.exceptions import FileURLRetrievalError  # type: ignore[import-untyped]
+
+    try:
+        found: str = get_url_from_gdrive_confirmation(page)
+    except FileURLRetrievalError as error:
+        raise _refusal(page, str(error), url) from error
+    except (KeyError, ValueError, RecursionError) as error:
+        raise _refusal(page, "its page has another form", url) from error
+    return found
+
+
+def _refusal(page: str, said: str, url: str) -> DownloadError:
+    """Tell a file that is refused for today from one that is not public."""
+    by_hand = "fetch it with a browser and put it into the cache"
+    if _QUOTA.search(page):
+        return DownloadError(
+            f"Google Drive refuses {url} because it was fetched too often today: try again tomorrow, or {by_hand}"
+        )
+    if _PRIVATE.search(page):
+        return DownloadError(f"Google Drive gives {url} to people who sign in only: {by_hand}")
+    return DownloadError(
+        f"Google Drive answers {url} with a page that leads to no file "
+        f"({printable(' '.join(said.split()))[:200]}): try again later, or {by_hand}"
+    )
