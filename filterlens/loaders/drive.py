@@ -41,7 +41,7 @@ def _find(answer: http.client.HTTPResponse, url: str) -> str:
     kind = answer.headers.get("Content-Type", "").lower()
     if "Content-Disposition" in answer.headers or not kind.startswith("text/html"):
         return ""
-    page = answer.read(_MAX_PAGE).decode("utf-8", "replace")
+    page = " ".join(answer.read(_MAX_PAGE).decode("utf-8", "replace").split())  # gdown looks at each line by itself
     from gdown.download import get_url_from_gdrive_confirmation  # type: ignore[import-untyped]
     from gdown.exceptions import FileURLRetrievalError  # type: ignore[import-untyped]
 
