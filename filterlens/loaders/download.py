@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from filterlens.errors import DownloadError
 from filterlens.loaders.partial import Partial
 from filterlens.loaders.quick_check import quick_check
-from filterlens.loaders.transfer import MAX_BYTES, Report, host_of, save_url, shown_url, stream_url
+from filterlens.loaders.transfer import MAX_BYTES, Report, ask_size, host_of, save_url, shown_url, stream_url
 from filterlens.process.cache import cache_folder
 from filterlens.process.files import commit_file
 from filterlens.process.interruption import forget_temporary, remove_on_interruption
@@ -58,6 +58,8 @@ class Origin:
         Its address where it is one file on the web; empty otherwise.
     stream
         Instead of `save`: goes on where an earlier attempt broke off, and reports how much has come.
+    sizer
+        Asks for the size where it is not known.
     """
 
     name: str
@@ -66,6 +68,11 @@ class Origin:
     size: int | None = None
     url: str = ""
     stream: Callable[[Partial, Report], None] | None = None
+    sizer: Callable[[], int | None] | None = None
+
+    def ask_size(self) -> int | None:
+        """Return the size in bytes, asked for where it is not known; None where nobody says."""
+        return self.size if self.size is not None or self.sizer is None else self.sizer()
 
 
 def web(url: str, *, checksum: str = "", size: int | None = None) -> Origin:
@@ -95,6 +102,7 @@ def web(url: str, *, checksum: str = "", size: int | None = None) -> Origin:
         size,
         url,
         lambda partial, report: stream_url(url, partial, limit=limit, report=report),
+        lambda: ask_size(url),
     )
 
 

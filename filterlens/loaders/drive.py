@@ -9,13 +9,14 @@ from typing import Final
 from filterlens.errors import DownloadError
 from filterlens.loaders.download import Origin
 from filterlens.loaders.partial import Partial
-from filterlens.loaders.transfer import Report, save_url, stream_url
+from filterlens.loaders.transfer import Report, ask, save_url, stream_url
 from filterlens.process.printable import printable
 
 __all__ = ["drive"]
 
 ADDRESS: Final = "https://drive.google.com/uc?id={}"
 _MAX_PAGE: Final = 1 << 20
+_WRITTEN: Final = re.compile(r"uc-name-size.{0,2000}?\(([0-9]{1,4}(?:\.[0-9]{1,3})?)([KMGT])\)", re.DOTALL)
 _QUOTA: Final = re.compile(r"quota|too many users|viewed or downloaded this file recently", re.IGNORECASE)
 _PRIVATE: Final = re.compile(r"accounts\.google\.com|sign in|need access|request access", re.IGNORECASE)
 
@@ -27,7 +28,22 @@ def drive(identifier: str) -> Origin:
     def stream(partial: Partial, report: Report) -> None:
         stream_url(url, partial, report=report, find=lambda answer: _find(answer, url), cookies=True)
 
-    return Origin(url, lambda path: save_url(url, path), url=url, stream=stream)
+    return Origin(url, lambda path: save_url(url, path), url=url, stream=stream, sizer=lambda: ask(url, _size))
+
+
+def _size(answer: http.client.HTTPResponse) -> int | None:
+    """Read the size that an answer declares, or that a page writes behind the file's name, such as (346M)."""
+    if not _is_page(answer):
+        length = answer.headers.get("Content-Length", "")
+        return int(length) if length.isascii() and length.isdecimal() and len(length) < 19 else None
+    found = _WRITTEN.search(answer.read(_MAX_PAGE).decode("utf-8", "replace"))
+    return None if found is None else int(float(found[1]) * 1024 ** " KMGT".index(found[2]))
+
+
+def _is_page(answer: http.client.HTTPResponse) -> bool:
+    return "Content-Disposition" not in answer.headers and answer.headers.get("Content-Type", "").lower().startswith(
+        "text/html"
+    )
 
 
 def _find(answer: http.client.HTTPResponse, url: str) -> str:
@@ -38,8 +54,7 @@ def _find(answer: http.client.HTTPResponse, url: str) -> str:
     DownloadError
         The page refuses the file, and says why; or leads nowhere.
     """
-    kind = answer.headers.get("Content-Type", "").lower()
-    if "Content-Disposition" in answer.headers or not kind.startswith("text/html"):
+    if not _is_page(answer):
         return ""
     page = " ".join(answer.read(_MAX_PAGE).decode("utf-8", "replace").split())  # gdown looks at each line by itself
     from gdown.download import get_url_from_gdrive_confirmation  # type: ignore[import-untyped]

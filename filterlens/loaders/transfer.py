@@ -30,7 +30,7 @@ from filterlens.errors import DownloadError
 from filterlens.loaders.partial import Partial
 from filterlens.process.printable import printable
 
-__all__ = ["MAX_BYTES", "Report", "Retries", "ask_size", "host_of", "save_url", "shown_url", "stream_url"]
+__all__ = ["MAX_BYTES", "Report", "Retries", "ask", "ask_size", "host_of", "save_url", "shown_url", "stream_url"]
 
 MAX_BYTES: Final = 1 << 40
 """No checkpoint is larger."""
@@ -264,12 +264,25 @@ def _receive(answer: http.client.HTTPResponse, url: str, partial: Partial, limit
 
 def ask_size(url: str) -> int | None:
     """Ask a server how large a file is; None where it does not say."""
+    return _asked(url, "HEAD", lambda answer: None if _is_page(answer) else _declared(answer, url) or None)
+
+
+def ask(url: str, find: Callable[[http.client.HTTPResponse], int | None]) -> int | None:
+    """Look at the beginning of an answer; None where there is none."""
+    return _asked(url, "GET", find)
+
+
+def _asked(url: str, method: str, find: Callable[[http.client.HTTPResponse], int | None]) -> int | None:
     try:
-        with _opener().open(_request(url, {}, "HEAD"), timeout=min(_SECONDS, 10.0)) as answer:
+        with _opener().open(_request(url, {}, method), timeout=min(_SECONDS, 10.0)) as answer:
             _reached.add(host_of(url))
-            return _declared(answer, url) or None
+            return find(answer)
     except (OSError, http.client.HTTPException, EOFError, UnicodeError, DownloadError):
         return None
+
+
+def _is_page(answer: http.client.HTTPResponse) -> bool:
+    return answer.headers.get("Content-Type", "").lower().startswith("text/html")
 
 
 def _declared(answer: http.client.HTTPResponse, url: str) -> int:

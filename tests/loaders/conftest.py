@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from filterlens.catalogs import Entry
-from filterlens.loaders import load_model, transfer
+from filterlens.loaders import load_model, transfer, zenodo
 from filterlens.loaders.model import LoadedModel
 
 Load = Callable[..., LoadedModel]
@@ -19,6 +19,7 @@ Load = Callable[..., LoadedModel]
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, named by the environment as a user would."""
+    zenodo._listed.cache_clear()
     folder = tmp_path / "cache"
     monkeypatch.setenv("FILTERLENS_CACHE", str(folder))
     return folder
