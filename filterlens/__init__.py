@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
     from filterlens.commands.explain import explain
+    from filterlens.commands.fetch import fetch
     from filterlens.commands.filterdb import export_filterdb, import_filterdb
     from filterlens.commands.inspect import Inspection, inspect
     from filterlens.commands.load import load_model
@@ -56,6 +57,7 @@ __all__ = [
     "explain",
     "export_filterdb",
     "extract",
+    "fetch",
     "import_filterdb",
     "inspect",
     "load_catalog",
@@ -90,6 +92,7 @@ _HOME = {
     "explain": "commands.explain",
     "export_filterdb": "commands.filterdb",
     "extract": "commands.audit",
+    "fetch": "commands.fetch",
     "import_filterdb": "commands.filterdb",
     "inspect": "commands.inspect",
     "load_catalog": "catalogs",
