@@ -131,6 +131,21 @@ Offline = Annotated[
         "--offline", envvar="FILTERLENS_OFFLINE", help="Fetch nothing: what is cached loads, the rest is said."
     ),
 ]
+Evict = Annotated[
+    bool,
+    typer.Option(
+        "--evict",
+        help="Remove a checkpoint that this run fetched once its lenses are done, never one that was there before.",
+    ),
+]
+TimeLimit = Annotated[
+    str,
+    typer.Option(
+        "--time-limit",
+        metavar="DURATION",
+        help="Begin no model that would end later, such as 3h45m; exit code 143, and the same command goes on.",
+    ),
+]
 FirstStagePair = Annotated[
     str,
     typer.Option(

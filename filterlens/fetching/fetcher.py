@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ __all__ = ["Fetcher", "Transfer"]
 _HOSTS: Final = 4
 _EVERY: Final = 0.1  # seconds between two reports of one file
 _PATIENCE: Final = 2.0
+_LOOK: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +132,13 @@ class Fetcher:
         with self._changed:
             return self._is_ready(number)
 
-    def wait(self, number: int) -> FilterlensError | None:
-        """Wait until the files of a model are here, however far `ahead`; return what went wrong."""
+    def wait(self, number: int, *, until: float = math.inf) -> FilterlensError | None:
+        """Wait until the files of a model are here, however far `ahead`, or for the time; return what went wrong."""
         with self._changed:
             self._wanted = number
             self._changed.notify_all()
-            while not self._is_ready(number):
-                self._changed.wait(0.5)  # signals are handled meanwhile
+            while not self._is_ready(number) and time.time() < until:
+                self._changed.wait(_LOOK)  # signals are handled meanwhile
             return next((one.error for one in self._of[number] if one.error is not None), None)
 
     def failure(self, number: int) -> FilterlensError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 import warnings
@@ -32,7 +33,10 @@ __all__ = ["Job", "images_for", "run_job"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model with the lenses that are to look at it, and their keys; small and picklable."""
+    """One model with the lenses that are to look at it, and their keys; small and picklable.
+
+    `error` says why its files could not be fetched; after `deadline` (of `time.time`) it is not begun.
+    """
 
     entry: Entry
     folder: Path
@@ -41,6 +45,8 @@ class Job:
     keys: dict[str, Key]
     settings: RunSettings
     keep_tracebacks: bool = False
+    error: FilterlensError | None = None
+    deadline: float = math.inf
 
     def only(self, lenses: Collection[str]) -> Job:
         """Return the job for some of its lenses."""
@@ -48,9 +54,26 @@ class Job:
 
 
 def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
-    """Load one model and let every lens of the job look at it; never raises for a model's own faults."""
-    with warnings.catch_warnings():  # Python tells a warning once a place in the code; here, once a model
-        return _run_job(job, progress)
+    """Load one model and let every lens of the job look at it; never raises for a model's own faults.
+
+    Returns
+    -------
+        A row a lens; none where there is too little time left for a job as long as the longest of this process.
+    """
+    if time.time() + _Longest.seconds > job.deadline:
+        return []
+    begun = time.monotonic()
+    try:
+        with warnings.catch_warnings():  # Python tells a warning once a place in the code; here, once a model
+            return _run_job(job, progress)
+    finally:
+        _Longest.seconds = max(_Longest.seconds, time.monotonic() - begun)
+
+
+class _Longest:
+    """How long the longest job of this process took."""
+
+    seconds = 0.0
 
 
 def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
@@ -73,6 +96,8 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     return_freed_memory()  # what the model before has left
     progress("loading", 0, 1)
     try:
+        if job.error is not None:
+            raise job.error
         model = load_model(
             job.entry,
             job.folder,
