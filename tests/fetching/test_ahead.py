@@ -116,14 +116,18 @@ def test_no_job_begins_after_the_time_limit_and_the_next_run_does_the_rest(write
         if event.what == "loading":
             time.sleep(0.6)
 
-    outcome = filterlens.audit(catalog, tmp_path / "run", time_limit=1.5, listener=slow)
+    outcome = filterlens.extract(catalog, tmp_path / "run", time_limit=1.5, listener=slow)
     assert outcome.unstarted == 3 - outcome.count("ok") > 0
     assert outcome.count("failed") == 0
-    assert outcome.page is None
     done = outcome.count("ok")
-    rest = filterlens.audit(catalog, tmp_path / "run")
+    rest = filterlens.extract(catalog, tmp_path / "run")
     assert (rest.count("ok"), rest.reused, rest.unstarted) == (3, done, 0)
-    assert rest.page is not None
+
+
+def test_an_audit_whose_time_is_up_is_not_analysed(write: Write, tmp_path: Path) -> None:
+    outcome = filterlens.audit(write(1), tmp_path / "run", time_limit=0)
+    assert (outcome.unstarted, outcome.page) == (1, None)
+    assert not (tmp_path / "run" / "scores.parquet").exists()
 
 
 def test_a_job_that_would_end_too_late_is_not_begun(
@@ -150,12 +154,12 @@ def test_a_download_is_not_waited_for_beyond_the_time_limit(write: Write, server
 
 def test_the_command_says_that_the_same_command_goes_on(write: Write, tmp_path: Path) -> None:
     catalog = write(2)
-    command = [sys.executable, "-c", "from filterlens.cli import main; main()", "audit", "-l", str(catalog)]
+    command = [sys.executable, "-c", "from filterlens.cli import main; main()", "extract", "-l", str(catalog)]
     command += ["-o", str(tmp_path / "run"), "--time-limit", "0s"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == TIME_IS_UP == 143, done.stderr
     assert "filterlens: the time limit is near: 2 models are not begun: what is done is kept" in done.stderr
-    assert "the same command goes on from here: filterlens audit -l" in done.stderr
+    assert "the same command goes on from here: filterlens extract -l" in done.stderr
     command[-1] = "1h"
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
