@@ -78,6 +78,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         trust_pickle: o.TrustPickle = None,
         allow_code: o.AllowCode = False,
         offline: o.Offline = False,
+        mirror: o.Mirror = "",
         evict: o.Evict = False,
         time_limit: o.TimeLimit = "",
         verbose: o.Verbose = False,

@@ -37,6 +37,7 @@ def fetch(
     models: o.Models = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched and how large it is.")] = False,
     offline: o.Offline = False,
+    mirror: o.Mirror = "",
     form: o.Form = Format.table,
     json: o.Json = False,
     verbose: o.Verbose = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -129,6 +130,25 @@ Offline = Annotated[
     bool,
     typer.Option(
         "--offline", envvar="FILTERLENS_OFFLINE", help="Fetch nothing: what is cached loads, the rest is said."
+    ),
+]
+
+
+def _set_mirror(place: str) -> str:
+    """Hand it on by the environment, which worker processes inherit."""
+    if place:
+        os.environ["FILTERLENS_MIRROR"] = place
+    return place
+
+
+Mirror = Annotated[
+    str,
+    typer.Option(
+        "--mirror",
+        envvar="FILTERLENS_MIRROR",
+        callback=_set_mirror,
+        metavar="PLACE",
+        help="Ask a folder or web server in the cache's layout first; a folder also with --offline.",
     ),
 ]
 Evict = Annotated[

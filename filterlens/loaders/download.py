@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import urllib.error
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from filterlens.errors import DownloadError
+from filterlens.loaders.mirror import Mirror, mirror_of
 from filterlens.loaders.partial import Partial
 from filterlens.loaders.quick_check import quick_check
 from filterlens.loaders.transfer import MAX_BYTES, Report, ask_size, host_of, save_url, shown_url, stream_url
@@ -141,12 +142,17 @@ def obtain(target: Path, origin: Origin, *, offline: bool = False, report: Repor
     wrong = _damage(target)
     if wrong == "":
         return False
+    mirror = mirror_of(target, checksum=origin.checksum)
+    if offline and mirror is not None and mirror.is_folder and _from_mirror(mirror, origin, target, report):
+        return True
     if offline:
         there = f" (there is {wrong})" if wrong else ""
         raise DownloadError(
             f"{target} is not in the cache{there}, and the network is not to be used: run once without --offline, or "
             f"put the file from {origin.name} there"
         )
+    if mirror is not None and _from_mirror(mirror, origin, target, report):
+        return True
     try:
         with _turn(host_of(origin.url), target, report) as is_ours:
             wrong = _damage(target)
@@ -157,6 +163,30 @@ def obtain(target: Path, origin: Origin, *, offline: bool = False, report: Repor
             with _place(target, host_of(origin.url)) as work:
                 commit_file(_fetched(origin, target, work, report), target)
             return True
+    except OSError as error:
+        raise _disk_full(target, error) from error
+
+
+def _from_mirror(mirror: Mirror, origin: Origin, target: Path, report: Report) -> bool:
+    """Fetch from the mirror; False, and a warning, where it does not have the file or has another one."""
+    own = replace(
+        origin,
+        name=mirror.name,
+        url=mirror.url or f"file:{mirror.path}",
+        stream=lambda partial, report: mirror.save(partial, report, size=origin.size),
+    )
+    if mirror.path is not None and not mirror.path.is_file():
+        return False
+    try:
+        with _turn(host_of(own.url), target, report) as is_ours:
+            if is_ours:
+                with _place(target, host_of(own.url)) as work:
+                    commit_file(_fetched(own, target, work, report), target)
+            return True
+    except DownloadError as error:
+        if not isinstance(cause := error.__cause__, urllib.error.HTTPError) or cause.code != 404:
+            logging.getLogger(__name__).warning("the mirror is passed over: %s", error)
+        return False
     except OSError as error:
         raise _disk_full(target, error) from error
 

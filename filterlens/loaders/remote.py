@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from filterlens.loaders.download import Origin, fetch, obtain
+from filterlens.loaders.mirror import mirror_of
 from filterlens.loaders.quick_check import quick_check
 from filterlens.loaders.transfer import Report, host_of
 
@@ -83,6 +84,9 @@ class CacheFile:
 
     def size(self) -> int | None:
         """Ask how many bytes it has."""
+        mirror = mirror_of(self.target, checksum=self.origin.checksum)
+        if mirror is not None and mirror.path is not None and mirror.path.is_file():
+            return mirror.path.stat().st_size
         return self.origin.ask_size()
 
     def obtain(self, report: Report) -> bool:
