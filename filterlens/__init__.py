@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.audit import analyze, audit, extract, report
     from filterlens.commands.bounds import BoundCheck
-    from filterlens.commands.catalogs import catalogs
+    from filterlens.commands.catalogs import catalogs, catalogs_lock
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
     from filterlens.commands.explain import explain
@@ -52,6 +52,7 @@ __all__ = [
     "analyze",
     "audit",
     "catalogs",
+    "catalogs_lock",
     "check",
     "compare",
     "explain",
@@ -87,6 +88,7 @@ _HOME = {
     "analyze": "commands.audit",
     "audit": "commands.audit",
     "catalogs": "commands.catalogs",
+    "catalogs_lock": "commands.catalogs",
     "check": "commands.check",
     "compare": "commands.compare",
     "explain": "commands.explain",

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterlens.catalogs import Catalog, load_catalog
+from filterlens.errors import CheckpointError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from filterlens.fetching import Needs, Transfer
+    from filterlens.fetching import Locked, Needs, Transfer
 
 __all__ = ["fetch"]
 
@@ -28,7 +29,7 @@ def fetch(
     planned: Plan = lambda *_: None,
     listener: Callable[[Transfer], None] = lambda _: None,
 ) -> pd.DataFrame:
-    """Fetch what a catalog's models need into the cache, from a few hosts at once.
+    """Fetch what a catalog's models need into the cache, from a few hosts at once; hold it against the catalog's lock.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def fetch(
     >>> filterlens.fetch("fonts-linf", models=["*-s0"])["status"].unique().tolist()
     ['local']
     """
-    from filterlens.fetching import Fetcher, check_disk, needs_of, sizes_of
+    from filterlens.fetching import Fetcher, check_disk, lock_path, needs_of, read_lock, sizes_of
 
     catalog = leaderboard if isinstance(leaderboard, Catalog) else load_catalog(leaderboard)
     catalog = catalog.select(models) if models else catalog
@@ -85,11 +86,21 @@ def fetch(
         with Fetcher(needs, listener=hear) as fetcher:
             for number in range(len(needs)):
                 fetcher.wait(number)
-    return _table(needs, sizes, states)
+    beside = lock_path(catalog)
+    return _table(needs, sizes, states, {} if dry_run else read_lock(beside), str(beside))
 
 
-def _table(needs: Sequence[Needs], sizes: dict[str, int | None], states: dict[str, tuple[str, str]]) -> pd.DataFrame:
+def _table(
+    needs: Sequence[Needs],
+    sizes: dict[str, int | None],
+    states: dict[str, tuple[str, str]],
+    locked: dict[str, tuple[Locked, ...]],
+    where: str,
+) -> pd.DataFrame:
     import pandas as pd
+
+    from filterlens.fetching import check_locked
+    from filterlens.process.digests import file_digest
 
     rows: list[tuple[object, ...]] = []
     for found in needs:
@@ -103,6 +114,11 @@ def _table(needs: Sequence[Needs], sizes: dict[str, int | None], states: dict[st
             state, reason = states.get(file.name, ("missing", "")) if file.name in gone else ("cached", "")
             path = file.cached() if state in {"cached", "fetched"} else None
             size = sizes.get(file.name) if path is None else path.stat().st_size
+            if path is not None and (rows_of_it := locked.get(found.entry.source)):
+                try:
+                    check_locked(rows_of_it, {path: (path.stat().st_size, file_digest(path))}, where)
+                except CheckpointError as error:
+                    state, reason = "failed", str(error)
             rows.append((found.entry.model_id, state, size, file.name, "" if path is None else str(path), reason))
     table = pd.DataFrame(rows, columns=_COLUMNS)
     table["size"] = table["size"].astype("Int64")  # unknown is not 0

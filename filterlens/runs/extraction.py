@@ -21,6 +21,7 @@ from filterlens.runs.folder import freeze_catalog, lock_folder
 from filterlens.runs.jobs import Job, images_for, run_job
 from filterlens.runs.keys import Keys
 from filterlens.runs.ledger import Ledger, LedgerRow
+from filterlens.runs.locks import with_locks, write_run_lock
 from filterlens.runs.prepared import prepared
 
 __all__ = ["check_device", "extract"]
@@ -119,7 +120,7 @@ def extract(
             listener(Event(job.entry.model_id, what, done, total))
 
         deadline = math.inf if time_limit is None else begun_at + time_limit
-        jobs = [replace(job, deadline=deadline) for job in jobs]
+        jobs = [replace(job, deadline=deadline) for job in with_locks(jobs, catalog, folder)]
         unstarted = 0
         at_once = getattr(executor, "jobs", 1)
         with prepared(jobs, listener, at_once=at_once, evict=evict) if executor.local else nullcontext() as ahead:
@@ -133,6 +134,7 @@ def extract(
                 ledger.append(new)
                 rows += new
                 listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
+        write_run_lock(folder, ledger.latest())
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun, unstarted=unstarted)
 
 
