@@ -92,6 +92,8 @@ def extract(
     replace: bool = False,
     listener: Listener = lambda _: None,
     keep_tracebacks: bool = False,
+    evict: bool = False,
+    time_limit: float | None = None,
     **options: object,
 ) -> Outcome:
     """Write one HDF5 dump a model; only what is missing or failed is done again.
@@ -124,6 +126,10 @@ def extract(
         Called with every `Event`.
     keep_tracebacks
         Store the traceback of a failure in the ledger.
+    evict
+        Remove a checkpoint that this run fetched once its lenses are done; never one that was there before.
+    time_limit
+        In seconds: no model is begun that would end later; `Outcome.unstarted` counts those left to the next run.
     options
         Of lenses, such as `kernel="5x5"` or `images=64`.
 
@@ -159,6 +165,8 @@ def extract(
         executor=executor or _processes(jobs),
         listener=listener,
         keep_tracebacks=keep_tracebacks,
+        evict=evict,
+        time_limit=time_limit,
     )
 
 
@@ -263,7 +271,7 @@ def audit(
     Returns
     -------
         What became of every job; `missed` are failures of the analysis; `page` is the report's path, None where no
-        model could be done.
+        model could be done, or some are left to the next run because the time was up.
 
     Examples
     --------
@@ -287,7 +295,7 @@ def audit(
         runs.analyze(outcome.folder, reuse=True, executor=where, listener=hear, keep_tracebacks=keep_tracebacks)
 
     outcome = once()
-    if not outcome.count("ok"):
+    if outcome.unstarted or not outcome.count("ok"):
         return outcome
     changed = outcome.reused < len(outcome.rows)
     analyze()

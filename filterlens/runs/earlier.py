@@ -29,6 +29,7 @@ _FILES: Final = (
     "ledger.jsonl",
     "run.toml",
     "index.html",
+    "lock.csv",
 )
 _REPORTED: Final = re.compile(r"(tables|figures)/[\w-][\w.-]*")
 
