@@ -2,9 +2,11 @@
 
     python benchmarks/collapse.py [--held-out] [--work reports/collapse] [--csv FILE] [NAME ...]
 
-`--held-out` runs other seeds, one architecture more, and writes docs/evidence/collapse-held-out.csv: rules of stopping
-are chosen on the first set and judged on this one. The trainings alternate between collapsing and healthy settings, so
-that however many of them are done, they are of both kinds. Goes on where it was stopped; names choose trainings. The networks are the bundled architectures with a stem of
+`--held-out` runs other seeds and one architecture more, and writes docs/evidence/collapse-held-out.csv: rules are
+chosen on the first set and judged on this one. Its trainings alternate between collapsing and healthy settings, so that
+however many of them are done, they are of both kinds.
+
+Goes on where it was stopped; names choose trainings. The networks are the bundled architectures with a stem of
 stride 2, at a quarter of the cost. Accuracy under PGD-20 (the truth) is measured on images that no signal sees, every
 signal on one fixed batch of 64 other images, PGD-2 on 256 of them too; seconds are of processor time.
 """
@@ -72,7 +74,7 @@ def plans() -> dict[str, TrainingPlan]:
 
 
 def held_out_plans() -> dict[str, TrainingPlan]:
-    """The same with other seeds and one architecture more: each round has every setting once, on another of them."""
+    """Name the same with other seeds and one architecture more: a round has every setting once."""
     found = {}
     for turn, _ in enumerate(HELD_OUT_ARCHITECTURES):
         for i, setting in enumerate(HELD_OUT_ORDER):
