@@ -14,7 +14,7 @@ from filterlens.errors import InputError
 
 __all__ = ["CollapseStopping", "EarlyStopping", "Stopping"]
 
-_ABOVE_CHANCE: Final = 3.0  # standard deviations
+_ABOVE_CHANCE: Final = 3.5  # standard deviations
 
 
 class Stopping(ABC):
@@ -63,7 +63,7 @@ class CollapseStopping(Stopping):
     """Stop when accuracy under attack falls far below its own best and stays there.
 
     Training stops in the epoch that is the `patience`-th in a row below `share` · best, best being the highest accuracy
-    of the epochs before. The rule waits until best is three standard deviations of a binomial above chance, which is
+    of the epochs before. The rule waits until best is 3.5 standard deviations of a binomial above chance, which is
     the share of the most frequent label: below that, best is noise. `restore` gives the best epoch back.
 
     Parameters
