@@ -46,6 +46,10 @@ def test_the_tables_of_coverage_are_those_of_the_committed_simulation() -> None:
     rejected = coverage[coverage["method"] == "Wilcoxon rejects"]
     assert (rejected["rate"] <= 0.06).all()
     assert (rejected["rate"][rejected["units"] >= 8] >= 0.035).all()
+    skewed = coverage[coverage["method"] == "called skewed"].groupby(coverage["noise"] == simulation.RATIO)["rate"]
+    low, high = (100 * skewed.min()).round(), (100 * skewed.max()).round()
+    said = f"t covers {low[False]:.0f} to {high[False]:.0f} % are called so, of "
+    assert f'{said}"ratio" zoos {low[True]:.0f} to {high[True]:.0f} %' in page.replace("\n  ", " ")
 
 
 def test_numbers_of_the_resnet20_pair_are_those_of_the_committed_table() -> None:
