@@ -61,6 +61,7 @@ def peers(classifier: nn.Module, pixels: Tensor, labels: Tensor, ball: Ball) -> 
     attack = torchattacks.PGD if ball.norm == "Linf" else torchattacks.PGDL2
     torch.manual_seed(0)
     found = {"torchattacks": attack(classifier, eps=ball.eps, alpha=ball.eps / 4, steps=STEPS)(pixels, labels)}
+    torch.manual_seed(0)
     peer = LinfProjectedGradientDescentAttack if ball.norm == "Linf" else L2ProjectedGradientDescentAttack
     found["foolbox"] = peer(steps=STEPS, abs_stepsize=ball.eps / 4)(
         PyTorchModel(classifier, bounds=(0, 1), device="cpu"), pixels, labels, epsilons=ball.eps
