@@ -108,6 +108,17 @@ def test_more_restarts_than_the_fast_version_never_lower_the_loss(tmp_path):
     assert paper["robust_loss"] >= fast["robust_loss"]
 
 
+def test_the_adaptive_attack_is_named_where_its_numbers_stand_and_is_not_weaker(tmp_path):
+    model = small_model()
+    data = labelled(model)
+    constant = measured(tmp_path / "pgd.h5", model, data)
+    adaptive = measured(tmp_path / "apgd.h5", model, data, {**SETTINGS, "attack": "apgd"})
+    assert (constant.attributes["attack"], adaptive.attributes["attack"]) == ("PGD-20", "APGD-20")
+    assert adaptive.attributes["step"] == pytest.approx(0.06)
+    assert scores(adaptive)["robust_loss"] >= scores(constant)["robust_loss"] - 1e-3
+    assert all(row["note"].startswith("APGD-20, Linf ε = 0.03") for row in analyze(adaptive) if "layer" not in row)
+
+
 def test_bfloat16_is_measured_beside_float32(tmp_path):
     model = small_model()
     found = scores(measured(tmp_path / "a.h5", model, labelled(model), SETTINGS | {"bf16": True}))
