@@ -200,7 +200,10 @@ def held_out_table(held_out: pd.DataFrame, curves: pd.DataFrame) -> str:
 
 
 def draw(curves: pd.DataFrame, path: Path) -> None:
-    """Draw accuracy and signals by epoch, a column an architecture: collapsing, healthy, never robust."""
+    """Draw accuracy and signals by epoch, a column an architecture: collapsing, healthy, never robust.
+
+    Dots are collapses, crosses the epochs in which `CollapseStopping()` stops.
+    """
     shown = ["pgd20_accuracy", *(signal for signal in SIGNALS if signal != "pgd20_error")]
     architectures = list(dict.fromkeys(curves["architecture"]))
     figure = Figure(figsize=(8, 1.25 * len(shown)), layout="constrained")
@@ -212,6 +215,9 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
         axis.plot(curve["epoch"], curve[signal], color=colour, linewidth=0.9)
         if at is not None:
             axis.plot(at, curve[signal].iloc[at], "o", color="#D55E00", markersize=3)
+        stop = alarm(tuple(curve["pgd2_error"]), PGD2_FALLS, COLLAPSE_DEFAULTS)
+        if signal == "pgd2_error" and stop is not None:
+            axis.plot(stop, curve[signal].iloc[stop], "x", color="black", markersize=4)
     for line, signal in enumerate(shown):
         axes[line, 0].set_ylabel(signal.replace("_", "\n", 1), fontsize=7)
     for column, architecture in enumerate(architectures):
@@ -231,10 +237,10 @@ def main() -> None:
     args = parser.parse_args()
     curves = pd.read_csv(args.csv)
     print(table(curves))
-    if args.held_out.is_file():
-        print(f"\n{held_out_table(pd.read_csv(args.held_out), curves)}")
+    held_out = pd.read_csv(args.held_out)
+    print(f"\n{held_out_table(held_out, curves)}")
     if args.figure is not None:
-        draw(curves, args.figure)
+        draw(held_out, args.figure)
 
 
 if __name__ == "__main__":
