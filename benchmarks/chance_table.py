@@ -1,7 +1,7 @@
 """Simulate the variance entropy of random filters: prints the table shipped in `filterlens/lenses/filters/chance.py`.
 
-Run: `python benchmarks/chance_table.py [K ...]` for filters of K weights, all shipped ones by default (some minutes);
-those of more than 49 weights with an eighth of the trials, as their entropy varies less.
+Run: `python benchmarks/chance_table.py [K ...]` for filters of K weights, all shipped ones by default (some
+minutes); those of more than 49 weights with an eighth of the trials, as their entropy varies less.
 """
 
 from __future__ import annotations
