@@ -59,8 +59,8 @@ def make_run(folder: Path, models: int) -> None:
     rng = np.random.default_rng(0)
     entries = []
     for m in range(models):
-        match = {"match": f"m{m + 1}"} if m % 2 == 0 and m + 1 < models else {}
-        entries.append(Entry(model_id=f"m{m}", source=f"m{m}.pt", dataset="synthetic", robust=m % 2 == 0, **match))
+        match = f"m{m + 1}" if m % 2 == 0 and m + 1 < models else ""
+        entries.append(Entry(model_id=f"m{m}", source=f"m{m}.pt", dataset="synthetic", robust=m % 2 == 0, match=match))
         with DumpWriter(folder / "dumps" / f"m{m}.h5", {"model_id": f"m{m}"}) as dump:
             group = dump.lens("filters", {})
             shapes = wide_resnet_34_10()
