@@ -79,6 +79,7 @@ def test_what_the_page_says_of_each_attack_is_so(tables: ModuleType, strength: p
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # foolbox imports old names of SciPy
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_comparison_comes_out_as_committed(name: str, norm: str, strength: pd.DataFrame) -> None:
