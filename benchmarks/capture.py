@@ -26,7 +26,7 @@ from filterlens.tracing.aten import Call, read_call
 from filterlens.training import Monitor
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+class Recorder(TorchDispatchMode):
     """Keeps every downsampling call of a forward pass, so that its dense map alone can be timed."""
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -15,14 +16,14 @@ DOCS = Path(__file__).parent
 
 def cli_reference() -> str:
     """Every command with its options, as Markdown."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_group(app)
     parts = ["# Command line\n", "Generated from `filterlens COMMAND --help`.\n"]
     for name, command in root.commands.items():
         parts += _command(name, command)
     return "\n".join(parts)
 
 
-def _command(name: str, command) -> list[str]:
+def _command(name: str, command: Any) -> list[str]:
     subcommands = getattr(command, "commands", None)
     if subcommands:
         nested = [line for sub, child in subcommands.items() for line in _command(f"{name} {sub}", child)]
@@ -43,7 +44,7 @@ def _command(name: str, command) -> list[str]:
     return lines
 
 
-def _names(parameter) -> str:
+def _names(parameter: Any) -> str:
     names = [*parameter.opts, *parameter.secondary_opts]
     return ", ".join(f"`{name}`" for name in names)
 
@@ -52,7 +53,7 @@ def _cell(text: str | None) -> str:
     return (text or "").replace("|", "\\|").replace("\n", " ")
 
 
-def _default(parameter) -> str:
+def _default(parameter: Any) -> str:
     shown = getattr(parameter, "show_default", "")
     value = shown if isinstance(shown, str) and shown else parameter.default
     empty = value is None or value is False or value in ("", [], ())

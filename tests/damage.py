@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from small_zoo import make_zoo
@@ -61,7 +62,22 @@ def mutate_lines(content: bytes, rng: random.Random) -> bytes:
     """Change the type of one value of one JSON line."""
     lines = [json.loads(line) for line in content.splitlines()]
     line = rng.choice(lines)
-    values = (None, -1, 1e308, float("nan"), "", "x" * 5000, [], [1], {}, {"a": {}}, True, "../..", "<b>", "\x1b[2J")
+    values: tuple[object, ...] = (
+        None,
+        -1,
+        1e308,
+        float("nan"),
+        "",
+        "x" * 5000,
+        [],
+        [1],
+        {},
+        {"a": {}},
+        True,
+        "../..",
+        "<b>",
+        "\x1b[2J",
+    )
     line[rng.choice(list(line))] = rng.choice(values)
     return b"".join(json.dumps(found).encode() + b"\n" for found in lines)
 
@@ -69,7 +85,11 @@ def mutate_lines(content: bytes, rng: random.Random) -> bytes:
 def visit(run: Path, name: str) -> str:
     """Do with a damaged run what its user may do; return the class of each error of ours."""
     said = []
-    steps = [lambda: analyze(run, reuse=True), lambda: write_report(run), lambda: repr(read_run(run).models)]
+    steps: list[Callable[[], object]] = [
+        lambda: analyze(run, reuse=True),
+        lambda: write_report(run),
+        lambda: repr(read_run(run).models),
+    ]
     if name in {"scores.parquet", "report.json"}:
         steps = steps[1:] + steps[:1]
     for step in steps:

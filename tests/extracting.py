@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from filterlens.catalogs import Entry
 from filterlens.dumps import WritableGroup
@@ -12,8 +12,10 @@ from filterlens.inputs import Images
 from filterlens.lens import ExtractContext, Options, RunSettings, option_names
 from filterlens.loaders.model import LoadedModel
 
+LensOptions = TypeVar("LensOptions", bound=Options)
 
-def chosen(options: type[Options], given: Mapping[str, Any]) -> tuple[Options, RunSettings]:
+
+def chosen(options: type[LensOptions], given: Mapping[str, Any]) -> tuple[LensOptions, RunSettings]:
     """Return a lens's options (the fast ones where `fast`) and a run's settings, from both by name."""
     base = options.fast() if given.get("fast") else options.paper()
     own = {name: value for name, value in given.items() if name in option_names(base)}
@@ -25,12 +27,12 @@ def context(
     model: LoadedModel,
     entry: Entry,
     images: Images | None,
-    options: Options,
+    options: LensOptions,
     group: WritableGroup,
     *,
     settings: RunSettings | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
-) -> ExtractContext:
+) -> ExtractContext[LensOptions]:
     """Return what an extractor gets: as many images as its options ask for."""
     n = getattr(options, "images", None)
     return ExtractContext(

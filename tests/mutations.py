@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -88,7 +89,7 @@ def mutate(content: bytes, rng: np.random.Generator) -> bytes:
                 )
             case 2:
                 word, width = WORDS[int(rng.integers(len(WORDS)))], int(rng.choice([1, 2, 4]))
-                order = "big" if rng.random() < 0.5 else "little"
+                order: Literal["big", "little"] = "big" if rng.random() < 0.5 else "little"
                 damaged[place : place + width] = (word & (1 << 8 * width) - 1).to_bytes(width, order)
             case 3:
                 start = int(rng.integers(size))

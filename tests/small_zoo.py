@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -60,7 +61,7 @@ def make_zoo(folder: Path, *, pairs: int = 2) -> Path:
     return write_catalog(folder / "zoo.csv", rows)
 
 
-def write_catalog(path: Path, rows: list[tuple[object, ...]]) -> Path:
+def write_catalog(path: Path, rows: Sequence[tuple[object, ...]]) -> Path:
     """Write rows of `FIELDS` as a catalog."""
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([FIELDS, *rows])

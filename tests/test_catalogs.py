@@ -220,7 +220,7 @@ def test_an_entry_is_refused_in_our_words_wherever_it_is_made() -> None:
         ({"model_id": "a", "source": "x", "eps": [[[[[[[1] * 99]]]]]]}, "column eps: a number was expected, got "),
     ):
         with pytest.raises(CatalogError, match=message) as caught:
-            Entry(**values)  # type: ignore[arg-type]
+            Entry(**values)
         assert len(str(caught.value)) < 300
         assert "pydantic" not in str(caught.value)
     with pytest.raises(FilterlensError, match="column model_id"):

@@ -8,6 +8,7 @@ import subprocess
 from itertools import chain
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 import typer
@@ -42,7 +43,7 @@ def test_the_generated_pages_are_up_to_date(page: str, make: str) -> None:
 
 
 def test_every_command_has_help_with_an_example_and_every_option_says_what_it_does() -> None:
-    commands = list(typer.main.get_command(app).commands.items())
+    commands: list[tuple[str, Any]] = list(typer.main.get_group(app).commands.items())
     while commands:
         name, command = commands.pop()
         if hasattr(command, "commands"):
@@ -152,10 +153,10 @@ def test_the_gallery_has_every_figure() -> None:
         assert f"images/gallery/{figure.name}.png)" in gallery or f"(`{figure.name}`)" in gallery, figure.name
 
 
-def _commands() -> dict[str, object]:
+def _commands() -> dict[str, Any]:
     """Every command by its words, `import filterdb` for one."""
     found = {}
-    queue = list(typer.main.get_command(app).commands.items())
+    queue: list[tuple[str, Any]] = list(typer.main.get_group(app).commands.items())
     while queue:
         name, command = queue.pop()
         found[name] = command

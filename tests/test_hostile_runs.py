@@ -7,6 +7,7 @@ import random
 import warnings
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -151,7 +152,7 @@ def test_rubbish_in_the_lock_files_is_no_obstacle(run: Path, content: bytes) -> 
 # --- one odd model costs itself only ------------------------------------------------------------------------------
 
 
-def odd_layers() -> dict[str, np.ndarray]:
+def odd_layers() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     normal = rng.normal(size=(8, 4, 3, 3)).astype("f4")
     with np.errstate(over="ignore"):

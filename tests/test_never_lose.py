@@ -276,9 +276,12 @@ def test_ctrl_c_at_any_moment_is_one_line_and_the_same_command_goes_on(tmp_path:
 
 @pytest.mark.slow
 def test_ctrl_c_while_processes_start_is_one_line(zoo: Path, tmp_path: Path) -> None:
+    def wait(attempt: int, _: object) -> None:
+        _wait_until_there(tmp_path / "run" / ".holder", attempt)
+
     for attempt in range(8):
         # from here on Python runs ours: before, it is importing what it was started with
-        interrupted(zoo, tmp_path / "run", 2, lambda _, a=attempt: _wait_until_there(tmp_path / "run" / ".holder", a))
+        interrupted(zoo, tmp_path / "run", 2, partial(wait, attempt))
     run("extract", "-l", zoo, "-o", tmp_path / "run", "--jobs", "2", code=0)
     assert check_whole(tmp_path / "run") == 8
 
@@ -318,7 +321,8 @@ def test_the_second_audit_of_a_folder_says_who_holds_it(tmp_path: Path) -> None:
     assert first.stdout is not None
     first.stdout.readline()
     first.send_signal(signal.SIGSTOP)
-    for rival in (["extract", "-l", zoo, "-o", folder], ["analyze", folder]):
+    rivals: tuple[list[str | Path], ...] = (["extract", "-l", zoo, "-o", folder], ["analyze", folder])
+    for rival in rivals:
         printed = run(*rival, code=1)
         assert printed.startswith(f"filterlens: {folder} is in use by process {first.pid} on ")
         assert printed.count("\n") == 1

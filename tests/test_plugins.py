@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -54,13 +55,14 @@ def test_a_third_party_lens_scores_models_and_has_figures_and_options(installed:
     scores = filterlens.Run(tmp_path / "run").scores
     mine = scores[(scores["lens"] == "kurtosis") & (scores["model_id"] == "net0-robust")].set_index("layer")["value"]
     torch.testing.assert_close(torch.tensor(mine["stem"]), _kurtosis(weights(1)["stem.weight"]), check_dtype=False)
+    assert done.page
     assert "Kurtosis of every model" in done.page.read_text(encoding="utf-8")
     assert (tmp_path / "run" / "figures" / "kurtosis_models.png").is_file()
     assert "kurtosis" in pd.read_csv(tmp_path / "run" / "tables" / "models.csv")
 
     again = filterlens.audit(catalog, tmp_path / "run", lenses=["filters", "kurtosis"])
     assert again.reused == len(again.rows), "nothing has changed"
-    changed = {"lenses": ["filters", "kurtosis"], "largest_share": 0.5}
+    changed: dict[str, Any] = {"lenses": ["filters", "kurtosis"], "largest_share": 0.5}
     with pytest.raises(FilterlensError, match=r"kurtosis: largest_share was 1\.0, not 0\.5"):
         filterlens.extract(catalog, tmp_path / "run", **changed)
     assert filterlens.extract(catalog, tmp_path / "run", **changed, replace=True).reused == 0
@@ -69,7 +71,7 @@ def test_a_third_party_lens_scores_models_and_has_figures_and_options(installed:
 def test_a_third_party_lens_measures_a_network_in_memory(installed: Installed) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3))
     table = filterlens.measure(network, lens="kurtosis").set_index("layer")
-    expected = _kurtosis(network[0].weight.detach()).double()
+    expected = _kurtosis(network.get_parameter("0.weight").detach()).double()
     torch.testing.assert_close(torch.tensor(table.loc["0", "kurtosis"]).double(), expected, rtol=1e-5, atol=0)
     assert Monitor(network, score="kurtosis").score() > 1
 
@@ -80,7 +82,9 @@ def test_a_third_party_score_of_a_built_in_lens_is_computed_with_the_others(inst
     installed["filterlens.scores"] = [EntryPoint("mean_norm", "mean_norm", "filterlens.scores")]
     lens.all_lenses.cache_clear()
     table = filterlens.measure(network)
-    assert table["mean_norm"].item() == pytest.approx(network[0].weight.detach().flatten(2).norm(dim=2).mean().item())
+    assert table["mean_norm"].item() == pytest.approx(
+        network.get_parameter("0.weight").detach().flatten(2).norm(dim=2).mean().item()
+    )
     assert lens.get_score("mean_norm").summary == "Mean Euclidean norm of a layer's filters."
 
 

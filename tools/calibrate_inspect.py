@@ -23,7 +23,7 @@ def calibration() -> pd.DataFrame:
         zoo.facts[["architecture", "robust"]].assign(
             metric=name, z=zoo.means[name].map("{:.6g}".format), verdict=left_out_verdicts(name, zoo)
         )
-        for name in zoo.means
+        for name in map(str, zoo.means)
         if name.endswith("_z")
     ]
     return pd.concat(parts).rename_axis("model_id").reset_index()

@@ -134,7 +134,7 @@ def _rebuilt(data: mmap.mmap, file: BinaryIO, layout: _Layout) -> Checkpoint:
             held = f"{record.size} bytes" if record else "no bytes"
             raise PickleError(f"its storage {key[:100]!r} of {numel} {dtype} has {held}")
         if not size:
-            return UntypedStorage(0)  # type: ignore[no-untyped-call]
+            return UntypedStorage(0)
         swapped = layout.byteorder != sys.byteorder
         if not swapped and record.offset % dtype.itemsize == 0:
             part: UntypedStorage = whole[record.offset : record.offset + size]
@@ -145,7 +145,7 @@ def _rebuilt(data: mmap.mmap, file: BinaryIO, layout: _Layout) -> Checkpoint:
             raise PickleError("it ends too early")
         values = torch.frombuffer(copy, dtype=torch.uint8).untyped_storage()
         if swapped:
-            values.byteswap(dtype)  # type: ignore[no-untyped-call]
+            values.byteswap(dtype)
         return values
 
     storages = Storages(storage, len(data))

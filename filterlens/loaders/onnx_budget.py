@@ -27,7 +27,7 @@ class OverBudgetError(CheckpointError, RuntimeError):
     """Operations ask for more memory or time than their network may take; also a way for a forward pass to fail."""
 
 
-class MemoryBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
+class MemoryBudget(TorchDispatchMode):
     """Refuse an operation before it runs where the budget does not hold what it makes.
 
     Every ATen call that makes something new first runs on tensors without data, which tells the sizes of its results.

@@ -184,7 +184,7 @@ class _Recorder(Watching):
     def _normalise(self, name: str) -> Callable[[nn.Module, Any], None]:
         def hook(_module: nn.Module, inputs: Any) -> None:  # noqa: ANN401 - as torch calls hooks
             for tensor in _tensors(inputs):
-                layer, version = self._outputs.get(tensor, ("", -1))  # type: ignore[no-untyped-call]
+                layer, version = self._outputs.get(tensor, ("", -1))
                 if version == tensor._version:
                     self._followers.setdefault(layer, []).append(name)
 
@@ -196,7 +196,7 @@ class _Recorder(Watching):
     def _deepen(self, tensor: Tensor, depth: int) -> None:
         storage = tensor.untyped_storage()
         if depth > self._depth(tensor):
-            self._depths[storage._cdata] = (StorageWeakRef(storage), depth)  # type: ignore[no-untyped-call]
+            self._depths[storage._cdata] = (StorageWeakRef(storage), depth)
 
 
 def _plain_weight(module: nn.Module) -> bool:

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 __all__ = ["Watching"]
 
 
-class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
+class Watching(TorchDispatchMode):
     """A dispatch mode that torch does not wrap against its compiler.
 
     Wrapping imports `torch._dynamo`, a second and 150 MB in every process, at the first call that is watched. Nothing

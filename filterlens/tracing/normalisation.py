@@ -65,7 +65,7 @@ def takes_images_as_they_are(network: nn.Module, shape: Sequence[int]) -> bool |
     return len(values) > 0 and bool(((values[:, None] - colours).abs().min(dim=1).values < _TOLERANCE).all())
 
 
-class _FirstLayer(Watching):  # type: ignore[no-untyped-call]  # torch does not annotate it
+class _FirstLayer(Watching):
     """Keeps what the first operation with weights receives."""
 
     received: Tensor | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from torch.nn import functional
 
 from filterlens.attacks import (
     Ball,
+    Norm,
     Perturbed,
+    Rule,
     Weights,
     ascend,
     attack,
@@ -43,8 +46,8 @@ def small_network(seed: int = 0) -> nn.Module:
     )
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
-            part.running_mean.normal_(0, 0.3)
-            part.running_var.uniform_(0.5, 2)
+            part.get_buffer("running_mean").normal_(0, 0.3)
+            part.get_buffer("running_var").uniform_(0.5, 2)
     return network
 
 
@@ -53,7 +56,7 @@ def batch(n: int = 12, seed: int = 1) -> tuple[Tensor, Tensor]:
     return torch.rand(n, 3, 8, 8, generator=generator), torch.randint(0, 5, (n,), generator=generator)
 
 
-def state_of(network: nn.Module) -> dict[str, object]:
+def state_of(network: nn.Module) -> dict[str, Any]:
     return {
         "values": copy.deepcopy(network.state_dict()),
         "modes": [m.training for m in network.modules()],
@@ -63,7 +66,7 @@ def state_of(network: nn.Module) -> dict[str, object]:
     }
 
 
-def assert_same_state(before: dict[str, object], after: dict[str, object]) -> None:
+def assert_same_state(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert before["modes"] == after["modes"]
     assert before["flags"] == after["flags"]
     assert before["identities"] == after["identities"]
@@ -78,9 +81,9 @@ def unusual_network() -> nn.Module:
     """Mixed modes, flags and gradients, so that a reset to any default would show."""
     network = small_network()
     network.train()
-    network[1].eval()
-    network[0].bias.requires_grad_(False)
-    network[8].weight.grad = torch.randn_like(network[8].weight)
+    network.get_submodule("1").eval()
+    network.get_parameter("0.bias").requires_grad_(False)
+    network.get_parameter("8.weight").grad = torch.randn_like(network.get_parameter("8.weight"))
     return network
 
 
@@ -95,7 +98,8 @@ class Interrupting(nn.Module):
         self.left -= 1
         if self.left < 0:
             raise self.error("stop")
-        return self.network(images)
+        out: Tensor = self.network(images)
+        return out
 
 
 # Linear models have closed forms: for two classes the worst point lies along (the sign of) w_1 - w_0.
@@ -106,11 +110,11 @@ def linear_pair() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).double()
     images = torch.rand(6, 3, 2, 2, dtype=torch.double) * 0.4 + 0.3
     labels = torch.zeros(6, dtype=torch.long)
-    direction = (model[1].weight[1] - model[1].weight[0]).detach().view(1, 3, 2, 2)
+    direction = (model.get_parameter("1.weight")[1] - model.get_parameter("1.weight")[0]).detach().view(1, 3, 2, 2)
     return model, images, labels, direction
 
 
-def test_linf_attack_on_a_linear_model_reaches_the_corner_of_the_ball():
+def test_linf_attack_on_a_linear_model_reaches_the_corner_of_the_ball() -> None:
     model, images, labels, direction = linear_pair()
     found = pgd(model, images, labels, eps=0.1, step=0.03, steps=20)
     assert torch.allclose(found.points, images + 0.1 * direction.sign(), atol=1e-9)
@@ -118,13 +122,13 @@ def test_linf_attack_on_a_linear_model_reaches_the_corner_of_the_ball():
     assert torch.allclose(found.losses.double(), expected, atol=1e-6)
 
 
-def test_l2_attack_on_a_linear_model_reaches_the_sphere_along_the_weights():
+def test_l2_attack_on_a_linear_model_reaches_the_sphere_along_the_weights() -> None:
     model, images, labels, direction = linear_pair()
     found = pgd(model, images, labels, eps=0.2, step=0.05, steps=60, norm="L2")
     assert torch.allclose(found.points, images + 0.2 * direction / direction.norm(), atol=1e-3)  # losses are float32
 
 
-def test_adam_reaches_the_top_of_a_quadratic_inside_the_ball():
+def test_adam_reaches_the_top_of_a_quadratic_inside_the_ball() -> None:
     top = torch.tensor([[0.2, -0.1], [2.0, 0.0]])  # the second one's top lies outside
     found = attack(
         lambda z: -(z - top).square().sum(dim=1, keepdim=True).expand(-1, 2),
@@ -148,7 +152,7 @@ def test_adam_reaches_the_top_of_a_quadratic_inside_the_ball():
     step=st.floats(0.001, 1),
     seed=st.integers(0, 2**40),
 )
-def test_no_point_ever_leaves_its_ball_or_the_box(norm, rule, eps, step, seed):
+def test_no_point_ever_leaves_its_ball_or_the_box(norm: Norm, rule: Rule, eps: float, step: float, seed: int) -> None:
     images, labels = batch(4, seed=seed % 1000)
     ball, seen = Ball(norm, eps), []
 
@@ -167,7 +171,7 @@ def test_no_point_ever_leaves_its_ball_or_the_box(norm, rule, eps, step, seed):
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
-def test_random_points_fill_the_ball_evenly(norm):
+def test_random_points_fill_the_ball_evenly(norm: Norm) -> None:
     points = random_points(Ball(norm, 2.0), (4000, 2), seed=5)
     length = points.abs().amax(dim=1) if norm == "Linf" else points.norm(dim=1)
     assert length.max() <= 2
@@ -176,7 +180,7 @@ def test_random_points_fill_the_ball_evenly(norm):
     assert points.mean(dim=0).abs().max() < 0.1
 
 
-def test_random_points_belong_to_the_example_and_not_to_the_batch():
+def test_random_points_belong_to_the_example_and_not_to_the_batch() -> None:
     ball = Ball("Linf", 1.0)
     whole = random_points(ball, (10, 3, 4), seed=7)
     assert torch.equal(whole[4:9], random_points(ball, (5, 3, 4), seed=7, first=4))
@@ -184,16 +188,16 @@ def test_random_points_belong_to_the_example_and_not_to_the_batch():
     assert len(whole.flatten(1).unique(dim=0)) == 10
 
 
-def test_batches_of_any_size_find_the_same_points():
+def test_batches_of_any_size_find_the_same_points() -> None:
     network, (images, labels) = small_network().eval(), batch()
-    settings_ = {"eps": 0.1, "step": 0.02, "steps": 5, "restarts": 3, "seed": 9}
+    settings_: dict[str, Any] = {"eps": 0.1, "step": 0.02, "steps": 5, "restarts": 3, "seed": 9}
     whole = pgd(network, images, labels, **settings_)
     parts = [pgd(network, images[i : i + 5], labels[i : i + 5], first=i, **settings_) for i in range(0, len(images), 5)]
     assert torch.allclose(torch.cat([part.losses for part in parts]), whole.losses, atol=1e-5)
     assert torch.allclose(torch.cat([part.logits for part in parts]), whole.logits, atol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_points_and_another_one_others():
+def test_the_same_seed_gives_the_same_points_and_another_one_others() -> None:
     network, (images, labels) = small_network().eval(), batch()
     first, again, other = (
         pgd(network, images, labels, eps=0.1, step=0.01, steps=2, seed=seed).points for seed in (1, 1, 2)
@@ -202,21 +206,22 @@ def test_the_same_seed_gives_the_same_points_and_another_one_others():
     assert not torch.equal(first, other)
 
 
-def test_the_callers_generators_are_left_alone():
+def test_the_callers_generators_are_left_alone() -> None:
     network, (images, labels) = small_network(), batch()
     before = torch.get_rng_state()
     pgd(network, images, labels, eps=0.1, step=0.05, steps=2)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_best_point_is_the_highest_loss_of_all_iterates_and_restarts():
+def test_best_point_is_the_highest_loss_of_all_iterates_and_restarts() -> None:
     network, (images, labels) = small_network().eval(), batch()
     seen = []
 
     def forward(x: Tensor) -> Tensor:
         logits = network(x)
         seen.append((x.detach().clone(), functional.cross_entropy(logits, labels, reduction="none").detach()))
-        return logits
+        out: Tensor = logits
+        return out
 
     # steps far too long, so that the last iterate is often not the best
     found = attack(forward, images, labels, ball=Ball("Linf", 0.5), step=0.5, steps=6, restarts=3, seed=1)
@@ -230,7 +235,7 @@ def test_best_point_is_the_highest_loss_of_all_iterates_and_restarts():
     assert torch.equal(found.success, found.logits.argmax(dim=1) != labels)
 
 
-def test_more_restarts_never_lower_any_loss():
+def test_more_restarts_never_lower_any_loss() -> None:
     network, (images, labels) = small_network().eval(), batch()
     losses = [pgd(network, images, labels, eps=0.1, step=0.02, steps=4, restarts=r).losses for r in (1, 2, 4)]
     assert (losses[1] >= losses[0]).all()
@@ -238,7 +243,7 @@ def test_more_restarts_never_lower_any_loss():
     assert (losses[2] > losses[0]).any()
 
 
-def test_an_attack_that_stops_at_success_keeps_the_first_success():
+def test_an_attack_that_stops_at_success_keeps_the_first_success() -> None:
     network, (images, _) = small_network().eval(), batch(20)
     labels = network(images).argmax(dim=1)
     passes = []
@@ -246,7 +251,8 @@ def test_an_attack_that_stops_at_success_keeps_the_first_success():
     def forward(x: Tensor) -> Tensor:
         logits = network(x)
         passes.append((x.detach().clone(), (logits.argmax(dim=1) != labels).detach()))
-        return logits
+        out: Tensor = logits
+        return out
 
     found = attack(
         forward, images, labels, ball=Ball("Linf", 0.1), step=0.01, steps=10, restarts=3, stop_at_success=True
@@ -259,7 +265,7 @@ def test_an_attack_that_stops_at_success_keeps_the_first_success():
     assert found.success.any()
 
 
-def test_an_attack_that_stops_at_success_ends_once_nothing_is_left():
+def test_an_attack_that_stops_at_success_ends_once_nothing_is_left() -> None:
     network, (images, _) = small_network().eval(), batch()
     labels = network(images).argmax(dim=1)
     passes = 0
@@ -267,7 +273,8 @@ def test_an_attack_that_stops_at_success_ends_once_nothing_is_left():
     def forward(x: Tensor) -> Tensor:
         nonlocal passes
         passes += 1
-        return network(x)
+        out: Tensor = network(x)
+        return out
 
     found = attack(
         forward, images, labels, ball=Ball("Linf", 1.0), step=0.2, steps=50, restarts=5, stop_at_success=True
@@ -276,7 +283,7 @@ def test_an_attack_that_stops_at_success_ends_once_nothing_is_left():
     assert passes < 51
 
 
-def test_latents_are_attacked_through_a_decoder_within_their_bounds():
+def test_latents_are_attacked_through_a_decoder_within_their_bounds() -> None:
     network, decoder = small_network().eval(), nn.Sequential(nn.Linear(10, 192), nn.Sigmoid())
     latents = torch.randn(6, 10).clamp(-2, 2)
     labels = network(decoder(latents).view(-1, 3, 8, 8)).argmax(dim=1)
@@ -297,13 +304,14 @@ def test_latents_are_attacked_through_a_decoder_within_their_bounds():
     assert found.losses.mean() > clean.mean()
 
 
-def test_climbing_costs_one_forward_and_one_backward_pass_a_step():
+def test_climbing_costs_one_forward_and_one_backward_pass_a_step() -> None:
     passes = []
     network, (images, labels) = small_network().eval(), batch()
 
     def forward(x: Tensor) -> Tensor:
         passes.append(x.requires_grad)
-        return network(x)
+        out: Tensor = network(x)
+        return out
 
     generator = torch.Generator().manual_seed(0)
     ball = Ball("Linf", 0.1)
@@ -315,15 +323,16 @@ def test_climbing_costs_one_forward_and_one_backward_pass_a_step():
     assert losses[1] > losses[0]
 
 
-def test_a_single_long_step_is_fgsm():
+def test_a_single_long_step_is_fgsm() -> None:
     network, (images, labels) = small_network().eval(), batch()
     x = images.clone().requires_grad_()
     functional.cross_entropy(network(x), labels).backward()
+    assert x.grad is not None
     points = last_iterate(network, images, labels, ball=Ball("Linf", 0.1), step=0.1, steps=1)
     assert torch.allclose(points, (images + 0.1 * x.grad.sign()).clamp(0, 1), atol=1e-7)
 
 
-def test_a_loss_that_is_not_a_number_is_never_kept_where_another_was_met():
+def test_a_loss_that_is_not_a_number_is_never_kept_where_another_was_met() -> None:
     calls = 0
 
     def forward(x: Tensor) -> Tensor:
@@ -340,7 +349,7 @@ def test_a_loss_that_is_not_a_number_is_never_kept_where_another_was_met():
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("fails_at", [0, 3])
-def test_a_model_is_as_before_after_an_attack_that_breaks_off(error, fails_at):
+def test_a_model_is_as_before_after_an_attack_that_breaks_off(error: type[BaseException], fails_at: int) -> None:
     network, (images, labels) = unusual_network(), batch()
     before = state_of(network)
     with pytest.raises(error, match="stop"):
@@ -348,29 +357,31 @@ def test_a_model_is_as_before_after_an_attack_that_breaks_off(error, fails_at):
     assert_same_state(before, state_of(network))
 
 
-def test_a_model_is_as_before_after_an_attack_in_any_mode():
+def test_a_model_is_as_before_after_an_attack_in_any_mode() -> None:
     network, (images, labels) = unusual_network(), batch()
     before = state_of(network)
     pgd(network, images, labels, eps=0.1, step=0.05, steps=3)
     assert_same_state(before, state_of(network))
     with preserved(network, evaluate=False):
         network(images)
-        assert not torch.equal(network[4].running_mean, before["values"]["4.running_mean"])
+        assert not torch.equal(network.get_buffer("4.running_mean"), before["values"]["4.running_mean"])
     assert_same_state(before, state_of(network))
 
 
-def test_a_graph_that_was_built_before_an_attack_still_gives_its_gradients():
+def test_a_graph_that_was_built_before_an_attack_still_gives_its_gradients() -> None:
     network, (images, labels) = small_network().eval(), batch()
     loss = functional.cross_entropy(network(images), labels)
-    expected = torch.autograd.grad(loss, network[0].weight, retain_graph=True)[0]
+    expected = torch.autograd.grad(loss, network.get_parameter("0.weight"), retain_graph=True)[0]
     pgd(network, images, labels, eps=0.1, step=0.05, steps=3)
     with Weights(list(network.parameters()), radius=0.5) as weights:
         weights.random_start(torch.Generator().manual_seed(0), on_sphere=True)
     loss.backward()
-    assert torch.equal(network[0].weight.grad, expected)
+    found = network.get_parameter("0.weight").grad
+    assert found is not None
+    assert torch.equal(found, expected)
 
 
-def test_an_attack_works_where_gradients_are_switched_off():
+def test_an_attack_works_where_gradients_are_switched_off() -> None:
     network, (images, labels) = small_network(), batch()
     expected = pgd(network, images, labels, eps=0.1, step=0.05, steps=3).losses
     for context in (torch.no_grad(), torch.inference_mode()):
@@ -378,7 +389,7 @@ def test_an_attack_works_where_gradients_are_switched_off():
             assert torch.equal(pgd(network, images, labels, eps=0.1, step=0.05, steps=3).losses, expected)
 
 
-def test_the_callers_images_are_never_changed():
+def test_the_callers_images_are_never_changed() -> None:
     network, (images, labels) = small_network(), batch()
     copy_ = images.clone()
     pgd(network, images, labels, eps=0.1, step=0.05, steps=3)
@@ -387,7 +398,7 @@ def test_the_callers_images_are_never_changed():
 
 
 @pytest.mark.parametrize("on_sphere", [True, False])
-def test_scattered_weights_lie_in_their_balls_and_come_back(on_sphere):
+def test_scattered_weights_lie_in_their_balls_and_come_back(on_sphere: bool) -> None:
     network = unusual_network()
     before = state_of(network)
     parameters = list(network.parameters())
@@ -403,7 +414,7 @@ def test_scattered_weights_lie_in_their_balls_and_come_back(on_sphere):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_weights_come_back_after_an_exception(error):
+def test_weights_come_back_after_an_exception(error: type[BaseException]) -> None:
     network = unusual_network()
     before = state_of(network)
 
@@ -422,7 +433,7 @@ def test_weights_come_back_after_an_exception(error):
     assert_same_state(before, after)
 
 
-def test_weights_of_a_linear_loss_climb_straight_to_the_sphere():
+def test_weights_of_a_linear_loss_climb_straight_to_the_sphere() -> None:
     w, slope = nn.Parameter(torch.tensor([3.0, 4.0])), torch.tensor([1.0, 2.0])
     with Weights([w], radius=0.2, step=0.05) as weights:
         weights.track()
@@ -444,7 +455,7 @@ def test_weights_of_a_linear_loss_climb_straight_to_the_sphere():
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
-def test_pgd_agrees_with_torchattacks_to_one_point(norm):
+def test_pgd_agrees_with_torchattacks_to_one_point(norm: Norm) -> None:
     network = small_network().eval()
     images, _ = batch(400)
     with torch.no_grad():
@@ -462,7 +473,7 @@ def test_pgd_agrees_with_torchattacks_to_one_point(norm):
     assert abs(theirs.float().mean() - ours.float().mean()).item() <= 0.01
 
 
-def test_wrong_settings_are_refused():
+def test_wrong_settings_are_refused() -> None:
     with pytest.raises(InputError, match="norms Linf and L2, not 'L1'"):
         Ball("L1", 0.1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="radius of a ball is a number from 0 on, not -1"):

@@ -263,8 +263,8 @@ def test_two_trainings_are_two_lines_and_the_collapse_is_marked(named: bool) -> 
     axis = next(a for a in drawing.figure.axes if "Robust accuracy" in a.get_title(loc="left"))
     lines = {str(line.get_label()): line for line in axis.get_lines()}
     for name, accuracy in (("fgsm", COLLAPSING), ("pgd", HEALTHY)):
-        np.testing.assert_allclose(lines[name].get_xdata(), range(5))
-        np.testing.assert_allclose(lines[name].get_ydata(), accuracy)
+        np.testing.assert_allclose(np.asarray(lines[name].get_xdata()), range(5))
+        np.testing.assert_allclose(np.asarray(lines[name].get_ydata()), np.array(accuracy))
     assert "10 checkpoints of 2 trainings, a line each, epoch 0 to 4" in drawing.caption
     assert "first below half of its best so far, fgsm (epoch 3)" in drawing.caption
     table = trajectory_table(run, run.models).frame

@@ -27,6 +27,7 @@ from filterlens.filterdb.frames import write_frame
 from filterlens.process.logs import set_up_logging
 from filterlens.process.printable import printable
 from filterlens.report.formats import Column, Table, to_csv, to_latex, to_markdown
+from filterlens.runs import Event
 from filterlens.runs.ledger import LedgerRow
 
 ROOT = Path(__file__).parents[2]
@@ -206,7 +207,5 @@ def test_a_name_cannot_forge_a_line_of_the_log(tmp_path: Path) -> None:
     assert "\n    one\n    two\n" in written
 
 
-def _ended(row: LedgerRow) -> object:
-    from filterlens.runs import Event
-
+def _ended(row: LedgerRow) -> Event:
     return Event(row.model_id, "", 1, 1, rows=(row,))

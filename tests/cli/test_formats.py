@@ -55,7 +55,7 @@ def test_every_table_comes_in_every_format(name: str) -> None:
 def test_every_command_with_a_format_has_the_same_one() -> None:
     kinds = {
         name: (tuple(parameter.opts), parameter.default, parameter.help)
-        for name, command in typer.main.get_command(app).commands.items()
+        for name, command in typer.main.get_group(app).commands.items()
         for parameter in getattr(command, "params", [])
         if "--format" in parameter.opts
     }

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -41,7 +42,7 @@ OTHERS = {
 
 def commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
     """Every command with its words."""
-    waiting = list(typer.main.get_command(app).commands.items())
+    waiting: list[tuple[str, Any]] = list(typer.main.get_group(app).commands.items())
     while waiting:
         name, command = waiting.pop()
         if hasattr(command, "commands"):
@@ -61,7 +62,7 @@ def texts_of(path: Path) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.JoinedStr):
-            found.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+            found.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.append(node.value)
     return found

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -9,7 +11,7 @@ from filterlens.studies import manifold
 from filterlens.studies.manifold import Study
 
 
-def test_an_unknown_study_or_preset_is_refused():
+def test_an_unknown_study_or_preset_is_refused() -> None:
     run = CliRunner().invoke
     assert run(app, ["study", "frogs"]).exit_code == 2
     error = run(app, ["study", "manifold", "--preset", "huge"]).exception
@@ -17,7 +19,7 @@ def test_an_unknown_study_or_preset_is_refused():
 
 
 @pytest.mark.slow
-def test_a_study_prints_its_claims(tmp_path, monkeypatch):
+def test_a_study_prints_its_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = Study(((40, 1),), seeds=1, images=6, test_images=20, steps=1, fast=True, batch_size=20)
     monkeypatch.setitem(manifold.PRESETS, "small", tiny)
     result = CliRunner().invoke(app, ["study", "manifold", "--out", str(tmp_path), "--jobs", "1"])
@@ -26,7 +28,7 @@ def test_a_study_prints_its_claims(tmp_path, monkeypatch):
     assert "claims.csv" in result.output
 
 
-def test_a_manifold_is_trained_and_its_error_said(tmp_path):
+def test_a_manifold_is_trained_and_its_error_said(tmp_path: Path) -> None:
     command = ["train", "manifold", "--data", "fonts", "-n", "60", "--epochs", "1", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output

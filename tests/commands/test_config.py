@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,6 +19,11 @@ from filterlens.commands.plan import plan
 from filterlens.errors import InputError
 from filterlens.lens import RunSettings, all_lenses
 from filterlens.runs.config import RunConfig
+
+
+def lens_options(config: RunConfig, lens: str) -> Any:
+    """Options of a lens's own class, which only the lens knows."""
+    return config.lenses[lens]
 
 
 def scores(folder: Path) -> pd.DataFrame:
@@ -45,7 +51,7 @@ def test_a_run_repeated_from_its_file_gives_the_same_scores_bit_for_bit(tmp_path
     assert set(scores(first)["lens"]) == {"filters", "downsampling", "robustness"}
     config = RunConfig.read(first / "run.toml")
     assert (config.settings.seed, config.settings.batch_size) == (3, 4)
-    assert config.lenses["robustness"].images == 6
+    assert lens_options(config, "robustness").images == 6
 
 
 def test_every_option_of_every_lens_is_written_and_read_back(tmp_path: Path) -> None:
@@ -66,12 +72,12 @@ def test_the_command_line_goes_before_the_file(tmp_path: Path) -> None:
         lenses={"manifold": {"eta": 0.2, "steps": 7, "images": 9}},
     )
     from_file = plan(path, {})
-    options = from_file.config.lenses["manifold"]
+    options = lens_options(from_file.config, "manifold")
     assert (options.eta, options.steps, options.images, options.restarts) == (0.2, 7, 9, 5)
     assert from_file.config.settings.seed == 5
     over = plan(path, {"leaderboard": "fonts-linf", "models": ("vgg*",)}, settings={"seed": 6}, options={"images": 4})
     assert over.config.settings.seed == 6
-    assert (over.config.lenses["manifold"].images, over.config.lenses["manifold"].steps) == (4, 7)
+    assert (lens_options(over.config, "manifold").images, lens_options(over.config, "manifold").steps) == (4, 7)
     assert {entry.model_id.split("_")[0] for entry in over.catalog} == {"vgg"}
 
 
@@ -81,7 +87,7 @@ def test_a_run_from_python_repeats_from_its_file_too(tmp_path: Path) -> None:
     run("extract", "-c", tmp_path / "first" / "run.toml", "-o", tmp_path / "second")
     pd.testing.assert_frame_equal(scores(tmp_path / "first"), scores(tmp_path / "second"), check_exact=True)
     config = RunConfig.read(tmp_path / "second" / "run.toml")
-    assert config.lenses["filters"].kernel == "all"
+    assert lens_options(config, "filters").kernel == "all"
 
 
 def test_a_training_repeats_from_its_file(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def test_one_row_a_layer_with_the_scores_of_its_weight() -> None:
     table = filterlens.measure(model)
     assert table["layer"].tolist() == ["0", "4"]
     assert table["conv_depth"].tolist() == [0, 2]
-    for row, layer in zip(table.to_dict("records"), (model[0], model[4]), strict=True):
-        scores = score_layer(layer.weight.detach())
+    for row, layer in zip(table.to_dict("records"), ("0.weight", "4.weight"), strict=True):
+        scores = score_layer(model.get_parameter(layer).detach())
         for name in ("sparsity", "variance_entropy", "variance_entropy_raw", "orthogonality"):
             assert row[name] == scores[name], name
 
@@ -51,7 +51,7 @@ def test_the_model_is_left_exactly_as_it_was() -> None:
 
 def test_folding_changes_the_entropy_of_the_folded_layer_only() -> None:
     model = network().eval()
-    nn.init.uniform_(model[1].running_var, 0.1, 50)
+    nn.init.uniform_(model.get_buffer("1.running_var"), 0.1, 50)
     raw, folded = filterlens.measure(model), filterlens.measure(model, fold_batchnorm=True)
     differs = (raw["variance_entropy_raw"] - folded["variance_entropy_raw"]).abs() > 1e-4
     assert differs.tolist() == [True, False]
@@ -59,7 +59,7 @@ def test_folding_changes_the_entropy_of_the_folded_layer_only() -> None:
 
 def test_a_layer_with_nan_has_no_scores_and_says_so() -> None:
     model = network()
-    model[0].weight.data[0, 0, 0, 0] = math.nan
+    model.get_parameter("0.weight").data[0, 0, 0, 0] = math.nan
     first, last = filterlens.measure(model).to_dict("records")
     assert math.isnan(first["sparsity"])
     assert "NaN" in first["note"]

@@ -8,6 +8,7 @@ import json
 import warnings
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -24,7 +25,7 @@ from filterlens.score import UNNORMALISED, read_scores
 from filterlens.tracing.normalisation import takes_images_as_they_are
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.2, 0.25, 0.3)
-HOW = {"lenses": ["downsampling"], "images": 4}
+HOW: dict[str, Any] = {"lenses": ["downsampling"], "images": 4}
 
 
 def network(*, inside: bool = False) -> nn.Module:
@@ -92,7 +93,7 @@ def aliasing(table: pd.DataFrame) -> float:
 
 
 def test_a_file_with_its_mean_and_std_scores_as_the_network_that_normalises_itself(files: Path) -> None:
-    how = HOW | {"settings": settings(files)}
+    how: dict[str, Any] = HOW | {"settings": settings(files)}
     inside = filterlens.inspect(files / "inside.onnx", **how)
     given = filterlens.inspect(files / "bare.onnx", mean="0.49 0.48 0.45", std=STD, **how)
     raw = filterlens.inspect(files / "bare.onnx", **how)
@@ -105,7 +106,7 @@ def test_a_file_with_its_mean_and_std_scores_as_the_network_that_normalises_itse
 
 
 def test_a_model_of_a_files_catalog_carries_its_own_normalisation(files: Path) -> None:
-    how = HOW | {"settings": settings(files)}
+    how: dict[str, Any] = HOW | {"settings": settings(files)}
     by_id = filterlens.inspect(f"{files}/nets.csv/given", **how)
     by_hand = filterlens.inspect(files / "bare.onnx", mean=MEAN, std=STD, **how)
     assert aliasing(by_id.layers) == aliasing(by_hand.layers)
@@ -116,7 +117,7 @@ def test_a_model_of_a_files_catalog_carries_its_own_normalisation(files: Path) -
 
 
 def test_each_side_of_a_comparison_has_its_own_normalisation(files: Path) -> None:
-    how = HOW | {"settings": settings(files)}
+    how: dict[str, Any] = HOW | {"settings": settings(files)}
     table = filterlens.compare(f"{files}/nets.csv/given", files / "inside.onnx", **how)
     assert table["difference"].abs().max() < 1e-3
     assert not table["note"].any()
@@ -133,7 +134,7 @@ def test_weights_alone_are_scored_in_the_architecture_that_is_named(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(files)
-    how = HOW | {"settings": settings(files), "mean": MEAN, "std": STD}
+    how: dict[str, Any] = HOW | {"settings": settings(files), "mean": MEAN, "std": STD}
     filled = filterlens.inspect("bare.pt", arch="module:one_net:make", **how)
     whole = filterlens.inspect("bare.onnx", **how)
     assert aliasing(filled.layers) == pytest.approx(aliasing(whole.layers), rel=1e-4)
@@ -150,8 +151,12 @@ def test_weights_alone_are_scored_in_the_architecture_that_is_named(
 @pytest.mark.parametrize("command", ["inspect", "compare", "check"])
 @pytest.mark.parametrize("form", ["table", "csv", "json", "markdown"])
 def test_every_command_warns_in_every_format(files: Path, command: str, form: str, tmp_path: Path) -> None:
-    words = {"inspect": ["inspect"], "compare": ["compare", files / "bare.onnx"],
-             "check": ["check", "-b", "max-aliasing_relative=1", "--junit", tmp_path / "j.xml"]}[command]  # fmt: skip
+    every: dict[str, list[object]] = {
+        "inspect": ["inspect"],
+        "compare": ["compare", files / "bare.onnx"],
+        "check": ["check", "-b", "max-aliasing_relative=1", "--junit", tmp_path / "j.xml"],
+    }
+    words = every[command]
     common = ["--lens", "downsampling", "--data", files / "images.npz", "-n", "4", "-f", form]
     raw = CliRunner().invoke(app, [str(w) for w in [*words, files / "bare.onnx", *common]])
     told = CliRunner().invoke(
@@ -236,7 +241,7 @@ class Flat(nn.Module):
 
 
 def with_statistics(norm: nn.Module, inner: nn.Module) -> nn.Module:
-    norm.running_mean.fill_(0.4)  # type: ignore[operator, union-attr]
+    norm.get_buffer("running_mean").fill_(0.4)
     return nn.Sequential(norm, inner)
 
 
@@ -267,7 +272,7 @@ def test_it_is_told_whether_a_network_normalises_its_input(model: nn.Module, raw
 @pytest.mark.realdata
 def test_the_two_resnets_compare_as_they_do_with_their_normalisation(realdata: Path) -> None:
     settings = filterlens.RunSettings(data=str(realdata / "cifar10_test_1000.npz"))
-    how = {"lenses": ["downsampling"], "settings": settings, "images": 64}
+    how: dict[str, Any] = {"lenses": ["downsampling"], "settings": settings, "images": 64}
     sides = [f"{realdata}/catalog.csv/{name}" for name in ("resnet20-normal", "resnet20-robust")]
     table = filterlens.compare(*sides, **how)
     model = table[table["layer"] == ""].set_index("metric").loc["aliasing_relative"]

@@ -78,15 +78,15 @@ def test_the_bundled_verdicts_are_right_as_often_as_they_claim() -> None:
     sides = rows["robust"].map({"True": "robust", "False": "normal", True: "robust", False: "normal"})
     right = int((rows["verdict"] == sides).sum())
     assert (right, len(rows)) == (17, 17)
-    found = filterlens.inspect("fonts-linf/preact_resnet-transformations-s0")  # no part of the reference
-    judged = {place.metric: (place.looks, place.right, place.tested) for place in found.places if place.looks}
+    inspected = filterlens.inspect("fonts-linf/preact_resnet-transformations-s0")  # no part of the reference
+    judged = {place.metric: (place.looks, place.right, place.tested) for place in inspected.places if place.looks}
     assert judged == {"orthogonality": ("normal", right, len(rows))}
 
 
 def test_a_network_is_not_its_own_reference() -> None:
-    found = filterlens.inspect("fonts-linf/vgg_maxpool-normal-s0")
-    assert found.comparison == "Compared with the bundled zoo: 9 robust and 7 normal networks."
-    assert [place.looks for place in found.places if place.metric == "orthogonality"] == ["normal"]
+    inspected = filterlens.inspect("fonts-linf/vgg_maxpool-normal-s0")
+    assert inspected.comparison == "Compared with the bundled zoo: 9 robust and 7 normal networks."
+    assert [place.looks for place in inspected.places if place.metric == "orthogonality"] == ["normal"]
 
 
 @pytest.mark.parametrize("architecture", ["preact_resnet", "vgg_maxpool"])

@@ -18,7 +18,7 @@ MODELS = {
 }
 
 
-def main(path):
+def main(path: str) -> None:
     random = np.random.default_rng(0)
     start, rows, kernels = 0, [], []
     for model_id, (model, layers) in enumerate(MODELS.items()):
@@ -97,7 +97,7 @@ def main(path):
     filters = np.concatenate(kernels).astype(np.float64)
     with h5py.File(path, "w") as file:
         file["filters"] = filters
-    meta.to_hdf(path, "meta")
+    meta.to_hdf(path, key="meta")
 
     sparsity, sparse = [], []
     for ids in meta["filter_ids"]:
@@ -113,7 +113,7 @@ def main(path):
                 "layer_sparse_share": len(found) / len(layer),
             }
         )
-    pd.DataFrame(sparsity, index=meta.index).to_hdf(path, "meta_sparsity")
+    pd.DataFrame(sparsity, index=meta.index).to_hdf(path, key="meta_sparsity")
     with h5py.File(path, "a") as file:
         file["sparse_filter_ids"] = np.array(sparse, dtype=np.int64)
 

@@ -36,7 +36,7 @@ def test_cells_survive_the_round_trip(cells: list[list[object]]) -> None:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_every_protocol_and_order_is_read(protocol: int, order: str) -> None:
-    array = np.array([["ä", True, 1.5], [None, 7, "1:2"]], dtype=object, order=order)
+    array = np.array([["ä", True, 1.5], [None, 7, "1:2"]], dtype=object, order=order)  # type: ignore[call-overload]
     assert unpickle_cells(pickle.dumps(array, protocol), (2, 3), "here").tolist() == array.tolist()
 
 

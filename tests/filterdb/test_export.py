@@ -115,8 +115,8 @@ def test_a_data_set_that_is_imported_and_exported_is_the_same(published: Path, t
             for a, b in zip(old.layers, new.layers, strict=True):
                 assert (a.layer_id, a.conv_depth, a.conv_depth_norm) == (b.layer_id, b.conv_depth, b.conv_depth_norm)
                 np.testing.assert_array_equal(before.weight(a), after.weight(b))
-    old, new = (frame(path, "meta_sparsity") for path in (published, tmp_path / "out.h5"))
-    pd.testing.assert_frame_equal(old.sort_index(), new.sort_index(), check_exact=False)
+    theirs, ours = (frame(path, "meta_sparsity") for path in (published, tmp_path / "out.h5"))
+    pd.testing.assert_frame_equal(theirs.sort_index(), ours.sort_index(), check_exact=False)
 
 
 def test_a_damaged_dump_is_left_out_and_named(folder: Path, tmp_path: Path) -> None:
@@ -165,6 +165,6 @@ def test_pandas_of_the_papers_time_reads_an_export(folder: Path, tmp_path: Path)
     python = tmp_path / "old" / "bin" / "python"
     packages = ["pandas==1.5.3", "numpy<2", "tables<3.11"]
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, capture_output=True)
-    command = [python, "-c", READS, str(tmp_path / "out.h5")]
+    command: list[str | Path] = [python, "-c", READS, str(tmp_path / "out.h5")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
     assert done.stdout.split() == ["1.5.3", "5", "408", "größe", "3"]

@@ -182,7 +182,7 @@ def test_a_signal_during_a_download_removes_its_temporary_file(tmp_path: Path, m
     (tmp_path / "web").mkdir()
     served(monkeypatch, archive(tmp_path / "web", "cifar10", batch("labels")))
     registered: list[set[Path]] = []
-    original = cifar.commit_file
+    original = cifar.commit_file  # type: ignore[attr-defined]  # to be replaced
 
     def commit(temporary: Path, target: Path) -> None:
         registered.append(set(interruption._State.temporary))

@@ -39,6 +39,7 @@ def test_the_same_seed_gives_the_same_images_and_more_of_them_begin_alike() -> N
 def test_the_images_are_those_of_every_other_machine() -> None:
     images = load_fonts(4, 0)
     np.testing.assert_array_equal(images.conditions, PINNED_CONDITIONS)
+    assert images.latents is not None
     np.testing.assert_allclose(images.latents[0], PINNED_LATENTS, atol=1e-6)
     np.testing.assert_allclose(images.pixels.sum(axis=(1, 2, 3)), PINNED_SUMS, atol=1e-3)
     np.testing.assert_allclose(images.pixels[0, 0, 14, 8:20], PINNED_ROW, atol=1e-6)
@@ -55,6 +56,7 @@ def test_images_are_what_the_decoder_draws_from_their_latents() -> None:
     drawn = decode(z, which[:, 0], which[:, 1])
     assert drawn.dtype == torch.float32
     np.testing.assert_allclose(drawn.numpy(), images.pixels, atol=2e-5)
+    assert images.conditions is not None
     np.testing.assert_array_equal(images.labels, images.conditions[:, 1])
 
 
@@ -62,8 +64,10 @@ def test_pixels_and_latents_keep_to_their_ranges_and_every_face_and_letter_comes
     images = load_fonts(2000, 1)
     assert images.pixels.min() == 0
     assert 0.99 < images.pixels.max() <= 1
-    assert (images.latents >= np.float32(LOWER)).all()
-    assert (images.latents <= np.float32(UPPER)).all()
+    assert images.latents is not None
+    assert images.conditions is not None
+    assert (images.latents >= np.array(LOWER, np.float32)).all()
+    assert (images.latents <= np.array(UPPER, np.float32)).all()
     assert len(np.unique(images.conditions, axis=0)) == len(FACES) * len(LETTERS)
     assert (images.pixels.sum(axis=(1, 2, 3)) > 5).all(), "a letter left the image"
 
@@ -157,6 +161,7 @@ def test_a_folder_of_fonts_replaces_the_shipped_faces(tmp_path: Path) -> None:
     names, _ = rasterise_folder(tmp_path)
     assert names == ("DejaVuSans", "cmr10")
     images = load_fonts(40, 0, fonts=tmp_path)
+    assert images.conditions is not None
     assert set(images.conditions[:, 0]) == {0, 1}
     np.testing.assert_array_equal(load_prototypes(tmp_path)[1], load_prototypes()[FACES.index("cmr10")])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_aliasing_is_our_reading_wherever_a_score_is_named() -> None:
 
 
 @pytest.mark.parametrize("facts", [{"robust_is": "lower"}, {"claim": "Key2022, abstract: robust models are lower"}])
-def test_a_direction_without_its_source_is_refused(facts: dict[str, str]) -> None:
+def test_a_direction_without_its_source_is_refused(facts: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"score 'lonely' has \w+ alone; give robust_is='higher' or 'lower' together"):
         declare(Score("lonely", "filters", "Lonely", "", "", "", **facts))
     assert "lonely" not in all_scores()

@@ -189,7 +189,7 @@ def test_explain_lists_and_explains_both_scores(site: Path) -> None:
 
 def test_measure_scores_a_network_in_memory_with_the_options_of_the_lens(site: Path) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))
-    weight = network[0].weight.detach()
+    weight = network.get_parameter("0.weight").detach()
     assert filterlens.measure(network)["positive"][0] == pytest.approx(float((weight > 0).float().mean()))
     for power in (2.0, 3.0):
         table = filterlens.measure(network, lens="spread", spread_power=power)
@@ -259,8 +259,8 @@ def test_the_option_decides_whether_a_dump_is_still_good(run: Path, catalog: Pat
     filterlens.extract(catalog, run, lenses=["filters", "spread"], spread_power=3.0, replace=True)
     assert keys("filters") == before["filters"]  # the filters lens has no such option
     assert not keys("spread") & before["spread"]
-    cubes = filterlens.analyze(run)
-    cubes = cubes[(cubes["metric"] == "spread") & (cubes["model_id"] == "net0-robust")].set_index("layer")["value"]
+    rows = filterlens.analyze(run)
+    cubes = rows[(rows["metric"] == "spread") & (rows["model_id"] == "net0-robust")].set_index("layer")["value"]
     weight = torch.load(catalog.parent / "net0-robust.pt", weights_only=True)["state_dict"]["stem.weight"]
     assert cubes["stem"] == pytest.approx(float((weight.abs() ** 3).mean()))
     assert json.dumps(3.0) in (run / "run.toml").read_text(encoding="utf-8")

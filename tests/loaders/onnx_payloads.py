@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -140,7 +141,7 @@ def load_all(folder: Path) -> None:
 
     seen: list[str] = []
 
-    def hook(event: str, args: tuple[object, ...]) -> None:
+    def hook(event: str, args: tuple[Any, ...]) -> None:
         if event == "compile" and TOKEN in (args[0] if isinstance(args[0], str) else bytes(args[0] or b"").decode()):
             seen.append("compiled a name")
         elif event == "exec" and TOKEN in repr(getattr(args[0], "co_consts", "")) + repr(

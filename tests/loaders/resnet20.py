@@ -35,4 +35,5 @@ class ResNet20(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x))))))
-        return self.linear(x.mean((2, 3)))
+        out: Tensor = self.linear(x.mean((2, 3)))
+        return out

@@ -50,8 +50,8 @@ def test_an_architecture_downsamples_in_its_own_way_only(architecture: str) -> N
 
 
 def test_a_pre_activation_block_without_residual_branch_is_the_identity() -> None:
-    block = build("preact_resnet")[1]
-    nn.init.zeros_(block.conv2.weight)
+    block = build("preact_resnet").get_submodule("1")
+    nn.init.zeros_(block.get_parameter("conv2.weight"))
     x = torch.randn(2, 16, 8, 8)
     torch.testing.assert_close(block(x), x)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.conftest import Load
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from tests.loaders.conftest import Load
 
 
 def _checkpoint() -> bytes:
@@ -80,7 +80,7 @@ def test_a_member_larger_than_the_archive_is_refused(tmp_path: Path, load: Load)
     with tarfile.open(path, "w") as archive:
         info = tarfile.TarInfo("m.ckpt")
         info.size = 1 << 40
-        archive.fileobj.write(info.tobuf(tarfile.GNU_FORMAT))  # type: ignore[union-attr]
+        archive.fileobj.write(info.tobuf(tarfile.GNU_FORMAT))
     with pytest.raises(CheckpointError, match=r"declares more than the archive holds|cannot be unpacked"):
         load("m.tar")
 

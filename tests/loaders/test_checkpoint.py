@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loaders.conftest import Load
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, FilterlensError, UnsafeCheckpointError
 from filterlens.loaders import checkpoint, state_dict
-from tests.loaders.conftest import Load
 
 
 def _same(found: dict[str, Tensor], network: nn.Module) -> bool:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.conftest import Load
 
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders import download
 from filterlens.process.cache import cache_folder
-from tests.loaders.conftest import Load
 
 
 def _saved(value: float) -> bytes:

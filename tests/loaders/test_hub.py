@@ -15,12 +15,12 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from loaders.conftest import Load
 from safetensors.torch import save
 
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders.model import LoadedModel
 from filterlens.loaders.timm import check_size, create
-from tests.loaders.conftest import Load
 
 ARCHITECTURE = "resnet10t"
 COMMIT = "0123456789012345678901234567890123456789"
@@ -141,7 +141,7 @@ def test_harmless_arguments_are_passed_on(publish: Publish, load: Load) -> None:
     network = load("hf:org/name").network
     assert network is not None
     assert network.drop_rate == 0.5
-    assert network.global_pool.pool_type == "max"
+    assert network.get_submodule("global_pool").pool_type == "max"
 
 
 class Payload:
@@ -266,7 +266,12 @@ def test_a_description_that_is_none_is_refused_by_name(
 def test_what_a_description_says_of_other_weights_is_not_read(
     publish: Publish, load: Load, payload: Path, tmp_path: Path, hub: Hub, weights: dict[str, torch.Tensor]
 ) -> None:
-    extra = {"file": str(payload), "url": "http://127.0.0.1:1/x", "hf_hub_id": "org/other", "source": "hf-hub"}
+    extra: dict[str, object] = {
+        "file": str(payload),
+        "url": "http://127.0.0.1:1/x",
+        "hf_hub_id": "org/other",
+        "source": "hf-hub",
+    }
     extra |= {"custom_load": "hf", "state_dict": {}, "hf_hub_filename": "payload.bin", "architecture": "vit"}
     labels = {"label_names": ["a" * 10_000] * 100, "label_descriptions": {"x": "\x1b"}, "tag": "../x", "license": 3}
     publish({**CONFIG, **labels, "pretrained_cfg": {**CFG, **extra, "classifier": "os.system", "first_conv": "x"}})

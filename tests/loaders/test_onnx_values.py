@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
 from loaders.onnx_payloads import small_model
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from filterlens.catalogs import Entry
 from filterlens.errors import CheckpointError
@@ -33,14 +34,14 @@ def _load(model: ModelProto, folder: Path) -> LoadedModel:
     return load_model(Entry(model_id="m", source="m.onnx"), folder)
 
 
-def _graph(nodes: list[object], *tensors: TensorProto, output: str = "y") -> ModelProto:
+def _graph(nodes: list[NodeProto], *tensors: TensorProto, output: str = "y") -> ModelProto:
     info = helper.make_tensor_value_info
     ends = [info("x", TensorProto.FLOAT, [1, 3, 8, 8])], [info(output, TensorProto.FLOAT, None)]
     graph = helper.make_graph(nodes, "g", *ends, [WEIGHT, *tensors])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
-def _after_conv(op: str, inputs: list[str], *tensors: TensorProto, **attributes: object) -> ModelProto:
+def _after_conv(op: str, inputs: list[str], *tensors: TensorProto, **attributes: Any) -> ModelProto:
     conv = helper.make_node("Conv", ["x", "w"], ["v"])
     return _graph([conv, helper.make_node(op, inputs, ["y"], **attributes)], *tensors)
 

@@ -6,12 +6,12 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from loaders.conftest import Load
 
 from filterlens.catalogs import catalog_names, load_catalog
 from filterlens.errors import CheckpointError, InputError
 from filterlens.loaders import Request, parse_source, registry, schemes
 from filterlens.loaders.model import LoadedModel
-from tests.loaders.conftest import Load
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def _entry(name: str) -> Entry:
 def _write_checkpoint(name: str, cache: Path) -> dict[str, torch.Tensor]:
     """Build the zoo's own constructor and save its random weights where and as robustbench keeps them."""
     torch.manual_seed(0)
-    state = zoo()["cifar10", "Linf"][name]["model"]().state_dict()
+    state: dict[str, torch.Tensor] = zoo()["cifar10", "Linf"][name]["model"]().state_dict()
     path = cache / "cifar10" / "Linf" / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = "module." if name == "Carmon2019Unlabeled" else ""

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from loaders.conftest import Load
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.loaders.checkpoint import read
 from filterlens.loaders.file import read_weights
-from tests.loaders.conftest import Load
 
 BASE = torch.arange(24.0)
 DTYPES = [
@@ -136,7 +136,7 @@ def _valid() -> list[tuple[str, bytes]]:
         (".ckpt", {"model": nn.Sequential(nn.Conv2d(3, 2, 3)), "x": torch.eye(3).to_sparse()}, {}),
     ):
         file = io.BytesIO()
-        torch.save(content, file, **options)  # type: ignore[arg-type]
+        torch.save(content, file, **options)
         found.append((suffix, file.getvalue()))
     return found
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.conftest import Load
 
 from filterlens.errors import CheckpointError
 from filterlens.loaders.tar import members
-from tests.loaders.conftest import Load
 
 
 def _checkpoint() -> bytes:

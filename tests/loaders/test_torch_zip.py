@@ -8,13 +8,14 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from loaders.conftest import Load
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
-from tests.loaders.conftest import Load
 
 WEIGHTS = {"conv.weight": torch.arange(54.0).reshape(2, 3, 3, 3)}
 
@@ -90,7 +91,7 @@ def test_a_program_is_refused_whatever_is_trusted(spelling: str, trust: bool, tm
         load("m.pt", trust_pickle=trust)
 
 
-def _write(path: Path, records: dict[str, bytes], **options: int) -> None:
+def _write(path: Path, records: dict[str, bytes], **options: Any) -> None:
     with zipfile.ZipFile(path, "w", **options) as archive:
         for name, content in records.items():
             archive.writestr(name, content)

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 from hostile.payloads.containers import CONTAINERS, benign, legacy, tarred
+from loaders.conftest import Load
 from safetensors.torch import save
 
 from filterlens.errors import DownloadError
 from filterlens.loaders import download, transfer
-from tests.loaders.conftest import Load
 
 # a certificate of 127.0.0.1 that only these tests trust
 TLS = """\

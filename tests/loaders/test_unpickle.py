@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.conftest import Load
 from torch import nn
 
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.loaders import checkpoint, state_dict
 from filterlens.pickles import Placeholder
-from tests.loaders.conftest import Load
 
 #: Payloads leave this file behind when they run.
 WITNESS = "witness-of-a-payload"
@@ -239,7 +239,7 @@ def test_a_pickle_of_ever_shared_lists_is_searched_once(tmp_path: Path) -> None:
 def test_modules_that_share_each_other_without_end_are_refused(tmp_path: Path) -> None:
     root = Placeholder("Net")
     root.state = {"_modules": {}, "_parameters": {}, "_buffers": {}}
-    root.state["_modules"].update(a=root, b=root)
+    root.state["_modules"].update(a=root, b=root)  # type: ignore[call-overload]  # as a pickle may
     with pytest.raises(CheckpointError, match="nests modules without end"):
         state_dict.find_state_dict(root, tmp_path / "m.pt")
 

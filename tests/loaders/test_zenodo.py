@@ -7,11 +7,11 @@ import socket
 import pytest
 import timm
 import torch
+from loaders.conftest import Load
 
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders import zenodo
 from filterlens.loaders.robustbench import untrained
-from tests.loaders.conftest import Load
 
 FILE = "cifar10_normal_robustbench_Wong2020Fast.tar"
 

@@ -10,25 +10,26 @@ from filterlens.manifolds.spans import project_on_span
 
 
 @pytest.fixture(scope="module")
-def points():
+def points() -> Points:
     return Points.of(load_images("fonts", 12, seed=5))
 
 
 @pytest.fixture(scope="module")
-def fonts():
+def fonts() -> Fonts:
     return Fonts()
 
 
-def test_clean_images_have_distance_zero(fonts, points):
+def test_clean_images_have_distance_zero(fonts: Fonts, points: Points) -> None:
     assert distance(points.pixels, fonts.project(points.pixels, points)).max() < 1e-3
 
 
-def test_projection_finds_clean_images_without_their_parameters(points):
+def test_projection_finds_clean_images_without_their_parameters(points: Points) -> None:
     assert Fonts().held_out_distance(points.pixels[:6], points.take(slice(6))).median() < 1e-3
 
 
-def test_a_point_on_the_manifold_elsewhere_is_found(fonts, points):
+def test_a_point_on_the_manifold_elsewhere_is_found(fonts: Fonts, points: Points) -> None:
     low, high = fonts.latent_bounds
+    assert points.latents is not None
     elsewhere = (points.latents + 0.1 * (high - low) * torch.tensor([1, -1, 1, -1, 1, -1.0])).clamp(low, high)
     images = fonts.decode(elsewhere, points)
     found = distance(images, fonts.project(images, points))
@@ -36,7 +37,7 @@ def test_a_point_on_the_manifold_elsewhere_is_found(fonts, points):
     assert found.max() < 1e-2
 
 
-def test_a_point_moved_along_a_normal_direction_has_that_distance(fonts, points):
+def test_a_point_moved_along_a_normal_direction_has_that_distance(fonts: Fonts, points: Points) -> None:
     g = torch.Generator().manual_seed(0)
     noise = torch.randn(len(points), 784, generator=g, dtype=torch.float64)
     normal = noise - project_on_span(noise, fonts.tangent(points))
@@ -47,7 +48,7 @@ def test_a_point_moved_along_a_normal_direction_has_that_distance(fonts, points)
     assert (found > 0.9 * 0.02).all()
 
 
-def test_no_random_image_of_the_manifold_is_nearer_than_the_projection(fonts, points):
+def test_no_random_image_of_the_manifold_is_nearer_than_the_projection(fonts: Fonts, points: Points) -> None:
     g = torch.Generator().manual_seed(1)
     noisy = points.pixels + 0.1 * torch.randn(points.pixels.shape, generator=g)
     projected = distance(noisy, fonts.project(noisy, points))
@@ -58,7 +59,7 @@ def test_no_random_image_of_the_manifold_is_nearer_than_the_projection(fonts, po
     assert (distance(noisy, points.pixels) >= projected - 1e-9).all()
 
 
-def test_decoded_images_lie_in_the_unit_box(fonts, points):
+def test_decoded_images_lie_in_the_unit_box(fonts: Fonts, points: Points) -> None:
     low, high = fonts.latent_bounds
     z = low + torch.rand(len(points), 6, generator=torch.Generator().manual_seed(0)) * (high - low)
     images = fonts.decode(z, points)
@@ -66,14 +67,14 @@ def test_decoded_images_lie_in_the_unit_box(fonts, points):
     assert images.max() <= 1
 
 
-def test_the_class_never_changes(fonts, points):
+def test_the_class_never_changes(fonts: Fonts, points: Points) -> None:
     low, high = fonts.latent_bounds
     for seed in range(3):
         z = low + torch.rand(len(points), 6, generator=torch.Generator().manual_seed(seed)) * (high - low)
         assert torch.equal(fonts.class_of(fonts.decode(z, points), points, z), points.labels)
 
 
-def test_an_image_does_not_depend_on_its_batch(fonts, points):
+def test_an_image_does_not_depend_on_its_batch(fonts: Fonts, points: Points) -> None:
     noisy = points.pixels + 0.05
     together = distance(noisy, fonts.project(noisy, points))
     alone = torch.cat([
@@ -82,14 +83,16 @@ def test_an_image_does_not_depend_on_its_batch(fonts, points):
     torch.testing.assert_close(together[:3], alone, atol=1e-4, rtol=0)
 
 
-def test_the_tangent_space_is_that_of_small_steps(fonts, points):
+def test_the_tangent_space_is_that_of_small_steps(fonts: Fonts, points: Points) -> None:
     step = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 2e-3])
+    assert points.latents is not None
     delta = (fonts.decode(points.latents + step, points) - points.pixels).flatten(1).double()
     inside = project_on_span(delta, fonts.tangent(points))
     assert ((delta - inside).norm(dim=1) < 0.3 * delta.norm(dim=1)).all()
 
 
-def test_images_without_latents_are_refused(fonts, points):
+def test_images_without_latents_are_refused(fonts: Fonts, points: Points) -> None:
+    assert points.latents is not None
     with pytest.raises(InputError, match="needs FONTS images"):
         fonts.encode(Points(points.pixels, points.labels))
     with pytest.raises(InputError, match="needs FONTS images"):

@@ -18,20 +18,20 @@ def plane(n: int, *, seed: int, dimension: int = 3, side: int = 6) -> tuple[torc
 
 
 @pytest.fixture
-def linear():
+def linear() -> tuple[Neighbours, Points, torch.Tensor]:
     train, directions = plane(300, seed=0)
     test, _ = plane(7, seed=1)
     points = Points(test, torch.arange(7) % 2)
     return Neighbours(train, torch.arange(300) % 2, k=50), points, directions
 
 
-def test_a_point_on_the_plane_has_distance_zero(linear):
+def test_a_point_on_the_plane_has_distance_zero(linear: tuple[Neighbours, Points, torch.Tensor]) -> None:
     manifold, points, directions = linear
     along = points.pixels + (0.1 * directions[0]).reshape(1, 1, 6, 6)
     assert distance(along, manifold.project(along, points)).max() < 1e-6
 
 
-def test_a_point_moved_along_a_normal_has_that_distance(linear):
+def test_a_point_moved_along_a_normal_has_that_distance(linear: tuple[Neighbours, Points, torch.Tensor]) -> None:
     manifold, points, directions = linear
     g = torch.Generator().manual_seed(3)
     normal = torch.randn(36, generator=g, dtype=torch.float64)
@@ -43,7 +43,9 @@ def test_a_point_moved_along_a_normal_has_that_distance(linear):
     )
 
 
-def test_clean_images_of_the_plane_lie_in_the_hull_of_their_neighbours_and_others_do_not(linear):
+def test_clean_images_of_the_plane_lie_in_the_hull_of_their_neighbours_and_others_do_not(
+    linear: tuple[Neighbours, Points, torch.Tensor],
+) -> None:
     manifold, points, _ = linear
     assert manifold.held_out_distance(points.pixels, points).max() < 1e-6
     outside = Points(points.pixels + 0.01 * torch.randn(7, 1, 6, 6, generator=torch.Generator().manual_seed(0)),
@@ -58,7 +60,7 @@ def test_clean_images_of_the_plane_lie_in_the_hull_of_their_neighbours_and_other
     )
 
 
-def test_its_tangent_space_has_the_planes_rank(linear):
+def test_its_tangent_space_has_the_planes_rank(linear: tuple[Neighbours, Points, torch.Tensor]) -> None:
     manifold, points, directions = linear
     basis = manifold.tangent(points)
     assert basis.shape == (7, 50, 36)
@@ -68,7 +70,7 @@ def test_its_tangent_space_has_the_planes_rank(linear):
     assert residue.abs().max() < 1e-6
 
 
-def test_neighbours_are_those_of_the_slow_search():
+def test_neighbours_are_those_of_the_slow_search() -> None:
     g = torch.Generator().manual_seed(0)
     queries, pool = torch.rand(5, 20, generator=g), torch.rand(400, 20, generator=g)
     index, squared = nearest(queries, pool, 9)
@@ -77,7 +79,7 @@ def test_neighbours_are_those_of_the_slow_search():
     torch.testing.assert_close(squared, slow.sort(dim=1).values[:, :9])
 
 
-def test_a_search_in_chunks_finds_the_same(monkeypatch):
+def test_a_search_in_chunks_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     g = torch.Generator().manual_seed(1)
     queries, pool = torch.rand(6, 30, generator=g), torch.rand(500, 30, generator=g)
     whole = nearest(queries, pool, 10)
@@ -87,21 +89,21 @@ def test_a_search_in_chunks_finds_the_same(monkeypatch):
     assert torch.equal(parts[0], whole[0])
 
 
-def test_an_image_is_no_neighbour_of_itself():
+def test_an_image_is_no_neighbour_of_itself() -> None:
     pool = torch.rand(20, 8, generator=torch.Generator().manual_seed(0))
     index, squared = nearest(pool[4:5], pool, 5)
     assert 4 not in index[squared.isfinite()]
     assert squared.isfinite().sum() == 5
 
 
-def test_a_class_with_few_images_gives_all_it_has(linear):
+def test_a_class_with_few_images_gives_all_it_has(linear: tuple[Neighbours, Points, torch.Tensor]) -> None:
     _, points, _ = linear
     train, _ = plane(6, seed=5)
     manifold = Neighbours(train, torch.tensor([0, 0, 0, 1, 1, 1]), k=50, same_class=True)
     assert ((manifold.tangent(points).norm(dim=2) > 0.5).sum(dim=1) == 3).all()
 
 
-def test_a_class_without_training_images_is_refused(linear):
+def test_a_class_without_training_images_is_refused(linear: tuple[Neighbours, Points, torch.Tensor]) -> None:
     _, points, _ = linear
     train, _ = plane(6, seed=5)
     with pytest.raises(InputError, match="no training image has class 1"):
@@ -110,7 +112,7 @@ def test_a_class_without_training_images_is_refused(linear):
     assert found.abs().amax(dim=(1, 2)).min() > 0
 
 
-def test_neighbours_are_of_all_classes_unless_told_otherwise():
+def test_neighbours_are_of_all_classes_unless_told_otherwise() -> None:
     """As published: an image's nearest training images span its manifold, whatever their classes."""
     generator = torch.Generator().manual_seed(0)
     train, labels = torch.rand(200, 1, 6, 6, generator=generator), torch.arange(200) % 4
@@ -127,13 +129,13 @@ def test_neighbours_are_of_all_classes_unless_told_otherwise():
     assert not torch.equal(*(Neighbours(train, labels, k=7, same_class=own).tangent(points) for own in (False, True)))
 
 
-def test_training_images_of_another_size_are_refused(linear):
+def test_training_images_of_another_size_are_refused(linear: tuple[Neighbours, Points, torch.Tensor]) -> None:
     _, points, _ = linear
     with pytest.raises(InputError, match="36 values each, the training images 25"):
         Neighbours(torch.rand(9, 1, 5, 5), torch.zeros(9, dtype=torch.int64)).tangent(points)
 
 
-def test_it_has_no_decoder(linear):
+def test_it_has_no_decoder(linear: tuple[Neighbours, Points, torch.Tensor]) -> None:
     manifold, points, _ = linear
     assert manifold.capabilities == {"project"}
     with pytest.raises(InputError, match="no decoder"):
@@ -142,6 +144,6 @@ def test_it_has_no_decoder(linear):
         manifold.decode(torch.zeros(7, 2), points)
 
 
-def test_no_training_images_are_refused():
+def test_no_training_images_are_refused() -> None:
     with pytest.raises(InputError, match="neighbours need training images"):
         Neighbours(torch.zeros(0, 1, 4, 4), torch.zeros(0))

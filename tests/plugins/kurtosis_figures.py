@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
 
 
-def draw(run):
+def draw(run: RunData) -> Drawing | None:
     """Draw every model's kurtosis; None where the run has none."""
     if "kurtosis" not in run.models:
         return None

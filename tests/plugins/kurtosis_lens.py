@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
 
+from filterlens.dumps import DumpGroup
 from filterlens.errors import LensSkipped
-from filterlens.lens import Lens, Options, option, score_rows
+from filterlens.lens import ExtractContext, Lens, Options, option, score_rows
 from filterlens.score import score
 
 
@@ -25,7 +30,7 @@ class Layer:
     weight: np.ndarray
 
     @property
-    def size(self):
+    def size(self) -> float:
         return float(self.weight.size)
 
 
@@ -39,13 +44,13 @@ class Layer:
     weight="size",
     by_depth=True,
 )
-def kurtosis(layer):
+def kurtosis(layer: Layer) -> float:
     """How heavy-tailed a layer's weights are."""
     centred = layer.weight - layer.weight.mean()
-    return (centred**4).mean() / (centred**2).mean() ** 2
+    return float((centred**4).mean() / (centred**2).mean() ** 2)
 
 
-def _layers(weights, options):
+def _layers(weights: Mapping[str, torch.Tensor], options: KurtosisOptions) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for name, weight in weights.items():
         if weight.ndim == 4:
             flat = weight.detach().float().cpu().numpy().ravel()
@@ -53,7 +58,7 @@ def _layers(weights, options):
             yield name.removesuffix(".weight"), flat[kept]
 
 
-def extract(context):
+def extract(context: ExtractContext[KurtosisOptions]) -> None:
     """Model → arrays in the dump."""
     layers = dict(_layers(context.model.weights, context.options))
     if not layers:
@@ -63,13 +68,13 @@ def extract(context):
         context.progress(number, len(layers))
 
 
-def analyze(group):
+def analyze(group: DumpGroup) -> list[dict[str, object]]:
     """Arrays → rows of the score table."""
     layers = ((name, group.read(name)) for name in group.names())
     return [{"layer": name} | row for name, weight in layers for row in score_rows("kurtosis", Layer(weight))]
 
 
-def measure(network, images, options):
+def measure(network: nn.Module, images: object, options: KurtosisOptions) -> Iterator[dict[str, object]]:
     """The same of a network in memory: for `filterlens.measure` and monitors."""
     for name, weight in _layers(network.state_dict(), options):
         for row in score_rows("kurtosis", Layer(weight)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from filterlens.lenses.filters.layer import Layer
 from filterlens.score import score
 
 
@@ -14,6 +15,6 @@ from filterlens.score import score
     by_depth=True,
     weight="n_filters",
 )
-def mean_norm(layer):
+def mean_norm(layer: Layer) -> float:
     """Mean Euclidean norm of a layer's filters."""
     return float(layer.filters.norm(dim=1).mean())

@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,8 +118,8 @@ def write_dumps(folder: Path, models: list[Model], *, seed: int = 0) -> None:
             for depth, shape in enumerate(shapes):
                 weight = rng.normal(size=shape).astype(np.float32)
                 if model.robust:
-                    weight = (weight + np.roll(weight, 1, -1)) / 2
-                attributes = {"conv_depth": depth, "conv_depth_norm": depth / 2, "groups": 1}
+                    weight = ((weight + np.roll(weight, 1, -1)) / 2).astype(np.float32)
+                attributes: dict[str, Any] = {"conv_depth": depth, "conv_depth_norm": depth / 2, "groups": 1}
                 group.write(f"layer{depth}.conv", weight, stride=np.array([1, 1]), **attributes)
             kept = dump.lens("robustness", {"steps": 20})
             stage = rng.uniform(size=(4, 16, 32, 32)).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ SPARSITY = get_score("sparsity")
 def models(rows: list[tuple[str, bool | None, str, float]], **columns: object) -> pd.DataFrame:
     """Make a table of models from (id, robust, match, sparsity)."""
     df = pd.DataFrame(rows, columns=["model_id", "robust", "match", "sparsity"]).set_index("model_id")
-    facts = {"dataset": "cifar10", "architecture": "ResNet-20", "match_rule": "", "robust_acc": np.nan}
+    facts: dict[str, Any] = {"dataset": "cifar10", "architecture": "ResNet-20", "match_rule": "", "robust_acc": np.nan}
     return df.assign(**(facts | columns))
 
 

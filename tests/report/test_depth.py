@@ -13,7 +13,7 @@ from filterlens.score import DEPTH_GROUPS, as_table, depth_group
 @pytest.mark.parametrize("last", [1, 7, 10, 30, 107])
 def test_depth_groups_are_pandas_cut_with_the_first_layer_apart(last: int) -> None:
     depth = np.arange(last + 1)
-    cut = pd.cut(depth[1:] / last, np.arange(11) / 10 + 1e-12 * (np.arange(11) > 0), labels=False)
+    cut = pd.cut(depth[1:] / last, np.arange(11) / 10 + 1e-12 * (np.arange(11) > 0), labels=False)  # type: ignore[call-overload]  # stubs want lists
     assert depth_group(depth, depth / last).tolist() == [0, *(cut + 1)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,13 +102,13 @@ def test_what_belongs_to_a_run_goes_on_with_it(zoo: Path, tmp_path: Path) -> Non
         ({"settings": {"data": "b.npz"}}, r"images were those of .*a\.npz, not of .*b\.npz"),
     ],
 )
-def test_other_options_are_refused_and_named(zoo: Path, tmp_path: Path, change: dict[str, object], said: str) -> None:
+def test_other_options_are_refused_and_named(zoo: Path, tmp_path: Path, change: dict[str, Any], said: str) -> None:
     a, _ = images(tmp_path / "a.npz", 0), images(tmp_path / "b.npz", 1)
-    settings = {"data": str(a)}
-    how = {"lenses": ["filters", "downsampling"], "images": 2}
+    settings: dict[str, Any] = {"data": str(a)}
+    how: dict[str, Any] = {"lenses": ["filters", "downsampling"], "images": 2}
     filterlens.extract(zoo, tmp_path / "run", settings=RunSettings(**settings), **how)
     before = contents(tmp_path / "run")
-    new = dict(change.pop("settings", {}))  # type: ignore[call-overload]
+    new = dict(change.pop("settings", {}))
     new = settings | ({"data": str(tmp_path / new["data"])} if "data" in new else new)
     if change.get("fast"):
         filterlens.extract(
@@ -209,7 +210,7 @@ def test_wrong_images_are_met_before_a_run_is_removed(zoo: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("how", [{}, {"extend": True}])
-def test_a_configuration_that_cannot_be_read_is_not_guessed(zoo: Path, tmp_path: Path, how: dict[str, bool]) -> None:
+def test_a_configuration_that_cannot_be_read_is_not_guessed(zoo: Path, tmp_path: Path, how: dict[str, Any]) -> None:
     filterlens.extract(zoo, tmp_path / "run")
     (tmp_path / "run" / "run.toml").write_bytes(b"[run")
     with pytest.raises(InputError, match=r"cannot be read as a run's configuration .*; give --replace to start anew"):
@@ -231,7 +232,7 @@ def test_the_configuration_is_there_before_the_first_model_and_tells_the_images(
         found.append(RunConfig.read(tmp_path / "run" / "run.toml"))
         raise FilterlensError("stopped")
 
-    how = {"lenses": ["filters", "downsampling"], "settings": RunSettings(data=str(data))}
+    how: dict[str, Any] = {"lenses": ["filters", "downsampling"], "settings": RunSettings(data=str(data))}
     with pytest.raises(FilterlensError, match="stopped"):
         filterlens.extract(zoo, tmp_path / "run", listener=stop, **how)
     (digest,) = found[0].content.values()

@@ -51,7 +51,7 @@ def test_every_executor_gives_the_same_scores_bit_for_bit(zoo: Path, tmp_path: P
     for name, where in (("here", InProcess()), ("there", executor)):
         extract(load_catalog(zoo), tmp_path / name, executor=where)
         tables.append(analyze(tmp_path / name))
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
 
 
 def test_one_models_failure_stays_its_own(zoo: Path, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,10 +234,10 @@ def test_a_file_is_read_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert read.count(data.resolve()) == 1
 
 
-def _counted(digest, read):  # type: ignore[no-untyped-def]
+def _counted(digest: Any, read: list[Path]) -> Callable[[Path, Any], Any]:
     digest.cache_clear()
 
-    def counted(path, state):  # type: ignore[no-untyped-def]
+    def counted(path: Path, state: Any) -> Any:
         before = digest.cache_info().misses
         found = digest(path, state)
         if digest.cache_info().misses > before:

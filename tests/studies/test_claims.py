@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ def one(table: pd.DataFrame, start: str) -> pd.Series:
     return found.iloc[0]
 
 
-def test_a_perfect_relation_is_found_and_noise_is_not():
+def test_a_perfect_relation_is_found_and_noise_is_not() -> None:
     table = claims_table(models())
     for name in ("Pearson, on-manifold", "Spearman, on-manifold", "Spearman within equal N, on-manifold"):
         row = one(table, name)
@@ -47,7 +48,7 @@ def test_a_perfect_relation_is_found_and_noise_is_not():
     assert abs(noise["value"]) < 0.6
 
 
-def test_paired_differences_are_those_of_equal_size_and_seed():
+def test_paired_differences_are_those_of_equal_size_and_seed() -> None:
     data = models()
     row = one(claims_table(data), "test error, on-manifold")
     wide = data.pivot_table(index=["n_train", "seed"], columns="recipe", values="test_error")
@@ -56,19 +57,19 @@ def test_paired_differences_are_those_of_equal_size_and_seed():
     assert row["n"] == 6
 
 
-def test_every_claim_has_numbers():
+def test_every_claim_has_numbers() -> None:
     table = claims_table(models())
     assert table["claim"].str[0].unique().tolist() == ["1", "2", "3", "4"]
     assert table["value"].notna().all()
 
 
-def test_undefined_rates_leave_their_network_out():
+def test_undefined_rates_leave_their_network_out() -> None:
     data = models()
     data.loc[0, "on_manifold_success"] = np.nan
     assert one(claims_table(data), "Spearman, on-manifold")["n"] == 23
 
 
-def test_a_relation_between_sizes_only_vanishes_within_them():
+def test_a_relation_between_sizes_only_vanishes_within_them() -> None:
     x = np.repeat([0.1, 0.5], 10) + np.tile(np.linspace(0, 0.01, 10), 2)
     y = np.repeat([0.2, 0.9], 10) + np.tile(np.linspace(0.01, 0, 10), 2)
     groups = np.repeat([1, 2], 10)
@@ -78,14 +79,14 @@ def test_a_relation_between_sizes_only_vanishes_within_them():
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(0, 2)), min_size=1, max_size=20))
-def test_what_is_left_within_groups_has_mean_zero(pairs):
+def test_what_is_left_within_groups_has_mean_zero(pairs: list[tuple[float, int]]) -> None:
     values, groups = (np.array(column, dtype=float) for column in zip(*pairs, strict=True))
     left = within_groups(values, groups)
     for group in np.unique(groups):
         assert left[groups == group].mean() == pytest.approx(0, abs=1e-9)
 
 
-def test_a_correlation_lies_in_its_interval_and_repeats():
+def test_a_correlation_lies_in_its_interval_and_repeats() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=30)
     y = x + rng.normal(size=30)
@@ -94,30 +95,30 @@ def test_a_correlation_lies_in_its_interval_and_repeats():
     assert (value, low, high) == correlation(x, y)
 
 
-def test_it_agrees_with_numpy_and_the_report():
+def test_it_agrees_with_numpy_and_the_report() -> None:
     rng = np.random.default_rng(2)
     x, y = rng.integers(0, 6, 20).astype(float), rng.normal(size=20)
     assert correlation(x, y, "pearson")[0] == pytest.approx(np.corrcoef(x, y)[0, 1])
     assert correlation(x, y)[0] == pytest.approx(spearman(x, y)[0])
 
 
-def test_too_few_networks_have_no_correlation():
+def test_too_few_networks_have_no_correlation() -> None:
     assert all(math.isnan(v) for v in correlation(np.arange(3.0), np.arange(3.0)))
 
 
-def test_seven_networks_have_a_correlation_without_interval():
+def test_seven_networks_have_a_correlation_without_interval() -> None:
     value, low, high = correlation(np.arange(7.0), np.arange(7.0) ** 2)
     assert value == pytest.approx(1)
     assert math.isnan(low)
     assert math.isnan(high)
 
 
-def test_a_constant_has_no_correlation():
+def test_a_constant_has_no_correlation() -> None:
     value = correlation(np.ones(9), np.arange(9.0))
     assert all(math.isnan(v) for v in value)
 
 
-def test_claims_are_written_for_people_and_machines(tmp_path):
+def test_claims_are_written_for_people_and_machines(tmp_path: Path) -> None:
     table = claims_table(models())
     write_claims(table, tmp_path)
     assert len(pd.read_csv(tmp_path / "claims.csv")) == len(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,9 +53,9 @@ def folder(tmp_path: Path) -> Path:
     return run
 
 
-def value(folder: Path, quantity: str, models: str) -> tuple[float, int, float]:
+def value(folder: Path, quantity: str, models: str) -> tuple[Any, ...]:
     numbers = filter_numbers(folder).set_index(["quantity", "models"])
-    row = numbers.loc[(quantity, models)]
+    row: Any = numbers.loc[(quantity, models), :]
     return float(row["value"]), int(row["n"]), float(row["published"])
 
 

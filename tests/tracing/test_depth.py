@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from filterlens.tracing.depth import example_sizes, trace, trace_first
 
 
-def conv(c_in: int, c_out: int, k: int = 3, **options: int) -> nn.Conv2d:
+def conv(c_in: int, c_out: int, k: int = 3, **options: Any) -> nn.Conv2d:
     return nn.Conv2d(c_in, c_out, k, padding=k // 2, **options)
 
 
@@ -38,7 +40,8 @@ class Block(nn.Module):
         x = self.stem(x)
         y = self.conv2(F.relu(self.conv1(x)))
         y += self.shortcut(x)
-        return self.last(F.relu_(y))
+        out: Tensor = self.last(F.relu_(y))
+        return out
 
 
 def test_a_shortcut_shares_the_place_of_the_block_s_first_convolution() -> None:
@@ -82,7 +85,8 @@ class Split(nn.Module):
         out = torch.zeros(x.shape[0], 4, *x.shape[2:])
         out[:, :2] = self.left(a)
         out[:, 2:].copy_(self.right2(self.right1(b)))
-        return self.end(out)
+        logits: Tensor = self.end(out)
+        return logits
 
 
 def test_views_several_outputs_and_writes_into_buffers_are_followed() -> None:
@@ -105,7 +109,8 @@ class Functional(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.conv2d(x, self.a.weight, padding="same")  # the layer's weight without the layer
         x = F.conv2d(x, self.kernel)  # nobody's: counts, but has no name
-        return self.b(self.up(x))
+        out: Tensor = self.b(self.up(x))
+        return out
 
 
 def test_functional_convolutions_count_and_transposed_ones_do_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from filterlens.loaders.model import Classifier
-from filterlens.tracing.first_stage import first_stage
+from filterlens.tracing.first_stage import FirstStage, first_stage
 
 IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -19,15 +20,18 @@ def batch_norm(channels: int = 4) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(channels)
     nn.init.uniform_(norm.weight, 0.5, 2)
     nn.init.normal_(norm.bias)
-    norm.running_mean.normal_(0, 0.3)
-    norm.running_var.uniform_(0.5, 2)
+    norm.get_buffer("running_mean").normal_(0, 0.3)
+    norm.get_buffer("running_var").uniform_(0.5, 2)
     return norm.eval()
+
+
+Stage = Callable[["Network", Tensor], Tensor]
 
 
 class Network(nn.Module):
     """A first stage spelt in a given way, and more behind it."""
 
-    def __init__(self, stage, *, norm: nn.Module | None = None) -> None:
+    def __init__(self, stage: Stage, *, norm: nn.Module | None = None) -> None:
         super().__init__()
         torch.manual_seed(1)
         self.conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
@@ -36,11 +40,12 @@ class Network(nn.Module):
         self.stage = stage
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.later(self.stage(self, x)).mean(dim=(2, 3))
+        out: Tensor = self.later(self.stage(self, x)).mean(dim=(2, 3))
+        return out
 
 
 def pre_activation(net: Network, x: Tensor) -> Tensor:
-    out = net.conv(x)
+    out: Tensor = net.conv(x)
     return out + functional.relu(net.norm(out))
 
 
@@ -51,7 +56,7 @@ def in_place(net: Network, x: Tensor) -> Tensor:
 
 
 CONV = ("conv2d",)
-SPELLINGS = {
+SPELLINGS: dict[str, tuple[Stage, Stage]] = {
     "modules": (lambda net, x: nn.ReLU()(net.norm(net.conv(x))), lambda net, x: net.norm(net.conv(x)).relu()),
     "functions": (
         lambda net, x: functional.conv2d(x, net.conv.weight, None, 2, 1).relu(),
@@ -78,31 +83,38 @@ SPELLINGS = {
 }  # fmt: skip
 
 
+def traced(network: nn.Module, images: Tensor) -> FirstStage:
+    found = first_stage(network, images)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_the_first_stage_is_what_the_network_computes(spelling):
+def test_the_first_stage_is_what_the_network_computes(spelling: str) -> None:
     stage, slow = SPELLINGS[spelling]
     network = Network(stage).eval()
     classifier = Classifier(network, (0.5, 0.4, 0.3), (0.2, 0.3, 0.2)).eval()
     found = first_stage(classifier, IMAGES, network=network)
+    assert found is not None
     with torch.no_grad():
-        normalised = (IMAGES - classifier.mean) / classifier.std
+        normalised = (IMAGES - classifier.get_buffer("mean")) / classifier.get_buffer("std")
         torch.testing.assert_close(found.activation, slow(network, normalised))
     assert found.layer == ("conv2d" if spelling == "functions" else "conv")
     assert found.operations[0] == "conv2d"
     assert torch.equal(found.weight, network.conv.weight)
 
 
-def test_what_runs_is_named():
+def test_what_runs_is_named() -> None:
     network = Network(lambda net, x: net.norm(net.conv(x)).relu()).eval()
-    operations = first_stage(network, IMAGES).operations
+    operations = traced(network, IMAGES).operations
     assert operations[0] == "conv2d"
     assert "batch_norm" in operations[1]
     assert operations[2:] == ("relu",)
     group = Network(lambda net, x: net.norm(net.conv(x)).relu(), norm=nn.GroupNorm(2, 4)).eval()
-    assert first_stage(group, IMAGES).operations == ("conv2d", "native_group_norm", "relu")
+    assert traced(group, IMAGES).operations == ("conv2d", "native_group_norm", "relu")
 
 
-def test_a_network_that_normalises_its_input_itself_is_run_with_it():
+def test_a_network_that_normalises_its_input_itself_is_run_with_it() -> None:
     """What the old figure got wrong: bare filters on raw images."""
 
     class Normalising(nn.Module):
@@ -112,24 +124,26 @@ def test_a_network_that_normalises_its_input_itself_is_run_with_it():
             self.conv = nn.Conv2d(3, 4, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.conv((x - 0.4) / 0.1).relu().mean(dim=(2, 3))
+            out: Tensor = self.conv((x - 0.4) / 0.1).relu().mean(dim=(2, 3))
+            return out
 
     network = Normalising().eval()
     with torch.no_grad():
         expected = network.conv((IMAGES - 0.4) / 0.1).relu()
-    torch.testing.assert_close(first_stage(network, IMAGES).activation, expected)
+    torch.testing.assert_close(traced(network, IMAGES).activation, expected)
 
 
-def test_a_network_without_a_convolution_has_no_first_stage():
+def test_a_network_without_a_convolution_has_no_first_stage() -> None:
     assert first_stage(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), IMAGES) is None
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_network_is_left_as_it_was(fails):
+def test_the_network_is_left_as_it_was(fails: bool) -> None:
     def stage(net: Network, x: Tensor) -> Tensor:
         if fails:
             raise RuntimeError("stop")
-        return net.norm(net.conv(x)).relu()
+        out: Tensor = net.norm(net.conv(x)).relu()
+        return out
 
     network = Network(stage)
     network.train()

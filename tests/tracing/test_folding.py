@@ -50,8 +50,8 @@ def test_only_convolutions_directly_before_a_batchnorm_are_folded() -> None:
     )
     layers = {layer.name: layer for layer in network_convolutions(network, fold=True)}
     assert [name for name, layer in layers.items() if layer.folded] == ["0"]
-    torch.testing.assert_close(layers["0"].read(), fold_weight(network[0].weight, network[1]))
-    torch.testing.assert_close(layers["3"].read(), network[3].weight.detach())
+    torch.testing.assert_close(layers["0"].read(), fold_weight(network.get_parameter("0.weight"), network[1]))
+    torch.testing.assert_close(layers["3"].read(), network.get_parameter("3.weight").detach())
 
 
 def test_a_convolution_shared_by_two_norms_is_not_folded() -> None:

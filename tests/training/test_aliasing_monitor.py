@@ -42,8 +42,8 @@ def images(n: int = 6) -> Tensor:
 
 def test_the_monitor_gives_what_extract_and_analyze_give(tmp_path: Path) -> None:
     model = network()
-    model[1].running_mean.uniform_(-1, 1)
-    model[1].running_var.uniform_(0.5, 2)
+    model.get_buffer("1.running_mean").uniform_(-1, 1)
+    model.get_buffer("1.running_var").uniform_(0.5, 2)
     reading = Monitor(model, images(), lens="downsampling")()
     with DumpWriter(tmp_path / "m.h5", {"model_id": "m"}) as writer:
         extract(
@@ -65,7 +65,7 @@ def test_the_monitor_gives_what_extract_and_analyze_give(tmp_path: Path) -> None
 
 def test_measuring_leaves_modes_statistics_gradients_and_random_state_alone() -> None:
     model = network().train()
-    model[1].eval()  # a frozen BatchNorm stays frozen
+    model.get_submodule("1").eval()  # a frozen BatchNorm stays frozen
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()

@@ -21,7 +21,10 @@ def network() -> nn.Module:
 def test_layers_have_the_lens_scores_and_the_mean_its_weights() -> None:
     model = network()
     reading = Monitor(model, lens="filters")()
-    first, last = score_layer(model[0].weight.detach()), score_layer(model[2].weight.detach())
+    first, last = (
+        score_layer(model.get_parameter("0.weight").detach()),
+        score_layer(model.get_parameter("2.weight").detach()),
+    )
     assert list(reading.layers) == ["0", "2"]
     assert reading.layers["2"]["variance_entropy"] == pytest.approx(last["variance_entropy"])
     expected = (8 * first["orthogonality"] + 4 * last["orthogonality"]) / 12
@@ -33,16 +36,16 @@ def test_readings_follow_the_weights() -> None:
     monitor = Monitor(model, lens="filters")
     assert monitor().model["sparsity"] == 0
     with torch.no_grad():
-        model[2].weight[:, 2:] = 0
+        model.get_parameter("2.weight")[:, 2:] = 0
     assert monitor().layers["2"]["sparsity"] == 0.75
     assert monitor().model["sparsity"] == pytest.approx(24 / 56)
 
 
 def test_a_layer_that_is_not_finite_stays_out_of_the_mean() -> None:
     model = network()
-    expected = Monitor(nn.Sequential(model[0]), lens="filters")().model
+    expected = Monitor(nn.Sequential(model.get_submodule("0")), lens="filters")().model
     with torch.no_grad():
-        model[2].weight[0, 0, 0, 0] = math.inf
+        model.get_parameter("2.weight")[0, 0, 0, 0] = math.inf
     reading = Monitor(model, lens="filters")()
     assert math.isnan(reading.layers["2"]["sparsity"])
     assert reading.model == pytest.approx(expected)

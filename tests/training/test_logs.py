@@ -87,13 +87,14 @@ def test_lightning_is_optional_and_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_lightning_callback_logs_stops_and_gives_the_weights_back(tmp_path: Path) -> None:
     lightning = pytest.importorskip("lightning.pytorch", reason="the optional extra filterlens[lightning] is not here")
 
-    class Module(lightning.LightningModule):
+    class Module(lightning.LightningModule):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(2, 1)
 
         def training_step(self, batch: torch.Tensor, _index: int) -> torch.Tensor:
-            return self.layer(batch).square().mean()
+            out: torch.Tensor = self.layer(batch).square().mean()
+            return out
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -111,7 +112,7 @@ def test_the_lightning_callback_logs_stops_and_gives_the_weights_back(tmp_path: 
         max_epochs=6, callbacks=[callback], logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu", default_root_dir=tmp_path,
     )  # fmt: skip
-    trainer.fit(module, torch.utils.data.DataLoader(torch.rand(4, 2), batch_size=2))
+    trainer.fit(module, torch.utils.data.DataLoader(torch.rand(4, 2), batch_size=2))  # type: ignore[arg-type]
     assert logged == [0, 1, 2]
     assert stopping.best_epoch == 1
     torch.testing.assert_close(module.state_dict()["layer.weight"], stopping.best_state["layer.weight"])

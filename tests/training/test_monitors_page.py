@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ SECTIONS = dict(
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, object]]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run one section's example in an empty folder on a small network; two epochs."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
@@ -59,12 +60,12 @@ def test_the_plain_loop_writes_both_monitors_to_a_file(run: Callable[..., object
     table = pd.read_csv(tmp_path / "scores.csv").pivot_table(index="name", columns="epoch", values="value")
     assert {"aliasing", "aliasing_relative/0", "sparsity", "orthogonality/0"} <= set(table.index)
     moved = table.loc["orthogonality/0"]
-    assert list(table.columns) == [0, 1]
+    assert table.columns.astype(int).tolist() == [0, 1]
     assert moved[0] != moved[1]
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorBoard's own imports
-def test_tensorboard_holds_every_number_of_every_epoch(run: Callable[..., dict[str, object]], tmp_path: Path) -> None:
+def test_tensorboard_holds_every_number_of_every_epoch(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     events = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="the extra filterlens[dev] brings TensorBoard"
     )
@@ -87,30 +88,33 @@ def test_weights_and_biases_gets_every_number(run: Callable[..., object], monkey
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning warns about torch, loaders and loggers of its own
-def test_a_lightning_trainer_logs_the_means(run: Callable[..., dict[str, object]]) -> None:
+def test_a_lightning_trainer_logs_the_means(run: Callable[..., dict[str, Any]]) -> None:
     lightning = pytest.importorskip("lightning.pytorch", reason="the optional extra filterlens[lightning] is not here")
 
-    class Module(lightning.LightningModule):
+    class Module(lightning.LightningModule):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             super().__init__()
             self.network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Flatten(), nn.LazyLinear(4))
             self.network(torch.rand(1, 3, 8, 8))
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.network(images)
+            out: torch.Tensor = self.network(images)
+            return out
 
         def training_step(self, batch: torch.Tensor, _index: int) -> torch.Tensor:
-            return self(batch).square().mean()
+            out: torch.Tensor = self(batch).square().mean()
+            return out
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    space = run("Lightning", module=Module(), loader=torch.utils.data.DataLoader(torch.rand(4, 3, 8, 8), batch_size=2))
+    loader = torch.utils.data.DataLoader(torch.rand(4, 3, 8, 8), batch_size=2)  # type: ignore[arg-type, var-annotated]
+    space = run("Lightning", module=Module(), loader=loader)
     metrics = space["trainer"].logged_metrics
     assert 0 <= float(metrics["gradient_misalignment"]) <= 2
 
 
-def test_early_stopping_gives_a_state_back(run: Callable[..., dict[str, object]]) -> None:
+def test_early_stopping_gives_a_state_back(run: Callable[..., dict[str, Any]]) -> None:
     space = run("Stop when training collapses")
     best = space["stopping"].best_state
     torch.testing.assert_close(dict(space["model"].state_dict()), dict(best))

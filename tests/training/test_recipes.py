@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +59,7 @@ def test_what_is_attacked_is_harder(name: str) -> None:
         torch.autograd.backward(functional.cross_entropy(model(batch.images), batch.labels))
         with torch.no_grad():
             for p in model.parameters():
+                assert p.grad is not None
                 p.sub_(0.1 * p.grad)
                 p.grad = None
     easy = RECIPES["normal"](model, batch, AttackBudget(), generator())
@@ -77,7 +79,7 @@ def test_a_recipe_leaves_no_gradients_and_the_same_numbers_come_again(name: str)
 def test_batchnorm_counts_the_step_and_not_the_attack(name: str, passes: int) -> None:
     model = some_model()
     RECIPES[name](model, some_batch(), AttackBudget(), generator())
-    assert model[1].num_batches_tracked == passes
+    assert model.get_buffer("1.num_batches_tracked") == passes
 
 
 @pytest.mark.parametrize(("name", "eps"), [("pgd", 0.03), ("fgsm", 0.03), ("half", 0.2), ("trades", 0.2)])
@@ -114,15 +116,23 @@ def test_free_training_moves_one_perturbation_from_replay_to_replay() -> None:
             moved = (before + 0.1 * gradient.sign()).clamp(-0.1, 0.1)
             torch.testing.assert_close(batch.perturbation.detach(), moved)
         torch.autograd.backward(loss)
+        assert batch.perturbation.grad is not None
         before, gradient = batch.perturbation.detach().clone(), batch.perturbation.grad.clone()
         assert 0.09 < before.abs().max() <= 0.1
         assert gradient.any()
 
 
 def test_latents_stay_in_the_ball_and_in_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, seen = some_batch(), []
-    real = room.decode
-    monkeypatch.setattr(room, "decode", lambda z, *a, **k: seen.append(z.detach().clone()) or real(z, *a, **k))
+    batch = some_batch()
+    seen: list[torch.Tensor] = []
+    real = room.decode  # type: ignore[attr-defined]  # to be replaced
+
+    def watched(z: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        seen.append(z.detach().clone())
+        return real(z, *arguments, **options)
+
+    monkeypatch.setattr(room, "decode", watched)
+    assert batch.latents is not None
     RECIPES["on-manifold"](some_model(), batch, AttackBudget(eta=0.1), generator())
     z = batch.latents[16:]
     assert len(seen) == AttackBudget().steps + 1

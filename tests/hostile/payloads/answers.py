@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 from hostile.payload import Case, Payload
 from hostile.payloads.containers import CONTAINERS, benign
@@ -139,7 +140,7 @@ def _configurations() -> Iterator[tuple[str, Callable[[Case], object]]]:
         "layers": [10**9],
         "__class__": "zq7x",
     }
-    base = {"architecture": "test_byobnet", "num_classes": 1000, "pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1], "input_size": [3, 160, 160]}}  # fmt: skip
+    base: dict[str, Any] = {"architecture": "test_byobnet", "num_classes": 1000, "pretrained_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1], "input_size": [3, 160, 160]}}  # fmt: skip
     for name, value in arguments.items():
         yield f"model_args.{name}", lambda c, n=name, v=value: {**base, "model_args": {n: v}}
         yield (

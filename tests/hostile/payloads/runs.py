@@ -183,7 +183,7 @@ def _scores(column: str, value: object) -> Callable[[Path, Case], None]:
         changed = [text] * 2 + list(table[column][2:])
         same = all(isinstance(v, str) for v in changed) or all(isinstance(v, float) for v in changed)
         table[column] = (
-            changed if same else pd.Series([str(v) for v in changed] if isinstance(text, str) else [text] * len(table))
+            changed if same else pd.Series([str(v) for v in changed] if isinstance(text, str) else [text] * len(table))  # type: ignore[assignment]
         )
         table.to_parquet(run / "scores.parquet", index=False)
 

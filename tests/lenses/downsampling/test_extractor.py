@@ -79,7 +79,9 @@ def test_the_dump_holds_the_dense_map_of_every_operation_in_order(tmp_path: Path
         maps = group.read("0").astype(np.float32)
     network = tiny()
     normalised = (torch.from_numpy(images.pixels) - 0.5) / torch.tensor([0.2, 0.3, 0.4]).view(1, 3, 1, 1)
-    dense = nn.functional.conv2d(normalised, network[0].weight, network[0].bias, padding=1)
+    dense = nn.functional.conv2d(
+        normalised, network.get_parameter("0.weight"), network.get_parameter("0.bias"), padding=1
+    )
     np.testing.assert_allclose(maps, dense.detach().numpy(), rtol=1e-3, atol=1e-4)
 
 
@@ -121,7 +123,8 @@ class Scaled(nn.Module):
         self.factor, self.pool = factor, nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x * self.factor).flatten(1)
+        out: Tensor = self.pool(x * self.factor).flatten(1)
+        return out
 
 
 @pytest.mark.parametrize(("factor", "dtype"), [(1.0, "float16"), (1e5, "float32"), (1e-6, "float32"), (0.0, "float16")])

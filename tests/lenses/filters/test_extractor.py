@@ -37,7 +37,8 @@ class Net(nn.Module):
         self.auxiliary = nn.Conv2d(16, 4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.point(self.depthwise(self.wide(self.stem(x))))).mean((2, 3))
+        out: Tensor = self.last(self.point(self.depthwise(self.wide(self.stem(x))))).mean((2, 3))
+        return out
 
 
 def loaded(network: nn.Module | None, weights: Mapping[str, Tensor] | None = None) -> LoadedModel:
@@ -55,8 +56,8 @@ def dump(folder: Path, model: LoadedModel, **settings: Any) -> dict[str, tuple[n
     path = folder / "m.h5"
     with DumpWriter(path, {"model_id": "m"}) as writer:
         options = FiltersOptions(**settings)
-        group = writer.lens("filters", {})
-        extract(context(model, ENTRY, None, options, group, progress=lambda *step: seen.append(step)))
+        written = writer.lens("filters", {})
+        extract(context(model, ENTRY, None, options, written, progress=lambda *step: seen.append(step)))
     with DumpReader(path) as reader:
         group = reader.lens("filters")
         found = {name: (group.read(name), group.attributes_of(name)) for name in group.names()}
@@ -70,7 +71,7 @@ def test_every_3x3_convolution_is_written_as_the_network_holds_it(tmp_path: Path
     assert list(found) == ["depthwise", "last", "auxiliary"]
     for name, (array, _) in found.items():
         assert array.dtype == np.float32
-        np.testing.assert_array_equal(array, network.get_submodule(name).weight.detach().numpy())
+        np.testing.assert_array_equal(array, network.get_parameter(f"{name}.weight").detach().numpy())
 
 
 def test_attributes_say_place_groups_stride_and_type(tmp_path: Path) -> None:
@@ -181,11 +182,11 @@ def test_folding_a_bare_state_dict_is_not_offered(tmp_path: Path) -> None:
 
 def test_folded_weights_are_marked(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)).eval()
-    nn.init.uniform_(network[1].running_var, 1, 9)
-    raw = network[0].weight.detach().numpy()
+    nn.init.uniform_(network.get_buffer("1.running_var"), 1, 9)
+    raw = network.get_parameter("0.weight").detach().numpy()
     found = dump(tmp_path, loaded(network), fold_batchnorm=True)
     assert [attributes["folded"] for _, attributes in found.values()] == [True, False]
-    scale = network[1].running_var.add(network[1].eps).rsqrt().view(4, 1, 1, 1).numpy()
+    scale = network.get_buffer("1.running_var").add(1e-5).rsqrt().view(4, 1, 1, 1).numpy()
     np.testing.assert_allclose(found["0"][0], raw * scale, rtol=1e-5)
 
 

@@ -49,7 +49,7 @@ def test_boxes_stand_at_the_quartiles_of_each_depth_group(run: RunData) -> None:
     data = drawing.data
     part = data[(data["metric"] == "sparsity") & (data["dataset"] == "cifar10") & (data["side"] == "normal")]
     first = part[part["depth"] == "0"]["value"]
-    y = boxes[0].get_path().vertices[:, 1]
+    y = np.asarray(boxes[0].get_path().vertices)[:, 1]
     assert [y.min(), y.max()] == pytest.approx(np.quantile(first, [0.25, 0.75]).tolist())
     assert part.groupby(["model_id", "depth"]).size().max() == 1, "a shared normal model enters once"
 
@@ -65,7 +65,7 @@ def test_bases_show_each_groups_components_and_their_share(run: RunData) -> None
     pool = read_filter_pool(run)
     assert pool is not None
     drawing = drawn(draw_bases(run))
-    images = [axis.images[0].get_array() for axis in drawing.figure.axes[:27]]
+    images = [np.asarray(axis.images[0].get_array()) for axis in drawing.figure.axes[:27]]
     np.testing.assert_array_equal(np.stack(images[:9]).reshape(9, 9), pool.arrays["bases"][0])
     assert drawing.figure.axes[10].get_xlabel() == f"{pool.arrays['explained_variance_ratio'][1, 1]:.2f}"
 
@@ -74,7 +74,7 @@ def test_cumulative_shares_end_at_one(run: RunData) -> None:
     drawing = drawn(draw_cumulative(run))
     lines = drawing.figure.axes[0].lines
     assert [line.get_label() for line in lines] == ["all", "robust", "normal"]
-    assert [line.get_ydata()[-1] for line in lines] == pytest.approx([1, 1, 1])
+    assert [np.asarray(line.get_ydata())[-1] for line in lines] == pytest.approx([1, 1, 1])
 
 
 def test_ridge_densities_integrate_to_one(run: RunData) -> None:
@@ -89,7 +89,7 @@ def test_a_side_without_filters_is_marked_and_not_drawn_as_zero(run: RunData) ->
     drawing = drawn(draw_shift_by_depth(run))
     axis = drawing.figure.axes[0]
     assert len(axis.patches) == 2 * 11 - 1
-    crosses = [line for line in axis.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    crosses = [line for line in axis.lines if line.get_marker() == "x" and np.size(line.get_xdata())]
     assert len(crosses) == 1
     assert drawing.data["shift"].isna().sum() == 1
 
@@ -113,8 +113,9 @@ def test_kernels_are_those_of_the_dump_scaled_by_their_largest(run: RunData) -> 
     layer = end_layer(run, model_id)
     assert layer is not None
     kernels = layer.weight.reshape(-1, 3, 3)[:16]
-    np.testing.assert_allclose(drawing.figure.axes[0].images[0].get_array(), kernels[0] / np.abs(kernels).max())
-    colour = drawn(draw_rgb(run)).figure.axes[0].images[0].get_array()
+    shown = np.asarray(drawing.figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown, kernels[0] / np.abs(kernels).max())
+    colour = np.asarray(drawn(draw_rgb(run)).figure.axes[0].images[0].get_array())
     assert colour.shape == (3, 3, 3)
     assert 0 <= colour.min() <= colour.max() <= 1
 

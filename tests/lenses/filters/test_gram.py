@@ -57,13 +57,13 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("n", "d"), [(2, 63), (129, 63), (520, 1152)])
-def test_blocks_give_the_float64_mean(kind, n, d):
+def test_blocks_give_the_float64_mean(kind: str, n: int, d: int) -> None:
     rows = rows_of(kind, n, d)
     assert mean_absolute_cosine(rows) == pytest.approx(exact(rows), abs=1e-6)
 
 
 @pytest.mark.parametrize("offset", [1, 2, 3, 4, 8])
-def test_where_the_rows_lie_in_memory_changes_no_bit(offset):
+def test_where_the_rows_lie_in_memory_changes_no_bit(offset: int) -> None:
     rows = rows_of("random", 520, 1152)
     moved = torch.empty(rows.numel() + offset)[offset:].view_as(rows).copy_(rows)
     assert mean_absolute_cosine(moved) == mean_absolute_cosine(rows)
@@ -81,16 +81,18 @@ for n, d in [(16, 27), (129, 63), (256, 1152), (520, 1152), (1024, 576)]:
 BUSY = "while True: sum(range(10_000))"
 
 
-def test_processes_that_share_a_busy_machine_give_identical_bits():
-    def start(code):
+def test_processes_that_share_a_busy_machine_give_identical_bits() -> None:
+    def start(code: str) -> subprocess.Popen[str]:
         return subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True)
 
     workers = [start(IN_A_PROCESS) for _ in range(2)]
     load = [start(BUSY) for _ in range(3)]
     try:
         for worker in workers:
+            assert worker.stdout
             assert worker.stdout.readline() == "imported\n"
         for worker in workers:
+            assert worker.stdin
             worker.stdin.write("\n")
             worker.stdin.flush()
         one, other = [worker.communicate(timeout=120)[0] for worker in workers]

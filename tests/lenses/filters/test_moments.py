@@ -19,7 +19,7 @@ def filters(seed: int, n: int = 400, stretch: float = 2.0) -> torch.Tensor:
 
 
 @given(seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 400), max_size=6))
-def test_moments_merge_to_those_of_the_whole(seed, cuts):
+def test_moments_merge_to_those_of_the_whole(seed: int, cuts: list[int]) -> None:
     rows = filters(seed)
     places = [0, *sorted(cuts), 400]
     merged = sum(
@@ -32,13 +32,13 @@ def test_moments_merge_to_those_of_the_whole(seed, cuts):
     np.testing.assert_allclose(merged.scatter, np.cov(values.T) * 399, atol=1e-9)
 
 
-def test_moments_far_from_zero_keep_their_digits():
+def test_moments_far_from_zero_keep_their_digits() -> None:
     rows = filters(1).double() + 1e6
     merged = Moments.of(rows[:150]) + Moments.of(rows[150:])
     np.testing.assert_allclose(merged.scatter, np.cov(rows.numpy().T) * 399, rtol=1e-6, atol=1e-4)
 
 
-def test_principal_components_are_those_of_the_singular_value_decomposition():
+def test_principal_components_are_those_of_the_singular_value_decomposition() -> None:
     rows = filters(2, stretch=30)
     found = Moments.of(rows).principal_components()
     assert found is not None
@@ -52,12 +52,12 @@ def test_principal_components_are_those_of_the_singular_value_decomposition():
 
 
 @pytest.mark.parametrize("rows", [torch.empty(0, 9), torch.ones(1, 9), torch.full((50, 9), 0.1)])
-def test_what_does_not_vary_has_no_components(rows):
+def test_what_does_not_vary_has_no_components(rows: torch.Tensor) -> None:
     assert Moments.of(rows).principal_components() is None
 
 
 @given(seed=st.integers(0, 1000), bins=st.sampled_from([1, 7, 70]))
-def test_histograms_are_those_of_numpy(seed, bins):
+def test_histograms_are_those_of_numpy(seed: int, bins: int) -> None:
     values = filters(seed).double()
     low, high = float(values.min()), float(values.max())
     found = histograms(values, low, high, bins)
@@ -68,20 +68,20 @@ def test_histograms_are_those_of_numpy(seed, bins):
     assert found.sum() == 400 * 9
 
 
-def test_fine_bins_add_up_to_the_coarse_ones():
+def test_fine_bins_add_up_to_the_coarse_ones() -> None:
     values = filters(3).double()
     fine, coarse = (histograms(values, -4, 4, bins) for bins in (700, 70))
     np.testing.assert_array_equal(fine.reshape(9, 70, 10).sum(axis=2), coarse)
 
 
-def test_densities_follow_the_papers_with_empty_bins_at_eps():
+def test_densities_follow_the_papers_with_empty_bins_at_eps() -> None:
     counts = np.array([[2, 0, 6, 0]])
     eps = float(np.finfo(np.float32).eps)
     p = np.array([2 / 8 / 0.5, eps, 6 / 8 / 0.5, eps])
     np.testing.assert_allclose(densities(counts, 0.5)[0], p / p.sum(), rtol=1e-12)
 
 
-def test_an_empty_histogram_has_no_density():
+def test_an_empty_histogram_has_no_density() -> None:
     assert np.isnan(densities(np.zeros((2, 5), dtype=np.int64), 0.1)).all()
 
 
@@ -107,26 +107,26 @@ def slow_shift(a: torch.Tensor, b: torch.Tensor, bins: int = 70) -> float:
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 1000), stretch=st.floats(1.5, 30), n=st.integers(2, 300))
-def test_shift_is_that_of_the_slow_recipe(seed, stretch, n):
+def test_shift_is_that_of_the_slow_recipe(seed: int, stretch: float, n: int) -> None:
     a, b = filters(seed, n).double(), filters(seed + 1, 250, stretch).double()
     assert shift(a, b) == pytest.approx(slow_shift(a, b), rel=1e-3)
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(1, 300))
-def test_shift_is_symmetric_and_not_negative(seed, n):
+def test_shift_is_symmetric_and_not_negative(seed: int, n: int) -> None:
     a, b = filters(seed, n).double(), filters(seed + 7, 200, 5).double()
     assert shift(a, b) == pytest.approx(shift(b, a), rel=1e-6)
     assert shift(a, b) > 0
 
 
-def test_equal_sets_do_not_shift_and_empty_ones_have_no_shift():
+def test_equal_sets_do_not_shift_and_empty_ones_have_no_shift() -> None:
     rows = filters(4)
     assert shift(rows, rows[torch.randperm(400, generator=torch.Generator().manual_seed(0))]) == 0
     assert math.isnan(shift(rows, rows[:0]))
     assert math.isnan(shift(torch.ones(5, 9), torch.ones(5, 9)))
 
 
-def test_pairwise_shifts_are_those_of_every_pair():
+def test_pairwise_shifts_are_those_of_every_pair() -> None:
     generator = np.random.default_rng(0)
     p = densities(generator.integers(0, 50, (5, 9, 70)), 0.1)
     ratio = generator.dirichlet(np.ones(9))
@@ -136,5 +136,5 @@ def test_pairwise_shifts_are_those_of_every_pair():
             assert found[i, j] == pytest.approx(ratio @ component_shifts(p[i], p[j]), abs=1e-12)
 
 
-def test_the_number_of_bins_is_that_of_the_papers():
+def test_the_number_of_bins_is_that_of_the_papers() -> None:
     assert moments.BINS == 70

@@ -17,7 +17,7 @@ def rows(folder: Path, depth: object) -> list[dict[str, object]]:
     facts = {"model_id": "m", "source": "x.pt", "sha256": "ab" * 32, "catalog_row": "{}"}
     with DumpWriter(folder / "m.h5", facts) as writer:
         values = np.random.default_rng(0).normal(size=(8, 3, 3, 3)).astype("f4")
-        writer.lens("filters", {}).write("conv", values, conv_depth=depth)
+        writer.lens("filters", {}).write("conv", values, conv_depth=depth)  # type: ignore[arg-type]  # odd on purpose
     with DumpReader(folder / "m.h5") as reader:
         return analyze(reader.lens("filters"))[0]
 

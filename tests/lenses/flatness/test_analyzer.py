@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +12,15 @@ import pytest
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import DumpError
 from filterlens.lens import get_score
-from filterlens.lenses.flatness.analyzer import analyze, class_flatness
-from filterlens.lenses.flatness.scores import average_flatness, worst_flatness
+from filterlens.lenses.flatness.analyzer import analyze
+from filterlens.lenses.flatness.scores import average_flatness, class_flatness, worst_flatness
 
 GENERATOR = np.random.default_rng(0)
 REFERENCE = GENERATOR.uniform(1, 2, 30).astype(np.float32)
 LABELS = np.arange(30) % 3
 
 
-def test_average_case_is_the_mean_rise_with_its_standard_error():
+def test_average_case_is_the_mean_rise_with_its_standard_error() -> None:
     rises = np.array([0.5, 1.0, 3.0])
     mean, error = average_flatness(REFERENCE, REFERENCE + rises[:, None])
     assert mean == pytest.approx(1.5, abs=1e-6)
@@ -27,12 +28,12 @@ def test_average_case_is_the_mean_rise_with_its_standard_error():
     assert math.isnan(average_flatness(REFERENCE, REFERENCE[None])[1])
 
 
-def test_worst_case_is_the_largest_rise_and_never_below_the_weights_themselves():
+def test_worst_case_is_the_largest_rise_and_never_below_the_weights_themselves() -> None:
     assert worst_flatness(REFERENCE, REFERENCE + np.array([[0.5], [0.2]])) == pytest.approx((0.5, 0.3), abs=1e-6)
     assert worst_flatness(REFERENCE, REFERENCE - np.array([[0.5], [0.2]])) == pytest.approx((0.0, 0.3), abs=1e-6)
 
 
-def test_classes_average_to_the_whole_where_they_are_equally_many():
+def test_classes_average_to_the_whole_where_they_are_equally_many() -> None:
     perturbed = REFERENCE + GENERATOR.normal(0, 1, (4, 30))
     by_class = class_flatness(REFERENCE, perturbed, LABELS)
     assert list(by_class) == [0, 1, 2]
@@ -56,11 +57,11 @@ def write(path: Path, **changes: np.ndarray) -> DumpReader:
     return DumpReader(path)
 
 
-def test_analysis_gives_registered_scores_and_classes_that_weigh_nothing(tmp_path):
+def test_analysis_gives_registered_scores_and_classes_that_weigh_nothing(tmp_path: Path) -> None:
     with write(tmp_path / "a.h5", reference_loss_float32=REFERENCE) as reader:
         rows = analyze(reader.lens("flatness"))
     assert all(get_score(str(row["metric"])).lens == "flatness" for row in rows)
-    found = {row["metric"]: row["value"] for row in rows if "layer" not in row}
+    found: dict[str, Any] = {str(row["metric"]): row["value"] for row in rows if "layer" not in row}
     assert found["average_flatness"] == pytest.approx(1.5, abs=1e-6)
     assert found["worst_flatness"] == pytest.approx(0.3, abs=1e-6)
     assert found["average_robust_accuracy"] == 1
@@ -71,7 +72,7 @@ def test_analysis_gives_registered_scores_and_classes_that_weigh_nothing(tmp_pat
     assert all(row["weight"] == 0 for row in classes)
 
 
-def test_a_dump_whose_worst_case_was_measured_otherwise_than_its_reference_has_no_worst_case(tmp_path):
+def test_a_dump_whose_worst_case_was_measured_otherwise_than_its_reference_has_no_worst_case(tmp_path: Path) -> None:
     """Before 0.2 it was called `worst_loss`, and lay too low: the other scores of such a dump remain."""
     path = tmp_path / "a.h5"
     with DumpWriter(path, {"model_id": "a"}) as dump:
@@ -82,21 +83,23 @@ def test_a_dump_whose_worst_case_was_measured_otherwise_than_its_reference_has_n
         group.write("reference_loss", REFERENCE)
         group.write("average_correct", np.ones((2, 30), dtype=np.uint8))
     with DumpReader(path) as reader:
-        found = {row["metric"]: row["value"] for row in analyze(reader.lens("flatness")) if "layer" not in row}
+        found: dict[str, Any] = {
+            str(row["metric"]): row["value"] for row in analyze(reader.lens("flatness")) if "layer" not in row
+        }
     assert found["average_flatness"] == pytest.approx(1.5, abs=1e-6)
     assert not [name for name in found if name.startswith("worst")]
 
 
-def test_losses_that_are_not_finite_have_no_score(tmp_path):
+def test_losses_that_are_not_finite_have_no_score(tmp_path: Path) -> None:
     broken = np.full((2, 30), np.inf, dtype=np.float32)
     with write(tmp_path / "a.h5", average_loss=broken) as reader:
         rows = analyze(reader.lens("flatness"))
-    values = {row["metric"]: row["value"] for row in rows if "layer" not in row}
+    values: dict[str, Any] = {str(row["metric"]): row["value"] for row in rows if "layer" not in row}
     assert math.isnan(values["average_flatness"])
     assert values["worst_flatness"] == pytest.approx(0.3, abs=1e-6)
 
 
-def test_losses_of_other_images_are_refused(tmp_path):
+def test_losses_of_other_images_are_refused(tmp_path: Path) -> None:
     with (
         write(tmp_path / "a.h5", worst_case_loss=np.ones((2, 29), dtype=np.float32)) as reader,
         pytest.raises(DumpError, match=r"worst_case_loss of shape .2, 29. does not belong to 30 labels"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ SETTINGS = {"fast": True, "batch_size": 8}
 ENTRY = Entry(model_id="small", source="small.pt", threat_model="Linf", eps=8 / 255)
 
 
-def loaded(network: nn.Module, **facts: object) -> LoadedModel:
+def loaded(network: nn.Module, **facts: Any) -> LoadedModel:
     return LoadedModel("small", "small.pt", "", network.state_dict(), Classifier(network).eval(), **facts)
 
 
@@ -47,8 +47,8 @@ def network_with_batchnorm(seed: int = 0) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(24, 4),
     )
-    network[1].running_mean.normal_(0, 0.3)
-    network[1].running_var.uniform_(0.5, 2)
+    network.get_buffer("1.running_mean").normal_(0, 0.3)
+    network.get_buffer("1.running_var").uniform_(0.5, 2)
     return network
 
 
@@ -69,7 +69,7 @@ def measured(
 
 
 def score(group: DumpGroup, metric: str) -> float:
-    (value,) = (row["value"] for row in analyze(group) if row["metric"] == metric and not row.get("layer"))
+    (value,) = (float(str(row["value"])) for row in analyze(group) if row["metric"] == metric and not row.get("layer"))
     return value
 
 
@@ -99,15 +99,15 @@ def linear_robust_loss(weight: torch.Tensor, data: Images, eps: float) -> torch.
     return functional.softplus(-margin)
 
 
-def test_average_case_of_logistic_regression_has_its_closed_form(tmp_path):
+def test_average_case_of_logistic_regression_has_its_closed_form(tmp_path: Path) -> None:
     network, data = linear(), centred_images(10)
-    weight = network[1].weight.detach().clone()
+    weight = network.get_parameter("1.weight").detach().clone()
     group = measured(tmp_path, loaded(network), data)
     expected = []
     for t in range(3):
-        with Weights([network[1].weight], radius=0.5) as weights:
+        with Weights([network.get_parameter("1.weight")], radius=0.5) as weights:
             weights.random_start(flatness._generator(0, 1, t), on_sphere=True)
-            expected.append(linear_robust_loss(network[1].weight.detach(), data, 8 / 255))
+            expected.append(linear_robust_loss(network.get_parameter("1.weight").detach(), data, 8 / 255))
     assert torch.allclose(torch.from_numpy(group.read("average_loss")), torch.stack(expected), atol=1e-5)
     reference = linear_robust_loss(weight, data, 8 / 255)
     assert torch.allclose(torch.from_numpy(group.read("reference_loss")), reference, atol=1e-5)
@@ -115,9 +115,9 @@ def test_average_case_of_logistic_regression_has_its_closed_form(tmp_path):
     assert score(group, "average_flatness") == pytest.approx(rise, abs=1e-5)
 
 
-def test_worst_case_of_logistic_regression_on_one_image_has_its_closed_form(tmp_path):
+def test_worst_case_of_logistic_regression_on_one_image_has_its_closed_form(tmp_path: Path) -> None:
     network, data = linear(), centred_images(1)
-    weight, eps = network[1].weight.detach().clone(), 8 / 255
+    weight, eps = network.get_parameter("1.weight").detach().clone(), 8 / 255
     group = measured(tmp_path, loaded(network), data)
     x, y = torch.from_numpy(data.pixels).flatten(), int(data.labels[0])
     worst_x = x + eps * (weight[1 - y] - weight[y]).sign()
@@ -129,7 +129,7 @@ def test_worst_case_of_logistic_regression_on_one_image_has_its_closed_form(tmp_
     assert score(group, "worst_flatness") == pytest.approx(expected.item(), rel=1e-2)
 
 
-def test_average_case_of_a_quadratic_is_the_mean_curvature_and_worst_case_the_largest():
+def test_average_case_of_a_quadratic_is_the_mean_curvature_and_worst_case_the_largest() -> None:
     curvature = torch.tensor([1.0, 2.0, 9.0])
     w = nn.Parameter(torch.tensor([2.0, -1.0, 2.0]))  # norm 3
     top = w.detach().clone()
@@ -152,14 +152,14 @@ def test_average_case_of_a_quadratic_is_the_mean_curvature_and_worst_case_the_la
         assert rise().item() == pytest.approx(0.5 * 1.5**2 * 9, rel=1e-3)
 
 
-def test_flatness_is_the_same_when_a_layer_before_batchnorm_is_rescaled(tmp_path):
+def test_flatness_is_the_same_when_a_layer_before_batchnorm_is_rescaled(tmp_path: Path) -> None:
     plain = network_with_batchnorm()
     scaled = copy.deepcopy(plain)
     with torch.no_grad():
-        scaled[0].weight.mul_(2)
-        scaled[0].bias.mul_(2)
-        scaled[1].running_mean.mul_(2)
-        scaled[1].running_var.mul_(4)
+        scaled.get_parameter("0.weight").mul_(2)
+        scaled.get_parameter("0.bias").mul_(2)
+        scaled.get_buffer("1.running_mean").mul_(2)
+        scaled.get_buffer("1.running_var").mul_(4)
     groups = [measured(tmp_path / str(i), loaded(n), images()) for i, n in enumerate((plain, scaled))]
     for metric in ("average_flatness", "worst_flatness", "flatness_reference_loss"):
         first, second = (score(group, metric) for group in groups)
@@ -169,7 +169,7 @@ def test_flatness_is_the_same_when_a_layer_before_batchnorm_is_rescaled(tmp_path
     assert abs(score(groups[0], "average_flatness")) > 1e-3
 
 
-def test_worst_case_lies_above_the_reference_without_any_floor(tmp_path):
+def test_worst_case_lies_above_the_reference_without_any_floor(tmp_path: Path) -> None:
     group = measured(tmp_path, loaded(network_with_batchnorm()), images())
     assert (group.read("worst_case_loss").mean(axis=1) > group.read("reference_loss").mean()).all()
 
@@ -179,7 +179,9 @@ def test_worst_case_lies_above_the_reference_without_any_floor(tmp_path):
     [{}, {"worst": 1}, {"worst": 4, "average": 4}, {"batch_size": 20}, {"steps": 1}, {"steps": 3, "batch_size": 3}],
     ids=lambda settings: ", ".join(f"{name} {value}" for name, value in settings.items()) or "fast",
 )
-def test_weights_that_do_not_move_are_flat_to_the_last_digit(tmp_path, monkeypatch, settings):
+def test_weights_that_do_not_move_are_flat_to_the_last_digit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
     """At ξ = 0 reference and perturbed loss are one number: whatever iterate a side keeps, the other keeps it too."""
     monkeypatch.setattr(flatness, "WORST_RADIUS", 0.0)
     monkeypatch.setattr(flatness, "AVERAGE_RADIUS", 0.0)
@@ -192,19 +194,21 @@ def test_weights_that_do_not_move_are_flat_to_the_last_digit(tmp_path, monkeypat
         assert score(group, metric) == 0, metric
 
 
-def test_everything_is_as_before_and_no_normalisation_layer_was_touched(tmp_path):
+def test_everything_is_as_before_and_no_normalisation_layer_was_touched(tmp_path: Path) -> None:
     network = network_with_batchnorm()
     model, before, seen = loaded(network), copy.deepcopy(network.state_dict()), []
     handle = network[1].register_forward_pre_hook(
-        lambda part, _: seen.append((part.weight.clone(), part.bias.clone(), network[0].weight.clone()))
+        lambda part, _: seen.append((part.weight.clone(), part.bias.clone(), network.get_parameter("0.weight").clone()))
     )
-    network[0].weight.grad = torch.ones_like(network[0].weight)
+    network.get_parameter("0.weight").grad = torch.ones_like(network.get_parameter("0.weight"))
     network[5].bias.requires_grad_(False)
     network.train()
     measured(tmp_path, model, images())
     handle.remove()
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    assert torch.equal(network[0].weight.grad, torch.ones_like(network[0].weight))
+    gradient = network.get_parameter("0.weight").grad
+    assert gradient is not None
+    assert torch.equal(gradient, torch.ones_like(network.get_parameter("0.weight")))
     assert not network[5].bias.requires_grad
     assert network[0].weight.requires_grad
     assert network[1].training
@@ -214,7 +218,9 @@ def test_everything_is_as_before_and_no_normalisation_layer_was_touched(tmp_path
 
 @pytest.mark.parametrize("fails_after", [30, 130, 200])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_weights_come_back_when_an_extraction_breaks_off(tmp_path, fails_after, error):
+def test_weights_come_back_when_an_extraction_breaks_off(
+    tmp_path: Path, fails_after: int, error: type[BaseException]
+) -> None:
     network, calls = network_with_batchnorm(), 0
     before = copy.deepcopy(network.state_dict())
 
@@ -232,7 +238,7 @@ def test_weights_come_back_when_an_extraction_breaks_off(tmp_path, fails_after, 
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
 
 
-def test_batches_of_any_size_give_the_same_losses(tmp_path):
+def test_batches_of_any_size_give_the_same_losses(tmp_path: Path) -> None:
     groups = [
         measured(tmp_path / str(size), loaded(network_with_batchnorm()), images(), SETTINGS | {"batch_size": size})
         for size in (20, 7)
@@ -241,7 +247,7 @@ def test_batches_of_any_size_give_the_same_losses(tmp_path):
         assert np.allclose(groups[0].read(name), groups[1].read(name), atol=1e-4), name
 
 
-def test_progress_counts_every_forward_pass_to_its_end(tmp_path):
+def test_progress_counts_every_forward_pass_to_its_end(tmp_path: Path) -> None:
     reports: list[tuple[int, int]] = []
     with DumpWriter(tmp_path / "small.h5", {}) as dump:
         options, run = chosen(FlatnessOptions, SETTINGS)
@@ -255,7 +261,7 @@ def test_progress_counts_every_forward_pass_to_its_end(tmp_path):
     assert [done for done, _ in reports] == sorted(done for done, _ in reports)
 
 
-def test_the_paper_and_its_fast_and_published_versions_are_named_in_the_dump(tmp_path):
+def test_the_paper_and_its_fast_and_published_versions_are_named_in_the_dump(tmp_path: Path) -> None:
     paper = FlatnessOptions.paper()
     assert (paper.images, paper.steps, paper.average, paper.worst, paper.reference_restarts) == (1000, 20, 10, 10, 1)
     group = measured(tmp_path, loaded(network_with_batchnorm()), images(), SETTINGS | {"as_published": True})
@@ -269,7 +275,7 @@ def test_the_paper_and_its_fast_and_published_versions_are_named_in_the_dump(tmp
     assert "fast, as published" in str(next(iter(analyze(group)))["note"])
 
 
-def test_published_restarts_put_the_reference_higher(tmp_path):
+def test_published_restarts_put_the_reference_higher(tmp_path: Path) -> None:
     ours, theirs = (
         measured(tmp_path / str(flag), loaded(network_with_batchnorm()), images(), SETTINGS | {"as_published": flag})
         for flag in (False, True)
@@ -279,7 +285,7 @@ def test_published_restarts_put_the_reference_higher(tmp_path):
     assert np.array_equal(ours.read("landscape_random")[zero], ours.read("reference_loss"))
 
 
-def test_bfloat16_is_measured_beside_float32(tmp_path):
+def test_bfloat16_is_measured_beside_float32(tmp_path: Path) -> None:
     group = measured(tmp_path, loaded(network_with_batchnorm()), images(), SETTINGS | {"bf16": True})
     plain = measured(tmp_path / "plain", loaded(network_with_batchnorm()), images())
     exact = score(group, "flatness_reference_loss_float32")
@@ -288,7 +294,7 @@ def test_bfloat16_is_measured_beside_float32(tmp_path):
     assert score(group, "flatness_reference_loss") == pytest.approx(exact, abs=0.05)
 
 
-def test_joint_attack_stays_in_its_balls():
+def test_joint_attack_stays_in_its_balls() -> None:
     data, network = images(7), network_with_batchnorm()
     runner, threat = runner_of(network, data), Threat(Ball("Linf", 0.1), 0.05)
     parameters = list(perturbed_parameters(network).values())
@@ -310,7 +316,7 @@ class FancyNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(3, 1, 1))
 
 
-def test_normalisation_is_told_by_type_and_not_by_name():
+def test_normalisation_is_told_by_type_and_not_by_name() -> None:
     network = nn.Sequential()
     network.add_module("bn", nn.Linear(2, 2))
     network.add_module("plain", nn.BatchNorm1d(2))
@@ -324,13 +330,13 @@ def test_normalisation_is_told_by_type_and_not_by_name():
     assert not is_normalisation(nn.Conv2d(1, 1, 1))
 
 
-def test_a_shared_tensor_is_perturbed_once():
+def test_a_shared_tensor_is_perturbed_once() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     network[1].weight = network[0].weight
     assert list(perturbed_parameters(network)) == ["0.weight", "0.bias", "1.bias"]
 
 
-def test_what_does_not_fit_is_refused_with_a_reason(tmp_path):
+def test_what_does_not_fit_is_refused_with_a_reason(tmp_path: Path) -> None:
     model = loaded(network_with_batchnorm(), input_size=(3, 6, 6))
     weights_only = LoadedModel("small", "small.pt", "", {})
     with pytest.raises(LensSkipped, match="flatness lens needs a model that runs"):
@@ -347,7 +353,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(tmp_path):
         measured(tmp_path, loaded(network_with_batchnorm()), grey)
     broken = network_with_batchnorm()
     with torch.no_grad():
-        broken[0].weight[0] = torch.nan
+        broken.get_parameter("0.weight")[0] = torch.nan
     with pytest.raises(InputError, match="logits that are not finite"):
         measured(tmp_path, loaded(broken), images())
     only_norm = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(3))
@@ -356,7 +362,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(tmp_path):
 
 
 @pytest.fixture
-def _new_objects_only():
+def _new_objects_only() -> Iterator[None]:
     """`gc.get_objects` lists what is made from here on, not the million objects of earlier tests."""
     gc.freeze()
     yield
@@ -364,7 +370,7 @@ def _new_objects_only():
 
 
 @pytest.mark.usefixtures("_new_objects_only")
-def test_no_more_than_two_copies_of_the_weights_live_at_any_pass(tmp_path):
+def test_no_more_than_two_copies_of_the_weights_live_at_any_pass(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(108, 37), nn.ReLU(), nn.Linear(37, 4))
     size, most = 108 * 37, 0

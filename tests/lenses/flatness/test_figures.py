@@ -14,8 +14,15 @@ from filterlens.lenses.robustness import analyzer as robustness_analyzer
 from filterlens.lenses.robustness.figures import draw_confidence, draw_reliability
 from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData, read_run
+from filterlens.report.figure import Drawing
 from filterlens.report.style import paper_style
 from filterlens.score import as_table, write_scores
+
+
+def drawn(drawing: Drawing | None) -> Drawing:
+    assert drawing is not None
+    return drawing
+
 
 ANALYZERS = {"robustness": robustness_analyzer.analyze, "flatness": flatness_analyzer.analyze}
 LOGITS = {  # four images, two classes; of confidence 0.9 and 0.6, right and wrong
@@ -60,7 +67,7 @@ def make_run(folder: Path, lenses: tuple[str, ...] = ("robustness", "flatness"),
     return read_run(folder)
 
 
-def test_every_figure_is_drawn_without_a_warning(tmp_path):
+def test_every_figure_is_drawn_without_a_warning(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     for draw in (draw_reliability, draw_confidence, draw_scatter, draw_landscape):
         with paper_style():
@@ -72,8 +79,8 @@ def test_every_figure_is_drawn_without_a_warning(tmp_path):
         assert drawing.caption.endswith(".")
 
 
-def test_reliability_pools_the_models_of_a_side(tmp_path):
-    data = draw_reliability(make_run(tmp_path / "run", ("robustness",), pairs=1)).data
+def test_reliability_pools_the_models_of_a_side(tmp_path: Path) -> None:
+    data = drawn(draw_reliability(make_run(tmp_path / "run", ("robustness",), pairs=1))).data
     robust = data[(data["side"] == "robust") & (data["images"] == "attacked")]
     assert robust["confidence"].tolist() == pytest.approx([0.6, 0.9])
     assert robust["accuracy"].tolist() == [1.0, 0.5]
@@ -82,16 +89,16 @@ def test_reliability_pools_the_models_of_a_side(tmp_path):
     assert normal[["confidence", "accuracy", "share"]].to_numpy().tolist() == [pytest.approx([0.9, 0.75, 1.0])]
 
 
-def test_confidence_bars_of_a_side_and_column_add_up_to_one(tmp_path):
-    data = draw_confidence(make_run(tmp_path / "run", ("robustness",))).data
+def test_confidence_bars_of_a_side_and_column_add_up_to_one(tmp_path: Path) -> None:
+    data = drawn(draw_confidence(make_run(tmp_path / "run", ("robustness",)))).data
     assert data.groupby(["side", "images"])["share"].sum().to_numpy() == pytest.approx(np.ones(4))
     wrong = data[(data["prediction"] == "wrong") & (data["share"] > 0)]
     assert (wrong["low"] >= 0.85 - 1e-9).all()  # the wrong predictions above are sure ones
 
 
-def test_scatter_shows_every_model_and_correlates_within_robust_ones(tmp_path):
+def test_scatter_shows_every_model_and_correlates_within_robust_ones(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", pairs=5)
-    drawing = draw_scatter(run)
+    drawing = drawn(draw_scatter(run))
     part = drawing.data[(drawing.data["x_metric"] == "average_flatness") & (drawing.data["y_metric"] == "robust_loss")]
     assert len(part) == 10
     robust = part[part["robust"].eq(True)]
@@ -104,15 +111,15 @@ def test_scatter_shows_every_model_and_correlates_within_robust_ones(tmp_path):
     assert [axis.get_ylabel() for axis in drawing.figure.axes][::2] == ["robust loss (nats)", "robust accuracy (PGD)"]
 
 
-def test_scatter_falls_back_on_the_flatness_lens_own_robust_loss(tmp_path):
-    drawing = draw_scatter(make_run(tmp_path / "run", ("flatness",), pairs=1))
+def test_scatter_falls_back_on_the_flatness_lens_own_robust_loss(tmp_path: Path) -> None:
+    drawing = drawn(draw_scatter(make_run(tmp_path / "run", ("flatness",), pairs=1)))
     assert drawing.data["y_metric"].unique().tolist() == ["robust_loss"]
     assert sorted(drawing.data["y"].unique()) == [2.0, 62.0]
     assert drawing.figure.axes[0].get_title(loc="right") == "robust models: no ρ (n = 1)"
 
 
-def test_landscape_is_the_rise_above_the_weights(tmp_path):
-    data = draw_landscape(make_run(tmp_path / "run", ("flatness",))).data
+def test_landscape_is_the_rise_above_the_weights(tmp_path: Path) -> None:
+    data = drawn(draw_landscape(make_run(tmp_path / "run", ("flatness",)))).data
     assert (data.loc[data["position"] == 0, "rise"] == 0).all()
     curve = data[(data["model_id"] == "normal-1") & (data["direction"] == "random")]
     assert curve["rise"].tolist() == [30, 0, 30]
@@ -121,7 +128,7 @@ def test_landscape_is_the_rise_above_the_weights(tmp_path):
     assert curve["length"].unique().tolist() == [0.01]
 
 
-def test_without_the_lens_there_is_no_figure(tmp_path):
+def test_without_the_lens_there_is_no_figure(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", ("robustness",))
     assert draw_scatter(run) is None
     assert draw_landscape(run) is None

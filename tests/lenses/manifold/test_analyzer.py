@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import DumpError
@@ -13,32 +16,35 @@ from filterlens.lens import all_scores
 from filterlens.lenses.manifold.analyzer import analyze
 from filterlens.lenses.manifold.scores import distance_ratio, separation_auc, success_rate
 
+Array = NDArray[Any]
+Row = dict[str, Any]
+
 values = st.lists(st.integers(-5, 5), min_size=1, max_size=20)
 
 
 @settings(deadline=None)
 @given(values, values)
-def test_auc_is_the_share_of_ordered_pairs(positive, negative):
+def test_auc_is_the_share_of_ordered_pairs(positive: list[float], negative: list[float]) -> None:
     slow = np.mean([(a > b) + (a == b) / 2 for a in positive for b in negative])
     assert separation_auc(np.array(positive, float), np.array(negative, float)) == pytest.approx(slow)
 
 
 @settings(deadline=None)
 @given(values, values)
-def test_auc_of_swapped_groups_adds_to_one(a, b):
-    a, b = np.array(a, float), np.array(b, float)
-    assert separation_auc(a, b) + separation_auc(b, a) == pytest.approx(1)
+def test_auc_of_swapped_groups_adds_to_one(a: list[float], b: list[float]) -> None:
+    first, second = np.array(a, float), np.array(b, float)
+    assert separation_auc(first, second) + separation_auc(second, first) == pytest.approx(1)
 
 
 SCORES = [score for score in all_scores().values() if score.lens == "manifold"]
 
 
-def test_auc_of_an_empty_group_is_not_defined():
+def test_auc_of_an_empty_group_is_not_defined() -> None:
     assert math.isnan(separation_auc(np.array([]), np.ones(3)))
     assert math.isnan(separation_auc(np.ones(3), np.array([])))
 
 
-def test_success_counts_correct_images_only():
+def test_success_counts_correct_images_only() -> None:
     success = np.array([1, 1, 0, 0, 1], bool)
     correct = np.array([1, 0, 1, 1, 1], bool)
     rate, low, high = success_rate(success, correct)
@@ -46,18 +52,18 @@ def test_success_counts_correct_images_only():
     assert 0 < low < 0.5 < high < 1
 
 
-def test_success_without_correct_images_is_not_defined():
+def test_success_without_correct_images_is_not_defined() -> None:
     assert all(math.isnan(value) for value in success_rate(np.ones(3, bool), np.zeros(3, bool)))
 
 
 @settings(deadline=None)
 @given(st.floats(0.1, 10), st.floats(0, 1))
-def test_distance_ratio_does_not_change_with_scale(scale, share):
+def test_distance_ratio_does_not_change_with_scale(scale: float, share: float) -> None:
     norm = np.array([2.0])
     assert distance_ratio(scale * share * norm, scale * norm) == pytest.approx(share)
 
 
-def write(path, *, on_manifold: bool, **changed):
+def write(path: Path, *, on_manifold: bool, **changed: Array) -> Path:
     rng = np.random.default_rng(0)
     n = 6
     arrays = {
@@ -94,13 +100,13 @@ def write(path, *, on_manifold: bool, **changed):
     return path
 
 
-def read(path):
+def read(path: Path) -> dict[str, Row]:
     with DumpReader(path) as reader:
         rows = analyze(reader.lens("manifold"))
     return {str(row["metric"]): row for row in rows}
 
 
-def test_statistics_are_those_of_successful_examples(tmp_path):
+def test_statistics_are_those_of_successful_examples(tmp_path: Path) -> None:
     rows = read(write(tmp_path / "d.h5", on_manifold=True))
     value = {name: row["value"] for name, row in rows.items()}
     assert value["regular_success"] == 3 / 5
@@ -119,30 +125,30 @@ def test_statistics_are_those_of_successful_examples(tmp_path):
     assert "3 attacked examples, 2 on-manifold examples, fast settings" in str(rows["clean_error"]["note"])
 
 
-def test_every_row_has_a_descriptor_and_every_descriptor_a_row(tmp_path):
+def test_every_row_has_a_descriptor_and_every_descriptor_a_row(tmp_path: Path) -> None:
     assert set(read(write(tmp_path / "d.h5", on_manifold=True))) == {score.name for score in SCORES}
 
 
-def test_without_a_decoder_nothing_is_said_of_on_manifold_examples(tmp_path):
+def test_without_a_decoder_nothing_is_said_of_on_manifold_examples(tmp_path: Path) -> None:
     rows = read(write(tmp_path / "d.h5", on_manifold=False))
     assert not [name for name in rows if "on_manifold" in name]
     assert rows["distance_attacked"]["value"] == 2
 
 
-def test_without_successes_distances_are_not_defined(tmp_path):
+def test_without_successes_distances_are_not_defined(tmp_path: Path) -> None:
     rows = read(write(tmp_path / "d.h5", on_manifold=False, success_attacked=np.zeros(6, bool)))
     assert rows["regular_success"]["value"] == 0
     assert math.isnan(rows["distance_ratio_attacked"]["value"])
     assert math.isnan(rows["auc_attacked_held_out"]["value"])
 
 
-def test_a_damaged_array_is_refused(tmp_path):
+def test_a_damaged_array_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "d.h5", on_manifold=False, correct=np.ones(4, bool))
     with pytest.raises(DumpError, match=r"manifold/correct has shape \(4,\), expected \(6,\)"):
         read(path)
 
 
-def test_descriptors_bound_every_value(tmp_path):
+def test_descriptors_bound_every_value(tmp_path: Path) -> None:
     rows = read(write(tmp_path / "d.h5", on_manifold=True))
     for score in SCORES:
         low, high = score.bounds

@@ -1,27 +1,35 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from extracting import chosen, context
+from numpy.typing import NDArray
 from torch import nn
 
 from filterlens.attacks import Attacked
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
-from filterlens.inputs import load_images
+from filterlens.inputs import Images, load_images
 from filterlens.lenses.manifold.analyzer import analyze
 from filterlens.lenses.manifold.extractor import Attack, attack_batch, attack_of, extract
 from filterlens.lenses.manifold.options import ManifoldOptions
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.manifolds import Fonts, Neighbours, Points
 
+Array = NDArray[Any]
+Row = dict[str, Any]
+
 ENTRY = Entry(model_id="tiny", source="tiny.pt", dataset="fonts", eps=0.3)
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> nn.Module:
     """A tiny network that was trained a little, with BatchNorm statistics of its own."""
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -38,7 +46,9 @@ def network():
     return net.eval()
 
 
-def run(tmp_path, network, settings, images, name="d.h5"):
+def run(
+    tmp_path: Path, network: nn.Module, settings: dict[str, Any], images: Images, name: str = "d.h5"
+) -> tuple[dict[str, Array], dict[str, Any], list[Row]]:
     model = LoadedModel("tiny", "tiny.pt", "", {}, Classifier(network))
     seen = []
     with DumpWriter(tmp_path / name, {"model_id": "tiny"}) as dump:
@@ -56,12 +66,16 @@ def run(tmp_path, network, settings, images, name="d.h5"):
 
 
 @pytest.fixture(scope="module")
-def fonts_run(tmp_path_factory, network):
+def fonts_run(
+    tmp_path_factory: pytest.TempPathFactory, network: nn.Module
+) -> tuple[dict[str, Array], dict[str, Any], list[Row], Images]:
     images = load_images("fonts", 24)
     return *run(tmp_path_factory.mktemp("m"), network, {"fast": True, "images": 24}, images), images
 
 
-def test_on_manifold_examples_keep_eta_and_the_latent_bounds(fonts_run):
+def test_on_manifold_examples_keep_eta_and_the_latent_bounds(
+    fonts_run: tuple[dict[str, Array], dict[str, Any], list[Row], Images],
+) -> None:
     arrays, facts, _, _ = fonts_run
     low, high = (bound.numpy() for bound in Fonts().latent_bounds)
     moved = arrays["latents"] + arrays["latent_perturbation"]
@@ -71,7 +85,9 @@ def test_on_manifold_examples_keep_eta_and_the_latent_bounds(fonts_run):
     assert (moved <= high + 1e-6).all()
 
 
-def test_every_image_lies_in_the_unit_box(fonts_run):
+def test_every_image_lies_in_the_unit_box(
+    fonts_run: tuple[dict[str, Array], dict[str, Any], list[Row], Images],
+) -> None:
     arrays, _, _, _ = fonts_run
     for kind in ("clean", "attacked", "on_manifold", "decoded"):
         assert arrays[f"images_{kind}"].shape == (24, 1, 28, 28)
@@ -79,7 +95,9 @@ def test_every_image_lies_in_the_unit_box(fonts_run):
         assert arrays[f"images_{kind}"].max() <= 1
 
 
-def test_the_regular_attack_keeps_its_ball(fonts_run):
+def test_the_regular_attack_keeps_its_ball(
+    fonts_run: tuple[dict[str, Array], dict[str, Any], list[Row], Images],
+) -> None:
     arrays, facts, _, _ = fonts_run
     assert facts["eps"] == 0.3
     assert arrays["norm_linf_attacked"].max() <= 0.3 + 1e-6
@@ -87,7 +105,9 @@ def test_the_regular_attack_keeps_its_ball(fonts_run):
     np.testing.assert_allclose(arrays["norm_linf_attacked"], slow, atol=1e-6)
 
 
-def test_success_is_what_the_classifier_says(fonts_run, network):
+def test_success_is_what_the_classifier_says(
+    fonts_run: tuple[dict[str, Array], dict[str, Any], list[Row], Images], network: nn.Module
+) -> None:
     arrays, _, _, images = fonts_run
     with torch.no_grad():
         for kind, flag in (("attacked", "success_attacked"), ("on_manifold", "success_on_manifold")):
@@ -96,7 +116,9 @@ def test_success_is_what_the_classifier_says(fonts_run, network):
     assert arrays["success_attacked"].any()
 
 
-def test_regular_attacks_leave_the_manifold_and_on_manifold_ones_do_not(fonts_run):
+def test_regular_attacks_leave_the_manifold_and_on_manifold_ones_do_not(
+    fonts_run: tuple[dict[str, Array], dict[str, Any], list[Row], Images],
+) -> None:
     arrays, _, rows, _ = fonts_run
     value = {row["metric"]: row["value"] for row in rows}
     assert value["distance_ratio_attacked"] > 0.9
@@ -105,7 +127,9 @@ def test_regular_attacks_leave_the_manifold_and_on_manifold_ones_do_not(fonts_ru
     assert arrays["label_kept_on_manifold"].all()
 
 
-def test_noise_is_as_long_as_the_regular_perturbation_and_stays_in_the_unit_box(fonts_run):
+def test_noise_is_as_long_as_the_regular_perturbation_and_stays_in_the_unit_box(
+    fonts_run: tuple[dict[str, Array], dict[str, Any], list[Row], Images],
+) -> None:
     arrays, _, _, _ = fonts_run
     np.testing.assert_allclose(arrays["norm_l2_noise"], arrays["norm_l2_attacked"], rtol=1e-5)
     assert arrays["images_noise"].min() >= 0
@@ -114,13 +138,15 @@ def test_noise_is_as_long_as_the_regular_perturbation_and_stays_in_the_unit_box(
     np.testing.assert_allclose(np.linalg.norm(moved, axis=1), arrays["norm_l2_attacked"], rtol=1e-5)
 
 
-def test_no_distance_exceeds_the_perturbation(fonts_run):
+def test_no_distance_exceeds_the_perturbation(
+    fonts_run: tuple[dict[str, Array], dict[str, Any], list[Row], Images],
+) -> None:
     arrays, _, _, _ = fonts_run
     for kind in ("attacked", "noise"):
         assert (arrays[f"distance_{kind}"] <= arrays[f"norm_l2_{kind}"] + 1e-5).all()
 
 
-def test_the_model_is_left_as_it_was(network):
+def test_the_model_is_left_as_it_was(network: nn.Module) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     points = Points.of(load_images("fonts", 6))
     network.train()
@@ -132,7 +158,7 @@ def test_the_model_is_left_as_it_was(network):
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_batches_do_not_change_the_attack(tmp_path, network):
+def test_batches_do_not_change_the_attack(tmp_path: Path, network: nn.Module) -> None:
     images = load_images("fonts", 10)
     one, _, _ = run(tmp_path, network, {"fast": True, "images": 10, "batch_size": 64}, images, "a.h5")
     many, _, _ = run(tmp_path, network, {"fast": True, "images": 10, "batch_size": 3}, images, "b.h5")
@@ -142,7 +168,7 @@ def test_batches_do_not_change_the_attack(tmp_path, network):
         np.testing.assert_allclose(one[name], many[name], atol=1e-3)
 
 
-def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
+def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path: Path, network: nn.Module) -> None:
     images = load_images("fonts", 8)
     arrays, facts, rows = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images)
     assert facts["manifold"] == "neighbours"
@@ -157,7 +183,7 @@ def test_neighbours_give_distances_but_no_on_manifold_attack(tmp_path, network):
     assert rows
 
 
-def test_the_same_class_is_an_option_and_named(tmp_path, network):
+def test_the_same_class_is_an_option_and_named(tmp_path: Path, network: nn.Module) -> None:
     images = load_images("fonts", 8)
     every, _, _ = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images, "a.h5")
     own, facts, rows = run(
@@ -168,7 +194,7 @@ def test_the_same_class_is_an_option_and_named(tmp_path, network):
     assert (own["distance_held_out"] != every["distance_held_out"]).any()
 
 
-def test_noise_that_nothing_clips_leaves_neighbours_as_its_dimension_says(network):
+def test_noise_that_nothing_clips_leaves_neighbours_as_its_dimension_says(network: nn.Module) -> None:
     """Grey images have room on both sides: there the closed form of a random direction holds."""
     train, test = load_images("fonts", 2000, split="train"), load_images("fonts", 8)
     manifold = Neighbours(torch.from_numpy(0.4 + 0.2 * train.pixels), torch.from_numpy(train.labels), k=50)
@@ -178,7 +204,7 @@ def test_noise_that_nothing_clips_leaves_neighbours_as_its_dimension_says(networ
     assert (out["distance_noise"] / out["norm_l2_noise"]).mean().item() == pytest.approx(expected, abs=0.02)
 
 
-def test_noise_beside_nearly_binary_glyphs_lies_nearer_than_noise_that_leaves_the_box(network):
+def test_noise_beside_nearly_binary_glyphs_lies_nearer_than_noise_that_leaves_the_box(network: nn.Module) -> None:
     """What the box forbids points away from the data: without clipping the yardstick reads too high."""
     train, points = load_images("fonts", 2000, split="train"), Points.of(load_images("fonts", 8))
     manifold = Neighbours(torch.from_numpy(train.pixels), torch.from_numpy(train.labels), k=50)
@@ -186,11 +212,18 @@ def test_noise_beside_nearly_binary_glyphs_lies_nearer_than_noise_that_leaves_th
     assert (out["distance_noise"] / out["norm_l2_noise"]).max().item() < (1 - 50 / 784) ** 0.5 - 0.01
 
 
-def test_noise_that_the_box_cannot_hold_is_left_out_and_counted(tmp_path, network, monkeypatch):
+def test_noise_that_the_box_cannot_hold_is_left_out_and_counted(
+    tmp_path: Path, network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An attack that turns every pixel over is longer than any clipped random direction can be."""
     images = load_images("fonts", 6)
 
-    def turn_over(_forward, pixels, labels, **_settings):
+    def turn_over(
+        _forward: Callable[[torch.Tensor], torch.Tensor],
+        pixels: torch.Tensor,
+        labels: torch.Tensor,
+        **_settings: object,
+    ) -> Attacked:
         moved = pixels.clone()
         moved[:2] = (1 - pixels[:2]).round()
         moved[2:] = (pixels[2:] + 0.1).clamp(0, 1)
@@ -207,14 +240,14 @@ def test_noise_that_the_box_cannot_hold_is_left_out_and_counted(tmp_path, networ
     assert value["distance_noise_mean"] > 0
 
 
-def test_fast_settings_take_few_images_unless_told(tmp_path, network):
+def test_fast_settings_take_few_images_unless_told(tmp_path: Path, network: nn.Module) -> None:
     arrays, facts, _ = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, load_images("fonts", 60))
     assert len(arrays["labels"]) == 24
     assert facts["fast"]
     assert len(arrays["images_clean"]) == 24
 
 
-def test_the_attack_follows_the_catalog():
+def test_the_attack_follows_the_catalog() -> None:
     glyphs = load_images("fonts", 1)
     assert attack_of(Entry(model_id="a", source="a"), glyphs, ManifoldOptions.paper(), 0) == Attack(0.3, "Linf")
     known = Entry(model_id="a", source="a", eps=0.5, threat_model="L2")
@@ -225,12 +258,12 @@ def test_the_attack_follows_the_catalog():
     assert attack_of(known, glyphs, ManifoldOptions.fast(), 0).restarts == 1
 
 
-def test_weights_without_a_network_are_skipped():
+def test_weights_without_a_network_are_skipped() -> None:
     with pytest.raises(LensSkipped, match="weights only"):
-        extract(context(LoadedModel("a", "a", "", {}), ENTRY, None, ManifoldOptions(), None))
+        extract(context(LoadedModel("a", "a", "", {}), ENTRY, None, ManifoldOptions(), None))  # type: ignore[arg-type]  # nothing is written
 
 
-def test_no_images_are_refused(network):
+def test_no_images_are_refused(network: nn.Module) -> None:
     model = LoadedModel("a", "a", "", {}, Classifier(network))
     with pytest.raises(InputError, match="needs images for tiny"):
-        extract(context(model, ENTRY, None, ManifoldOptions(), None))
+        extract(context(model, ENTRY, None, ManifoldOptions(), None))  # type: ignore[arg-type]  # nothing is written

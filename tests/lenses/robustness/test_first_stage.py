@@ -36,8 +36,8 @@ def small_model(*, mean: float | None = 0.5) -> LoadedModel:
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(),
         nn.Linear(72, 5),
     )  # fmt: skip
-    network[1].running_mean.normal_(0, 0.3)
-    network[1].running_var.uniform_(0.5, 2)
+    network.get_buffer("1.running_mean").normal_(0, 0.3)
+    network.get_buffer("1.running_var").uniform_(0.5, 2)
     channels = None if mean is None else (mean,) * 3
     classifier = Classifier(network, channels, None if mean is None else (0.05,) * 3).eval()
     return LoadedModel("small", "small.pt", "", network.state_dict(), classifier)
@@ -55,21 +55,23 @@ def measured(path: Path, model: LoadedModel, data: Images, entry: Entry = ENTRY)
     return DumpReader(path).lens("robustness")
 
 
-def test_a_dump_records_what_the_network_itself_puts_out(tmp_path):
+def test_a_dump_records_what_the_network_itself_puts_out(tmp_path: Path) -> None:
     model = small_model()
+    network = model.network
+    assert isinstance(network, nn.Sequential)
     group = measured(tmp_path / "a.h5", model, random_images())
     for kind in ("clean", "attacked"):
         images = torch.from_numpy(group.read(f"images_{kind}"))
         with torch.no_grad():
-            expected = model.network[:3]((images - 0.5) / 0.05)
+            expected = network[:3]((images - 0.5) / 0.05)
         np.testing.assert_allclose(group.read(f"first_stage_{kind}"), expected.numpy(), atol=1e-5)
-    np.testing.assert_array_equal(group.read("first_stage_weight"), model.network[0].weight.detach().numpy())
+    np.testing.assert_array_equal(group.read("first_stage_weight"), network.get_parameter("0.weight").detach().numpy())
     assert group.attributes["first_stage_layer"] == "0"
     assert "batch_norm" in str(group.attributes["first_stage_operations"])
     assert str(group.attributes["first_stage_operations"]).endswith(", relu")
 
 
-def test_every_filter_has_its_change_and_the_model_their_mean(tmp_path):
+def test_every_filter_has_its_change_and_the_model_their_mean(tmp_path: Path) -> None:
     group = measured(tmp_path / "a.h5", small_model(), random_images())
     clean, attacked = (group.read(f"first_stage_{kind}").astype(np.float64) for kind in ("clean", "attacked"))
     slow = [
@@ -84,20 +86,21 @@ def test_every_filter_has_its_change_and_the_model_their_mean(tmp_path):
     (whole,) = (row for row in rows if "layer" not in row)
     assert whole["value"] == pytest.approx(np.mean(slow))
     assert min(slow) > 0
-    assert all("relu on 8 of the images; PGD-20" in row["note"] for row in by_filter.values())
+    assert all("relu on 8 of the images; PGD-20" in str(row["note"]) for row in by_filter.values())
 
 
-def test_a_filter_that_clean_images_leave_silent_has_no_change(tmp_path):
+def test_a_filter_that_clean_images_leave_silent_has_no_change(tmp_path: Path) -> None:
     model = small_model()
+    assert model.network is not None
     with torch.no_grad():
-        model.network[1].bias[2] = -100
+        model.network.get_parameter("1.bias")[2] = -100
     rows = [row for row in analyze(measured(tmp_path / "a.h5", model, random_images()))
             if row["metric"] == "first_stage_change"]  # fmt: skip
-    assert [row["layer"] for row in rows if np.isnan(row["value"])] == ["0 filter 2"]
+    assert [row["layer"] for row in rows if np.isnan(float(str(row["value"])))] == ["0 filter 2"]
     np.testing.assert_allclose(relative_change(np.ones((1, 2, 3, 3)), 3 * np.ones((1, 2, 3, 3))), 2)
 
 
-def test_large_maps_are_recorded_of_fewer_images(tmp_path, monkeypatch):
+def test_large_maps_are_recorded_of_fewer_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractor, "_STAGE_BYTES", 3 * 2 * 4 * 8 * 36 + 5)  # three images and a little
     group = measured(tmp_path / "a.h5", small_model(), random_images())
     assert group.read("first_stage_clean").shape == group.read("first_stage_attacked").shape == (3, 8, 6, 6)
@@ -106,7 +109,7 @@ def test_large_maps_are_recorded_of_fewer_images(tmp_path, monkeypatch):
     assert len(measured(tmp_path / "b.h5", small_model(), random_images()).read("first_stage_clean")) == 1
 
 
-def test_a_network_without_a_convolution_and_an_old_dump_have_no_first_stage(tmp_path):
+def test_a_network_without_a_convolution_and_an_old_dump_have_no_first_stage(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(108, 5))
     model = LoadedModel("small", "small.pt", "", network.state_dict(), Classifier(network).eval())
@@ -118,7 +121,7 @@ def test_a_network_without_a_convolution_and_an_old_dump_have_no_first_stage(tmp
     assert "robust_accuracy" in found
 
 
-def test_records_that_do_not_belong_together_are_refused(tmp_path):
+def test_records_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     with DumpWriter(tmp_path / "a.h5", {"model_id": "a"}) as dump:
         group = dump.lens("robustness", {})
         group.write("first_stage_weight", np.ones((4, 1, 3, 3), dtype=np.float32))
@@ -131,7 +134,7 @@ def test_records_that_do_not_belong_together_are_refused(tmp_path):
         read_stage(reader.lens("robustness"))
 
 
-def test_an_onnx_network_and_its_torch_twin_have_the_same_first_stage(tmp_path, realdata):
+def test_an_onnx_network_and_its_torch_twin_have_the_same_first_stage(tmp_path: Path, realdata: Path) -> None:
     catalog = load_catalog(realdata / "catalog.csv")
     entry = catalog["resnet20-robust"]
     model = load_model(entry, catalog.folder)
@@ -141,11 +144,13 @@ def test_an_onnx_network_and_its_torch_twin_have_the_same_first_stage(tmp_path, 
         images = Images("cifar", pixels, data["labels"][:4])
     group = measured(tmp_path / "a.h5", model, images, entry)
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (entry.mean, entry.std))
-    norm = [weights[f"bn1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+    norm = {name: weights[f"bn1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")}
     for kind in ("clean", "attacked"):
         x = (torch.from_numpy(group.read(f"images_{kind}")) - mean) / std
         slow = nn.functional.conv2d(x, weights["conv1.weight"], padding=1)
-        slow = nn.functional.batch_norm(slow, *norm).relu()
+        slow = nn.functional.batch_norm(
+            slow, norm["running_mean"], norm["running_var"], norm["weight"], norm["bias"]
+        ).relu()
         np.testing.assert_allclose(group.read(f"first_stage_{kind}"), slow.numpy(), atol=1e-4)
     assert group.attributes["first_stage_layer"] == "conv1"
 

@@ -32,14 +32,16 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    small = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 << 20}
-    found = Cluster(initialize_head=True, head_node_args={**small, "node_ip_address": HEAD, "include_dashboard": False})
+    small: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 << 20}
+    found: Any = Cluster(
+        initialize_head=True, head_node_args={**small, "node_ip_address": HEAD, "include_dashboard": False}
+    )
     found.second = found.add_node(**small, node_ip_address=SECOND)
     ray.init(
         address=found.address,
         _node_ip_address=HEAD,
         include_dashboard=False,
-        logging_level="ERROR",
+        logging_level="ERROR",  # type: ignore[arg-type]  # Ray takes names too
         log_to_driver=False,
     )
     yield found
@@ -73,7 +75,7 @@ def audit(folder: Path, executor: Executor, listener: Callable[[Any], None] = la
 
 def arrays(folder: Path) -> dict[tuple[str, str, str], np.ndarray]:
     """Return every array of every dump of a run."""
-    found = {}
+    found: dict[tuple[str, str, str], np.ndarray] = {}
     for path in sorted((folder / "dumps").glob("*.h5")):
         with DumpReader(path) as dump:
             for lens in dump.lenses:
@@ -155,7 +157,7 @@ def test_a_job_that_fails_on_a_node_costs_itself_only() -> None:
 
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("wanted", [{"gpus_per_model": 1.0}, {"cpus_per_model": 2.0}], ids=["gpu", "processors"])
-def test_a_job_that_no_node_can_take_is_refused_instead_of_waiting_for_ever(wanted: dict[str, float]) -> None:
+def test_a_job_that_no_node_can_take_is_refused_instead_of_waiting_for_ever(wanted: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="no node of the Ray cluster has"):
         list(RayCluster(**wanted).run([1], lambda job, _: job, lambda *_: None))
 
