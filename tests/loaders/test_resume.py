@@ -176,7 +176,7 @@ def test_retry_after_is_obeyed(server: RangeServer, cache: Path, written: str) -
     assert 0.9 < time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("told", ["3600", formatdate(time.time() + 4000, usegmt=True)])
+@pytest.mark.parametrize("told", ["3600", formatdate(time.time() + 4000, usegmt=True)], ids=["seconds", "date"])
 def test_a_wait_that_is_too_long_is_told_instead(server: RangeServer, cache: Path, told: str) -> None:
     server.script = [busy(429, told)]
     with pytest.raises(DownloadError, match=r"answers 429 and asks to wait \d{4} seconds: try again then"):
