@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse docs zoo constraints clean
+.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse collapse-held-out docs zoo constraints clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,10 @@ coverage-of-intervals: $(VENV)/.dev  ## how often intervals cover in simulated z
 
 collapse: $(VENV)/.dev  ## whole trainings that collapse or do not (an hour of one core; goes on where it was stopped), and the table of them
 	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python benchmarks/collapse.py $(ARGS)
+	$(BIN)/python benchmarks/collapse_table.py --figure docs/images/collapse.png
+
+collapse-held-out: $(VENV)/.dev  ## the same with other seeds and one architecture more: the trainings that the rules are judged on
+	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python benchmarks/collapse.py --held-out $(ARGS)
 	$(BIN)/python benchmarks/collapse_table.py --figure docs/images/collapse.png
 
 docs: $(VENV)/.docs  ## the documentation's site; warnings are errors

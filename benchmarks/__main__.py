@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("filter_scores", "capture", "flatness", "audits")
+SCRIPTS = ("filter_scores", "analysis", "capture", "flatness", "audits")
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
 """How strong the attacks are: accuracy under ours and under those of torchattacks and AutoAttack, on real networks.
 
-Writes a CSV with one row a network and norm: accuracy in percent under 20 steps and one restart of `pgd`, of the joint
-attack on weights and images with weights that cannot move (`joint`, L∞ as in the flatness lens), of torchattacks' PGD
-and of AutoAttack's APGD-CE, all on the same images. ε is the catalog's for robust models in L∞; a tenth of it for
-others, of which nothing would be left otherwise; in L2 it is chosen likewise. Run as
+Writes a CSV with one row a network and norm: accuracy in percent under 20 steps and one restart of `pgd`, of `apgd`,
+of the joint attack on weights and images with weights that cannot move (`joint`, L∞ as in the flatness lens), of
+torchattacks' and foolbox's PGD and of AutoAttack's APGD-CE, all on the same images. ε is the catalog's for robust
+models in L∞; a tenth of it for others, of which nothing would be left otherwise; in L2 it is chosen likewise. Run as
 
     python benchmarks/attacks.py [CATALOG ...] [--images N] [--data FILE] [--out FILE]
 
-A run that was stopped goes on. AutoAttack comes with `pyautoattack`.
+A run that was stopped goes on. AutoAttack comes with `pyautoattack`; torchattacks and foolbox are of the
+extra `dev`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import torchattacks
+import torchattacks  # type: ignore[import-untyped]
+from foolbox import PyTorchModel
+from foolbox.attacks import L2ProjectedGradientDescentAttack, LinfProjectedGradientDescentAttack
 from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
-from filterlens.attacks import Ball, Norm, Weights, pgd
+from filterlens.attacks import Ball, Norm, Weights, apgd, pgd
 from filterlens.attacks.evaluation import Running, Threat
 from filterlens.catalogs import Catalog, Entry, load_catalog
 from filterlens.inputs import Images, load_images
@@ -58,8 +61,13 @@ def peers(classifier: nn.Module, pixels: Tensor, labels: Tensor, ball: Ball) -> 
     attack = torchattacks.PGD if ball.norm == "Linf" else torchattacks.PGDL2
     torch.manual_seed(0)
     found = {"torchattacks": attack(classifier, eps=ball.eps, alpha=ball.eps / 4, steps=STEPS)(pixels, labels)}
-    apgd = APGDAttack(classifier, n_iter=STEPS, norm=ball.norm, n_restarts=1, eps=ball.eps, device=torch.device("cpu"))
-    found["apgd"] = apgd.perturb(pixels.clone(), labels)
+    torch.manual_seed(0)
+    peer = LinfProjectedGradientDescentAttack if ball.norm == "Linf" else L2ProjectedGradientDescentAttack
+    found["foolbox"] = peer(steps=STEPS, abs_stepsize=ball.eps / 4)(
+        PyTorchModel(classifier, bounds=(0, 1), device="cpu"), pixels, labels, epsilons=ball.eps
+    )[1]
+    auto = APGDAttack(classifier, n_iter=STEPS, norm=ball.norm, n_restarts=1, eps=ball.eps, device=torch.device("cpu"))
+    found["autoattack_apgd"] = auto.perturb(pixels.clone(), labels)
     with torch.no_grad():
         return {name: accuracy(classifier(moved), labels) for name, moved in found.items()}
 
@@ -75,6 +83,8 @@ def compare(classifier: Classifier, images: Images, ball: Ball) -> dict[str, flo
         clean = accuracy(classifier(pixels), labels)
     ours = pgd(classifier, pixels, labels, eps=ball.eps, step=ball.eps / 4, steps=STEPS, norm=ball.norm)
     found = {"clean": clean, "pgd": 100 * (~ours.success).double().mean().item()}
+    adaptive = apgd(classifier, pixels, labels, eps=ball.eps, steps=STEPS, norm=ball.norm)
+    found["apgd"] = 100 * (~adaptive.success).double().mean().item()
     if ball.norm == "Linf":
         found["joint"] = joint(classifier, images, ball)
     return found | peers(classifier, pixels, labels, ball)
@@ -91,7 +101,7 @@ def rows(catalog: Catalog, data: str, n: int, known: set[tuple[str, str]]) -> It
             found = {name: round(value, 2) for name, value in compare(classifier, images, ball).items()}
             yield {
                 "model_id": entry.model_id, "robust": entry.robust, "norm": norm, "eps": round(ball.eps, 6),
-                "images": n, "clean": "", "pgd": "", "joint": "", **found,
+                "images": n, "clean": "", "pgd": "", "apgd": "", "joint": "", **found,
             }  # fmt: skip
 
 

@@ -1,10 +1,14 @@
 """Whole trainings of FONTS networks, some of which collapse, and what each signal of a collapse does in every epoch.
 
-    python benchmarks/collapse.py [--work reports/collapse] [--csv docs/evidence/collapse-curves.csv] [NAME ...]
+    python benchmarks/collapse.py [--held-out] [--work reports/collapse] [--csv FILE] [NAME ...]
+
+`--held-out` runs other seeds and one architecture more, and writes docs/evidence/collapse-held-out.csv: rules are
+chosen on the first set and judged on this one. Its trainings alternate between collapsing and healthy settings, so that
+however many of them are done, they are of both kinds.
 
 Goes on where it was stopped; names choose trainings. The networks are the bundled architectures with a stem of
 stride 2, at a quarter of the cost. Accuracy under PGD-20 (the truth) is measured on images that no signal sees, every
-signal on one fixed batch of other images; seconds are of processor time.
+signal on one fixed batch of 64 other images, PGD-2 on 256 of them too; seconds are of processor time.
 """
 
 from __future__ import annotations
@@ -30,8 +34,9 @@ from filterlens.training.collapse import SIGNALS
 from filterlens.training.evaluation import evaluate
 from filterlens.training.loop import TrainingPlan, train
 
-CSV = Path(__file__).resolve().parents[1] / "docs" / "evidence" / "collapse-curves.csv"
+EVIDENCE = Path(__file__).resolve().parents[1] / "docs" / "evidence"
 ARCHITECTURES_USED = ("resnet_strided", "vgg_maxpool", "wide_resnet_avgpool")
+HELD_OUT_ARCHITECTURES = (*ARCHITECTURES_USED, "preact_resnet")
 EPS = 0.15  # of every measurement, so that trainings at other radii can be compared
 BASE = TrainingPlan(
     "fgsm", "", epochs=12, images=2000, batch_size=32, learning_rate=0.01, eps=0.2, steps=2, test_images=1, test_steps=1
@@ -49,21 +54,33 @@ SETTINGS: dict[str, dict[str, object]] = {
     "fgsm-0.1": {"eps": 0.1},
     "pgd-4": {"recipe": "pgd", "eps": 0.15, "steps": 4},
 }
+HELD_OUT_ORDER = (
+    "fgsm-0.5", "pgd-4", "fgsm-0.4", "trades", "pgd-2", "free", "fgsm-0.5-again", "fgsm-0.1", "fgsm-0.4-again", "normal"
+)  # fmt: skip
 Pair = tuple[Tensor, Tensor]
+
+
+def plan(setting: str, architecture: str, seed: int) -> TrainingPlan:
+    return replace(BASE, architecture=f"{architecture}+stem", seed=seed, **SETTINGS[setting])  # type: ignore[arg-type]
 
 
 def plans() -> dict[str, TrainingPlan]:
     """Every training by name: each setting on each architecture, each with a seed of its own."""
     return {
-        f"{setting}-{architecture}": replace(
-            BASE,
-            architecture=f"{architecture}+stem",
-            seed=10 * i + j,
-            **changes,  # type: ignore[arg-type]
-        )
-        for i, (setting, changes) in enumerate(SETTINGS.items())
+        f"{setting}-{architecture}": plan(setting, architecture, 10 * i + j)
+        for i, setting in enumerate(SETTINGS)
         for j, architecture in enumerate(ARCHITECTURES_USED)
     }
+
+
+def held_out_plans() -> dict[str, TrainingPlan]:
+    """Name the same with other seeds and one architecture more: a round has every setting once."""
+    found = {}
+    for turn, _ in enumerate(HELD_OUT_ARCHITECTURES):
+        for i, setting in enumerate(HELD_OUT_ORDER):
+            architecture = HELD_OUT_ARCHITECTURES[(i + turn) % len(HELD_OUT_ARCHITECTURES)]
+            found[f"{setting}-{architecture}"] = plan(setting, architecture, 1000 + 10 * turn + i)
+    return found
 
 
 def with_strided_stem(architecture: str, in_channels: int, classes: int) -> nn.Module:
@@ -99,18 +116,19 @@ def measure(model: nn.Module, batch: Pair, held_out: Pair) -> dict[str, float]:
     return row | seconds
 
 
-def curve(name: str, plan: TrainingPlan, work: Path) -> list[dict[str, object]]:
+def curve(name: str, training: TrainingPlan, work: Path) -> list[dict[str, object]]:
     """Train, then measure the weights of each epoch."""
-    trained = train(plan, work / name, checkpoints=True)
-    batch, held_out = fonts(64, seed=1), fonts(128, seed=2)
+    trained = train(training, work / name, checkpoints=True)
+    batch, large, held_out = fonts(64, seed=1), fonts(256, seed=1), fonts(128, seed=2)
     rows: list[dict[str, object]] = []
     for epoch, log in enumerate(trained.log):
         trained.model.load_state_dict(load_file(work / name / "checkpoints" / f"epoch-{epoch:03d}.safetensors"))
         row = {"train_loss": log["train_loss"]} | measure(trained.model, batch, held_out)
+        row["pgd2_error_256"] = CollapseMonitor(trained.model, *large, eps=EPS, signal="pgd2_error").score()
         about: dict[str, object] = {
             "training": name,
-            "recipe": plan.recipe,
-            "architecture": plan.architecture.removesuffix("+stem"),
+            "recipe": training.recipe,
+            "architecture": training.architecture.removesuffix("+stem"),
         }
         rows.append(about | {"epoch": epoch} | {key: f"{value:.4g}" for key, value in row.items()})
     return rows
@@ -133,19 +151,23 @@ def read(path: Path) -> list[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="part of the names of the trainings to run")
-    parser.add_argument("--work", type=Path, default=Path("reports/collapse"))
-    parser.add_argument("--csv", type=Path, default=CSV)
+    parser.add_argument("--held-out", action="store_true", help="the trainings that no rule was chosen on")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
+    work = args.work or Path("reports") / ("collapse-held-out" if args.held_out else "collapse")
+    out = args.csv or EVIDENCE / f"collapse-{'held-out' if args.held_out else 'curves'}.csv"
+    chosen = held_out_plans() if args.held_out else plans()
     torch.set_num_threads(1)
-    for architecture in ARCHITECTURES_USED:
+    for architecture in HELD_OUT_ARCHITECTURES:
         ARCHITECTURES[f"{architecture}+stem"] = partial(with_strided_stem, architecture)
-    for name, plan in plans().items():
-        table = args.work / name / "curve.csv"
+    for name, training in chosen.items():
+        table = work / name / "curve.csv"
         if not table.is_file() and (not args.names or any(part in name for part in args.names)):
-            write(table, curve(name, plan, args.work))
+            write(table, curve(name, training, work))
             print(name, flush=True)
-            done = [args.work / other / "curve.csv" for other in plans()]
-            write(args.csv, [row for path in done if path.is_file() for row in read(path)])
+            done = [work / other / "curve.csv" for other in chosen]
+            write(out, [row for path in done if path.is_file() for row in read(path)])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from filterlens.catalogs import load_catalog
-from filterlens.report.statistics import MIN_UNITS, mean_interval, wilcoxon_p
+from filterlens.report.statistics import MIN_UNITS, SKEWED, mean_interval, skewness, wilcoxon_p
 from filterlens.studies.claims import correlation
 
 Values = NDArray[np.float64]
@@ -105,7 +105,7 @@ def _subsets(units: Values) -> Ends:
 
 
 def coverage(k: tuple[int, ...], noise: str, zoos: int, seed: int = 0) -> pd.DataFrame:
-    """Coverage of every interval and, where δ = 0 is possible, the share of zoos that the Wilcoxon test rejects."""
+    """Coverage of every interval, and the shares of zoos called skewed and, where δ = 0 is possible, rejected."""
     differences = draw(k, noise, zoos, np.random.default_rng([seed, len(k), sum(k), len(noise)]))
     units = np.stack([d.mean(axis=1) for d in differences], axis=1)
     pairs = np.concatenate(differences, axis=1)
@@ -119,6 +119,8 @@ def coverage(k: tuple[int, ...], noise: str, zoos: int, seed: int = 0) -> pd.Dat
     if noise != RATIO:
         rejected = np.mean([wilcoxon_p(row) < 0.05 for row in units])
         rows.append(facts | {"method": "Wilcoxon rejects", "rate": rejected, "width": np.nan})
+    skewed = np.mean([abs(skewness(row)) > SKEWED for row in units])
+    rows.append(facts | {"method": "called skewed", "rate": skewed, "width": np.nan})
     return pd.DataFrame(rows)
 
 

@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from filterlens.lenses.filters.analyzer import score_layer
-from filterlens.lenses.filters.pooling import Member, pool_filters
+from filterlens.lenses.filters.layer import filter_maxima
+from filterlens.lenses.filters.moments import Moments
+from filterlens.lenses.filters.pooling import Filters, Member, pool_filters
 
 Shape = tuple[int, int]
 
@@ -100,17 +103,33 @@ def memory() -> None:
     print(f"peak above the weights, 1024 x 1024 x 3 x 3: {peak_mib() - before:.0f} MiB")
 
 
+def synthetic(seed: int, pieces: int, size: int) -> Iterator[Filters]:
+    """Random filters, layer by layer."""
+    rng = np.random.default_rng(seed)
+    for i in range(pieces):
+        rows = rng.standard_normal((size, 9), dtype=np.float32)
+        yield Filters(i % 11, rows, filter_maxima(rows), 0.0)
+
+
+def moments(layers: Iterator[Filters]) -> list[Moments]:
+    cells = [Moments.empty(9) for _ in range(12)]
+    for layer in layers:
+        cells[layer.depth] += Moments.of_scaled(layer.rows, layer.tops, layer.limit)
+    return cells
+
+
 def distribution(n: int) -> None:
     piece, models = 125_000, 10
 
-    def stream(seed: int) -> Iterator[tuple[int, torch.Tensor]]:
-        generator = torch.Generator().manual_seed(seed)
-        for i in range(n // (piece * models)):
-            rows = torch.randn(piece, 9, generator=generator)
-            yield i % 11, rows / rows.abs().amax(dim=1, keepdim=True)
-
     members = [
-        Member(f"m{i}", "synthetic", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", partial(stream, i))
+        Member(
+            f"m{i}",
+            "synthetic",
+            robust=i % 2 == 0,
+            match=f"m{i + 1}" if i % 2 == 0 else "",
+            moments=moments(synthetic(i, n // (piece * models), piece)),
+            filters=partial(synthetic, i, n // (piece * models), piece),
+        )
         for i in range(models)
     ]
     start, cpu = time.perf_counter(), time.process_time()

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.audit import analyze, audit, extract, report
     from filterlens.commands.bounds import BoundCheck
-    from filterlens.commands.catalogs import catalogs
+    from filterlens.commands.catalogs import catalogs, catalogs_lock
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
     from filterlens.commands.explain import explain
+    from filterlens.commands.fetch import fetch
     from filterlens.commands.filterdb import export_filterdb, import_filterdb
     from filterlens.commands.inspect import Inspection, inspect
     from filterlens.commands.load import load_model
@@ -51,11 +52,13 @@ __all__ = [
     "analyze",
     "audit",
     "catalogs",
+    "catalogs_lock",
     "check",
     "compare",
     "explain",
     "export_filterdb",
     "extract",
+    "fetch",
     "import_filterdb",
     "inspect",
     "load_catalog",
@@ -85,11 +88,13 @@ _HOME = {
     "analyze": "commands.audit",
     "audit": "commands.audit",
     "catalogs": "commands.catalogs",
+    "catalogs_lock": "commands.catalogs",
     "check": "commands.check",
     "compare": "commands.compare",
     "explain": "commands.explain",
     "export_filterdb": "commands.filterdb",
     "extract": "commands.audit",
+    "fetch": "commands.fetch",
     "import_filterdb": "commands.filterdb",
     "inspect": "commands.inspect",
     "load_catalog": "catalogs",

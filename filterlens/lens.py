@@ -10,7 +10,7 @@ Third parties add a lens through the entry point group `filterlens.lenses`, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cache
@@ -18,21 +18,27 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 
 from filterlens.errors import InputError
 from filterlens.score import Score, registered_scores
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from filterlens.catalogs import Entry
     from filterlens.dumps import WritableGroup
     from filterlens.inputs import Images
     from filterlens.loaders.model import LoadedModel
 
 __all__ = [
+    "Each",
     "ExtractContext",
     "Lens",
     "Options",
+    "PoolContext",
+    "PooledModel",
     "RunSettings",
     "all_lenses",
     "all_scores",
@@ -174,6 +180,59 @@ class ExtractContext(Generic[O_co]):
     progress: Callable[[int, int], None]
 
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Each(Protocol):
+    """As `map` of one iterable: calls a function of one argument for each item, and yields the results in order.
+
+    A run's own calls it in the run's processes: function and items are picklable, the function by its name.
+    """
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterable[Result]:
+        """Call the function for each item."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PooledModel:
+    """One model of a run, as a lens's `pool` gets it.
+
+    Parameters
+    ----------
+    entry
+        Its catalog row.
+    path
+        Its dump, which holds the lens.
+    summary
+        What `analyze` has returned of it.
+    """
+
+    entry: Entry
+    path: Path
+    summary: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PoolContext:
+    """Everything that a lens's `pool` gets.
+
+    Parameters
+    ----------
+    models
+        The run's models, each set of weights once.
+    group
+        The lens's part of `pooled.h5`, to be filled.
+    each
+        Calls a function for every model, in as many processes as the analysis has.
+    """
+
+    models: Sequence[PooledModel]
+    group: WritableGroup
+    each: Each
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lens:
     """One paper's way of looking at a model. Functions are named as `module:name` and imported when they are called.
@@ -192,12 +251,11 @@ class Lens:
         Called with an `ExtractContext`. It raises `LensSkipped` where the lens does not apply.
     analyze
         Called as `analyze(group)` with a `DumpGroup`; returns dictionaries with the columns of the score table less
-        `model_id` and `lens`.
+        `model_id` and `lens`. That of a lens with a `pool` returns them and a summary of the model: arrays by name.
     scores
         Modules that declare its scores; they load no heavy library.
     pool
-        Over a whole run, or empty: called as `pool(dumps, group)` with a list of (`Entry`, path of the dump) and the
-        `WritableGroup` of `pooled.h5` to fill.
+        Over a whole run, or empty: called with a `PoolContext`. It raises `LensSkipped` where there is nothing to say.
     figures, tables
         Lists of the report's `Figure` and of functions (run, models) → `Table`; empty: none of its own.
     measure

@@ -11,6 +11,7 @@ or what to keep in mind).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,6 +194,7 @@ COLUMNS: dict[str, str] = {
 }
 #: the note of a network that does not normalise its input, run without a mean and a standard deviation
 UNNORMALISED = "run without normalisation"
+_EXCEPTION_NAMES = re.compile(r"\b\w*(?:Error|Exception): ")  # of a library's own errors, which texts of pyarrow quote
 _TEXTS = [name for name, dtype in COLUMNS.items() if dtype == "str"]
 _EXPECTED = {"columns": list(COLUMNS), "texts": _TEXTS}
 _check = IsolatedCheck(
@@ -271,9 +273,9 @@ def read_scores(path: Path) -> pd.DataFrame:
     try:
         df = _read_parquet(path)
     except Exception as error:
+        said = _EXCEPTION_NAMES.sub("", " ".join(str(error).split()))
         raise ReportError(
-            f"{path} cannot be read as a score table ({' '.join(str(error).split()):.200}); run `filterlens analyze` "
-            "again"
+            f"{path} cannot be read as a score table ({said:.200}); run `filterlens analyze` again"
         ) from error
     missing = [column for column in COLUMNS if column not in df.columns]
     if missing:

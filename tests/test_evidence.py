@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from scripts import load_script
 
+from filterlens.loaders.architectures import ARCHITECTURES, build
+
 ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "docs" / "evidence"
 
@@ -46,6 +48,10 @@ def test_the_tables_of_coverage_are_those_of_the_committed_simulation() -> None:
     rejected = coverage[coverage["method"] == "Wilcoxon rejects"]
     assert (rejected["rate"] <= 0.06).all()
     assert (rejected["rate"][rejected["units"] >= 8] >= 0.035).all()
+    skewed = coverage[coverage["method"] == "called skewed"].groupby(coverage["noise"] == simulation.RATIO)["rate"]
+    low, high = (100 * skewed.min()).round(), (100 * skewed.max()).round()
+    said = f"t covers {low[False]:.0f} to {high[False]:.0f} % are called so, of "
+    assert f'{said}"ratio" zoos {low[True]:.0f} to {high[True]:.0f} %' in page.replace("\n  ", " ")
 
 
 def test_numbers_of_the_resnet20_pair_are_those_of_the_committed_table() -> None:
@@ -75,9 +81,10 @@ def spread(values: pd.Series, digits: int) -> str:
         ("trained normally", "-normal-"),
         ("on the manifold, transformations", "on-manifold|transformations"),
         ("PGD, TRADES", "-pgd-|trades"),
+        ("FGSM, before and after its collapse", "-fgsm-"),
     ],
 )
-def test_the_yardsticks_table_is_that_of_its_run(title: str, of: str) -> None:
+def test_the_yardsticks_table_is_that_of_its_run(title, of):
     table = pd.read_csv(EVIDENCE / "manifold-yardstick.csv")
     part = table[table["model_id"].str.contains(of)]
     columns = ["attacked", "noise", "noise_signs", "noise_unclipped"]
@@ -88,7 +95,80 @@ def test_the_yardsticks_table_is_that_of_its_run(title: str, of: str) -> None:
     assert len(table) == 21
 
 
-def test_flatness_of_the_cifar10_pair_is_that_of_its_run() -> None:
+def test_sentences_about_the_yardstick_are_those_of_its_run():
+    table = pd.read_csv(EVIDENCE / "manifold-yardstick.csv")
+    normal = table[table["model_id"].str.contains("-normal-")]
+    attacked, noise, signs, outside = (
+        spread(normal[name], 3) for name in ("attacked", "noise", "noise_signs", "noise_unclipped")
+    )
+    lens, claims = (" ".join(_page(f"docs/{name}.md").split()) for name in ("lenses/manifold", "claims"))
+    assert (
+        f"They read {attacked}, between the two kinds of noise that obey what they obey ({noise} and {signs})" in lens
+    )
+    assert f"its noise left the image box ({outside})" in lens
+    assert f"attacks on normal networks read {attacked}, Gaussian noise {noise}, random signs {signs}" in claims
+    assert f"its noise left the box ({outside})" in claims
+    robust = table[table["model_id"].str.contains("-pgd-|trades")]
+    below = [robust[name] - robust["attacked"] for name in ("noise", "noise_signs")]
+    gaussian, random = (f"{gap.min():.3f} to {gap.max():.3f}" for gap in below)
+    assert f"read {gaussian} below Gaussian noise and {random} below random signs" in lens
+
+
+def test_the_bundled_zoos_accuracies_are_those_of_its_catalog():
+    """The table of docs/training.md, from `clean_acc` and `robust_acc`."""
+    catalog = pd.read_csv(ROOT / "catalogs" / "fonts-linf.csv").set_index("model_id")
+
+    def spread_of(part: str, column: str) -> str:
+        values = catalog.loc[catalog.index.str.contains(part), column]
+        low, high = (f"{value:.1f}".replace("100.0", "100") for value in (values.min(), values.max()))
+        low, high = ("0" if value == "0.0" else value for value in (low, high))
+        return f"{low} %" if low == high else f"{low}–{high} %"
+
+    page = _page("docs/training.md")
+    for title, part in (
+        ("8 `normal`", "-normal-"),
+        ("8 `pgd`", "-pgd-"),
+        ("`trades` (β = 2)", "trades"),
+        ("`on-manifold`, `transformations`", "on-manifold|transformations"),
+    ):
+        assert f"| {title} | {spread_of(part, 'clean_acc')} | {spread_of(part, 'robust_acc')} |" in page
+    before, after = (catalog.loc[f"preact_resnet-fgsm-{name}-s0"] for name in ("before", "collapsed"))
+    cells = " | ".join(f"{before[name]:.1f} % → {after[name]:.1f} %" for name in ("clean_acc", "robust_acc"))
+    assert f"| `fgsm`, before and after the collapse | {cells} |" in page
+
+
+def test_aliasing_of_the_bundled_collapse_is_that_of_the_committed_run():
+    models = pd.read_csv(ROOT / "reports/examples/fonts-linf/tables/models.csv").set_index("model_id")
+    before, after = (models.loc[f"preact_resnet-fgsm-{name}-s0"] for name in ("before", "collapsed"))
+    rise, energy = (f"{before[name]:.3f} to {after[name]:.3f}" for name in ("aliasing_relative", "alias_energy"))
+    training, claims = (" ".join(_page(f"docs/{name}.md").split()) for name in ("training", "claims"))
+    assert f"`aliasing_relative` rises from {rise} and `alias_energy` from {energy}" in training
+    assert f"`aliasing_relative` rises from {rise}" in claims
+
+
+def test_parameters_of_the_architectures_are_those_of_the_page():
+    page = _page("docs/training.md")
+    for name in ARCHITECTURES:
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        count = sum(parameter.numel() for parameter in build(name).parameters())
+        assert row.endswith(f"| {count:,} |".replace(",", " "))
+
+
+def test_the_calibration_of_inspect_is_that_of_its_table():
+    table = pd.read_csv(EVIDENCE / "inspect_calibration.csv")
+    table["right"] = table["verdict"].eq(table["robust"].map({True: "robust", False: "normal"}))
+    right = table.groupby("metric")["right"].sum()
+    page = " ".join(_page("docs/quickstart.md").split())
+    assert (
+        f"orthogonality: right for {right['orthogonality_z']} of {table['model_id'].nunique()} networks left out"
+        in page
+    )
+    assert f"variance entropy is right for {right['variance_entropy_z']}, but for no robust network of one" in page
+    robust = table[table["metric"].eq("variance_entropy_z") & table["robust"]].groupby("architecture")["right"].any()
+    assert (~robust).sum() == 1
+
+
+def test_flatness_of_the_cifar10_pair_is_that_of_its_run():
     table = pd.read_csv(EVIDENCE / "flatness-cifar10.csv").pivot_table(
         index="model_id", columns="metric", values="value"
     )

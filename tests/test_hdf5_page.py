@@ -15,7 +15,7 @@ from filterlens.loaders import load_model
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "hdf5.md").read_text(encoding="utf-8")
 NAME = "preact_resnet-pgd-s0"
-LENSES = ("filters", "downsampling", "robustness", "flatness", "manifold")
+LENSES = ("filters", "frequency", "spectra", "downsampling", "robustness", "flatness", "manifold")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_every_array_is_named(run: Path, lens: str) -> None:
         assert [name for name in file[lens] if f"`{name}`" not in section(lens)] == []
 
 
-@pytest.mark.parametrize("lens", ["filters", "downsampling"])
+@pytest.mark.parametrize("lens", ["filters", "frequency", "spectra", "downsampling"])
 def test_every_attribute_of_a_layer_is_named(run: Path, lens: str) -> None:
     with h5py.File(run / "dumps" / f"{NAME}.h5") as file:
         attributes = {name for layer in file[lens].values() for name in layer.attrs} - {"order"}

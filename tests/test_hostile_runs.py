@@ -235,14 +235,14 @@ def test_one_model_that_cannot_be_pooled_leaves_the_pool_of_the_others(
 ) -> None:
     from filterlens.lenses.filters import distribution
 
-    whole = distribution.filters_of
+    whole = distribution._filters
 
-    def poisoned(path: Path, kernel: tuple[int, int], **options: bool) -> object:
+    def poisoned(path: Path, kernel: tuple[int, int]) -> object:
         if path.stem == "net0-robust":
             raise ZeroDivisionError("poison")
-        return whole(path, kernel, **options)
+        return whole(path, kernel)
 
-    monkeypatch.setattr(distribution, "filters_of", poisoned)
+    monkeypatch.setattr(distribution, "_filters", poisoned)
     heard: list[Event] = []
     scores = analyze(run, listener=heard.append)
     assert [(row.model_id, row.lens) for event in heard for row in event.rows] == [("net0-robust", "filters")]

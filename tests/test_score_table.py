@@ -89,3 +89,19 @@ def test_any_changed_byte_of_the_footer_is_read_or_refused(tmp_path: Path) -> No
         except ReportError:
             refused += 1
     assert 5 < refused < 55
+
+
+def test_what_pyarrow_says_of_a_damaged_page_is_told_without_the_names_of_its_exceptions(tmp_path: Path) -> None:
+    content = sent(tmp_path).read_bytes()
+    path = tmp_path / "changed.parquet"
+    said: set[str] = set()
+    for bit in range(8 * 4, 8 * 60):  # of the first page's header
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            read_scores(path)
+        except ReportError as error:
+            said.add(str(error))
+    assert any("deserialize thrift" in text for text in said)
+    assert not [text for text in said if "Exception" in text or "Error:" in text]

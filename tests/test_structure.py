@@ -164,7 +164,7 @@ HEAVY = {
 LATE = {
     "inputs": {"inputs.cifar", "inputs.folder", "inputs.fonts", "inputs.imagenet", "inputs.npz"},
     "lenses.downsampling.scores": {"lenses.downsampling.aliasing"},
-    "lenses.filters.layer": {"lenses.filters.gram", "lenses.filters.scatter"},
+    "lenses.filters.layer": {"lenses.filters.gram", "lenses.filters.kernels", "lenses.filters.moments"},
     "loaders.bundled": {"loaders.architectures"},
     "loaders.file": {"loaders.onnx", "loaders.safetensors"},
     "loaders.robustbench": {"loaders.timm"},

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from filterlens.attacks.adaptive import AdaptivePerturbed
 from filterlens.attacks.ball import Ball, Norm, per_example, random_points
 from filterlens.attacks.loop import ascend
 from filterlens.attacks.points import Box, Perturbed, Rule
 from filterlens.attacks.preserve import preserved
 from filterlens.errors import InputError
 
-__all__ = ["Attacked", "Forward", "Loss", "attack", "cross_entropy", "last_iterate", "pgd"]
+__all__ = ["Attacked", "Forward", "Loss", "apgd", "attack", "cross_entropy", "last_iterate", "pgd"]
 
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -54,7 +55,7 @@ def attack(
     labels: Tensor,
     *,
     ball: Ball,
-    step: float,
+    step: float | None,
     steps: int,
     rule: Rule = "sign",
     box: Box | None = (0.0, 1.0),
@@ -76,7 +77,7 @@ def attack(
     labels
         Shape (n,).
     ball, step, steps, rule, box
-        As in `Perturbed`.
+        As in `Perturbed`. A step of None adapts, see `AdaptivePerturbed`.
     restarts
         How often to begin anew; each with random starts of its own.
     seed, first
@@ -99,7 +100,11 @@ def attack(
         if random_start:
             noise = random_points(ball, centre.shape, seed=seed, restart=restart, first=first)
             start = centre + noise.to(centre)
-        points = Perturbed(centre, start, ball=ball, step=step, rule=rule, box=box)
+        points = (
+            AdaptivePerturbed(centre, start, ball=ball, steps=steps, rule=rule, box=box)
+            if step is None
+            else Perturbed(centre, start, ball=ball, step=step, rule=rule, box=box)
+        )
 
         def score(with_gradient: bool, points: Perturbed = points) -> bool:  # noqa: FBT001 - as `ascend` calls it
             losses, logits = _evaluate(forward, points, labels, loss, with_gradient=with_gradient)
@@ -186,25 +191,83 @@ def pgd(
     >>> round((found.points - images).abs().max().item(), 4)
     0.1
     """
-    rule: Rule = "sign" if norm == "Linf" else "normalised"
+    return _on_images(
+        model, images, labels, ball=Ball(norm, eps), step=step, steps=steps, restarts=restarts, seed=seed, first=first,
+        loss=loss,
+    )  # fmt: skip
+
+
+def apgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    steps: int = 20,
+    norm: Norm = "Linf",
+    restarts: int = 1,
+    seed: int = 0,
+    first: int = 0,
+    loss: Loss = cross_entropy,
+) -> Attacked:
+    """Attack as `pgd` does, with APGD's momentum and adaptive step instead of a constant one [Croce2020]_.
+
+    Parameters
+    ----------
+    model, images, labels, eps, norm, steps, restarts, seed, first, loss
+        As in `pgd`.
+
+    Notes
+    -----
+    Random starts are uniform in the ball, as `pgd`'s; the paper's lie on its surface. Of all iterates the one of the
+    highest loss is kept; AutoAttack keeps any that is misclassified.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    >>> images, labels = torch.full((3, 1, 2, 2), 0.5), torch.zeros(3, dtype=torch.long)
+    >>> round((apgd(model, images, labels, eps=0.1).points - images).abs().max().item(), 4)
+    0.1
+    """
+    return _on_images(
+        model, images, labels, ball=Ball(norm, eps), step=None, steps=steps, restarts=restarts, seed=seed, first=first,
+        loss=loss,
+    )  # fmt: skip
+
+
+def _on_images(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    ball: Ball,
+    step: float | None,
+    steps: int,
+    restarts: int,
+    seed: int,
+    first: int,
+    loss: Loss,
+) -> Attacked:
+    rule: Rule = "sign" if ball.norm == "Linf" else "normalised"
     with preserved(model):
         return attack(
-            model, images, labels, ball=Ball(norm, eps), step=step, steps=steps, rule=rule, restarts=restarts,
-            seed=seed, first=first, loss=loss,
+            model, images, labels, ball=ball, step=step, steps=steps, rule=rule, restarts=restarts, seed=seed,
+            first=first, loss=loss,
         )  # fmt: skip
 
 
 def _evaluate(
     forward: Forward, points: Perturbed, labels: Tensor, loss: Loss, *, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """Losses (n,) and logits (n, classes) at the points; the gradient is left with them."""
+    """Losses (n,) and logits (n, classes) at the points; losses and gradient are left with them."""
     with torch.set_grad_enabled(with_gradient):
         value = points.value.detach().requires_grad_(with_gradient)
         logits = forward(value)
         losses = loss(logits, labels)
     if with_gradient:
         (points.gradient,) = torch.autograd.grad(losses.sum(), value)
-    return losses.detach(), logits.detach()
+    points.losses = losses.detach()
+    return points.losses, logits.detach()
 
 
 class _Keeper:

@@ -45,6 +45,7 @@ class Perturbed:
         self._centre, self._ball, self._step, self._rule, self._box = centre.detach(), ball, step, rule, box
         self.value = self._centre.clone() if start is None else start.detach().clone()
         self.gradient = torch.zeros_like(self.value)
+        self.losses = torch.zeros(len(self.value), device=self.value.device)  # (n,), left behind as the gradient is
         self.moving: Tensor | None = None  # (n,) bool; None moves all
         self._moments = [torch.zeros_like(self.value) for _ in range(2 if rule == "adam" else 0)]
         self._moves = 0

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from filterlens.cli import audit, catalogs, filterdb, inspect, study, train
+from filterlens.cli import audit, catalogs, fetch, filterdb, inspect, study, train
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 from filterlens.process.files import cannot_write, explain_failure
 from filterlens.process.logs import log_end, show_escapes
@@ -70,6 +70,7 @@ app.command("extract", help=audit.EXTRACT_HELP)(audit.extract)
 app.command("analyze")(audit.analyze)
 app.command("report")(audit.report)
 app.command("catalogs", help=catalogs.CATALOGS_HELP)(catalogs.catalogs)
+app.command("fetch", help=fetch.FETCH_HELP)(fetch.fetch)
 app.command("inspect")(inspect.inspect)
 app.command("compare")(inspect.compare)
 app.command("check")(inspect.check)

@@ -11,6 +11,8 @@ import typer
 from filterlens.cli import options as o
 from filterlens.cli.lens_options import given_options, with_lens_options
 from filterlens.cli.printing import say
+from filterlens.cli.time_limit import TIME_IS_UP, parse_duration
+from filterlens.process.interruption import announce
 
 if TYPE_CHECKING:
     from filterlens.runs import Event
@@ -76,6 +78,9 @@ def _command(*, whole: bool) -> Callable[..., None]:
         trust_pickle: o.TrustPickle = None,
         allow_code: o.AllowCode = False,
         offline: o.Offline = False,
+        mirror: o.Mirror = "",
+        evict: o.Evict = False,
+        time_limit: o.TimeLimit = "",
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
         **lens_options: object,
@@ -84,6 +89,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         from filterlens.cli.console import Display, set_up_logging
 
         set_up_logging(verbose=verbose, log_file=log_file)
+        seconds = parse_duration(time_limit) if time_limit else None
         given = {
             "data": data, "fonts": fonts, "seed": seed, "device": device, "batch_size": batch_size,
             "trust_pickle": trust_pickle,
@@ -112,6 +118,8 @@ def _command(*, whole: bool) -> Callable[..., None]:
                 keep_tracebacks=verbose,
                 extend=extend,
                 replace=replace,
+                evict=evict,
+                time_limit=seconds,
             )
         if outcome.page:
             display.cautions(commands.cautions(outcome.folder))
@@ -120,6 +128,9 @@ def _command(*, whole: bool) -> Callable[..., None]:
         display.times(outcome)
         if outcome.page:
             display.say(f"report: {outcome.page}")
+        if outcome.unstarted:
+            announce(f"the time limit is near: {outcome.unstarted} models are not begun")
+            raise typer.Exit(TIME_IS_UP)
         raise typer.Exit(1 if outcome.count("failed") or outcome.missed else 0)
 
     return run
@@ -129,12 +140,12 @@ audit = _command(whole=True)
 extract = _command(whole=False)
 
 
-def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
+def analyze(folder: Folder, *, jobs: o.Jobs = 1, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
     """Turn a run's dumps into scores; needs no model.
 
     Example:
 
-        filterlens analyze reports/fonts-linf
+        filterlens analyze reports/cifar10-linf --jobs 4
     """
     from filterlens.cli.console import Display, set_up_logging
     from filterlens.commands import analyze as run
@@ -148,7 +159,7 @@ def analyze(folder: Folder, *, verbose: o.Verbose = False, log_file: o.LogFile =
             missed.extend(event.rows)
             display.hear(event)
 
-        scores = run(folder, listener=hear, keep_tracebacks=verbose)
+        scores = run(folder, jobs=jobs, listener=hear, keep_tracebacks=verbose)
     display.cautions(unnormalised(scores))
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
     raise typer.Exit(1 if missed else 0)

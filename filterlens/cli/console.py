@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from filterlens.cli.downloads import Downloads
 from filterlens.cli.terminal import describe_task, make_console, make_table
 from filterlens.process.logs import set_up_logging
 from filterlens.process.printable import printable
@@ -36,6 +37,7 @@ class Display:
         self._tasks: dict[str, TaskID] = {}
         self._total = 0
         self._finished = 0
+        self._downloads = Downloads(write=self.say)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -74,6 +76,8 @@ class Display:
             self.say(event.note)
         elif event.rows:
             self._end(event)
+        elif event.transfer is not None and self._progress is None:
+            self._downloads.hear(event.transfer)
         elif self._progress is not None and event.what:
             name = " ".join(part for part in (event.model_id, event.what) if part)
             task = self._tasks.get(event.model_id)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from contextlib import suppress
 
-from filterlens.process.interruption import end_on_signals
+from filterlens.process.interruption import announce, end_on_signals
 
 __all__ = ["main"]
 
@@ -42,6 +41,4 @@ def _announce(_: int) -> None:
         sys.stdout.flush()
         if sys.stdout.isatty():
             os.write(sys.stdout.fileno(), _SHOW_CURSOR)  # a progress bar hides it
-    command = shlex.join(["filterlens", *sys.argv[1:]])
-    line = f"filterlens: interrupted: what is done is kept; the same command goes on from here: {command}"
-    os.write(2, ("".join(c if c.isprintable() else "\ufffd" for c in line) + "\n").encode(errors="replace"))
+    announce("interrupted")

@@ -66,7 +66,7 @@ def inspect(
     set_up_logging(verbose=False, log_file=None)
     found = run(model, reference=reference, **how)
     form = Format.json if json else form
-    for caution in found.cautions:
+    for caution in (*found.left_out, *found.cautions):
         warn(caution)
     if form is Format.table:
         print_inspection(found)
@@ -79,6 +79,7 @@ def inspect(
         model=model,
         comparison=found.comparison,
         cautions=found.cautions,
+        left_out=list(found.left_out),
     )
 
 
@@ -111,6 +112,8 @@ def compare(
 
     set_up_logging(verbose=False, log_file=None)
     table = run(first, second, **how)
+    for said in table.attrs["left_out"]:
+        warn(said)
     for name, source in (("first", first), ("second", second)):
         if table["note"].str.contains(f"{name} {UNNORMALISED}", regex=False).any():
             warn(say_unnormalised([source]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -129,6 +130,40 @@ Offline = Annotated[
     bool,
     typer.Option(
         "--offline", envvar="FILTERLENS_OFFLINE", help="Fetch nothing: what is cached loads, the rest is said."
+    ),
+]
+
+
+def _set_mirror(place: str) -> str:
+    """Hand it on by the environment, which worker processes inherit."""
+    if place:
+        os.environ["FILTERLENS_MIRROR"] = place
+    return place
+
+
+Mirror = Annotated[
+    str,
+    typer.Option(
+        "--mirror",
+        envvar="FILTERLENS_MIRROR",
+        callback=_set_mirror,
+        metavar="PLACE",
+        help="Ask a folder or web server in the cache's layout first; a folder also with --offline.",
+    ),
+]
+Evict = Annotated[
+    bool,
+    typer.Option(
+        "--evict",
+        help="Remove a checkpoint that this run fetched once its lenses are done, never one that was there before.",
+    ),
+]
+TimeLimit = Annotated[
+    str,
+    typer.Option(
+        "--time-limit",
+        metavar="DURATION",
+        help="Begin no model that would end later, such as 3h45m; exit code 143, and the same command goes on.",
     ),
 ]
 FirstStagePair = Annotated[

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from filterlens.process.printable import printable
 
-__all__ = ["describe_task", "make_console", "make_table"]
+__all__ = ["describe_task", "make_console", "make_error_console", "make_table"]
 
 _PIPED_WIDTH = 160
 
@@ -29,6 +29,11 @@ class _SafeConsole(Console):
 def make_console() -> Console:
     """Return a console as wide as the terminal, or wide enough for a file."""
     return _SafeConsole(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+
+
+def make_error_console() -> Console:
+    """Return a console for what is said beside a table that is printed for machines."""
+    return _SafeConsole(highlight=False, emoji=False, stderr=True)
 
 
 def make_table(title: str = "") -> Table:

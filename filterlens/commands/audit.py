@@ -92,6 +92,8 @@ def extract(
     replace: bool = False,
     listener: Listener = lambda _: None,
     keep_tracebacks: bool = False,
+    evict: bool = False,
+    time_limit: float | None = None,
     **options: object,
 ) -> Outcome:
     """Write one HDF5 dump a model; only what is missing or failed is done again.
@@ -124,6 +126,10 @@ def extract(
         Called with every `Event`.
     keep_tracebacks
         Store the traceback of a failure in the ledger.
+    evict
+        Remove a checkpoint that this run fetched once its lenses are done; never one that was there before.
+    time_limit
+        In seconds: no model is begun that would end later; `Outcome.unstarted` counts those left to the next run.
     options
         Of lenses, such as `kernel="5x5"` or `images=64`.
 
@@ -142,7 +148,6 @@ def extract(
     >>> filterlens.extract("cifar10-linf", "runs/c10", kernel="all", jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
-    from filterlens.runs.executors import InProcess, LocalProcesses
 
     if extend and replace:
         raise InputError("a run is extended or replaced: give one of --extend and --replace")
@@ -157,19 +162,38 @@ def extract(
         Path("reports") / catalog.name if folder is None else Path(folder),
         config=config,
         existing="extend" if extend else "replace" if replace else "refuse",
-        executor=executor or (LocalProcesses(jobs) if jobs > 1 else InProcess()),
+        executor=executor or _processes(jobs),
         listener=listener,
         keep_tracebacks=keep_tracebacks,
+        evict=evict,
+        time_limit=time_limit,
     )
 
 
-def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tracebacks: bool = False) -> pd.DataFrame:
+def _processes(jobs: int) -> Executor:
+    from filterlens.runs.executors import InProcess, LocalProcesses
+
+    return LocalProcesses(jobs) if jobs > 1 else InProcess()
+
+
+def analyze(
+    folder: str | Path,
+    *,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    listener: Listener = lambda _: None,
+    keep_tracebacks: bool = False,
+) -> pd.DataFrame:
     """Turn a run's dumps into the tidy score table (see `filterlens.score`); needs no model.
 
     Parameters
     ----------
     folder
         A run's folder, such as `reports/fonts-linf`.
+    jobs
+        Models that are scored at once, each in a process with one thread.
+    executor
+        Where models are scored, such as `filterlens.runs.executors.RayCluster`; `jobs` processes by default.
     listener
         Called with every `Event`.
     keep_tracebacks
@@ -187,7 +211,8 @@ def analyze(folder: str | Path, *, listener: Listener = lambda _: None, keep_tra
     """
     from filterlens import runs
 
-    return runs.analyze(Path(folder), listener=listener, keep_tracebacks=keep_tracebacks)
+    where = executor or _processes(jobs)
+    return runs.analyze(Path(folder), executor=where, listener=listener, keep_tracebacks=keep_tracebacks)
 
 
 def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress | None = None) -> Path:
@@ -246,7 +271,7 @@ def audit(
     Returns
     -------
         What became of every job; `missed` are failures of the analysis; `page` is the report's path, None where no
-        model could be done.
+        model could be done, or some are left to the next run because the time was up.
 
     Examples
     --------
@@ -261,19 +286,24 @@ def audit(
         missed.extend(event.rows)
         listener(event)
 
+    where = how.pop("executor", None) or _processes(how.pop("jobs", 1))
+
     def once() -> Outcome:
-        return extract(leaderboard, folder, listener=listener, keep_tracebacks=keep_tracebacks, **how)
+        return extract(leaderboard, folder, executor=where, listener=listener, keep_tracebacks=keep_tracebacks, **how)
+
+    def analyze() -> None:
+        runs.analyze(outcome.folder, reuse=True, executor=where, listener=hear, keep_tracebacks=keep_tracebacks)
 
     outcome = once()
-    if not outcome.count("ok"):
+    if outcome.unstarted or not outcome.count("ok"):
         return outcome
     changed = outcome.reused < len(outcome.rows)
-    runs.analyze(outcome.folder, reuse=True, listener=hear, keep_tracebacks=keep_tracebacks)
+    analyze()
     if any(row.error_class == "DumpError" for row in missed):  # damage that only reading all data shows
         missed.clear()
         how["replace"] = False
         outcome = once()
-        runs.analyze(outcome.folder, reuse=True, listener=hear, keep_tracebacks=keep_tracebacks)
+        analyze()
         changed = True
     page = outcome.folder / "index.html"
     fresh = page.is_file() and page.stat().st_mtime >= (outcome.folder / "scores.parquet").stat().st_mtime

@@ -11,11 +11,12 @@ from filterlens.catalogs import Catalog, catalog_names, load_catalog
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["catalogs"]
+__all__ = ["catalogs", "catalogs_lock"]
 
 _COLUMNS = (
     "model_id", "architecture", "robust", "match", "match_rule", "eps", "clean_acc", "robust_acc", "source",
 )  # fmt: skip
+_LOCK_COLUMNS = ("model_id", "source", "file", "size", "sha256")
 
 
 def catalogs(name: str | Path = "", *, licences: bool = False) -> pd.DataFrame:
@@ -56,6 +57,60 @@ def catalogs(name: str | Path = "", *, licences: bool = False) -> pd.DataFrame:
     table = pd.DataFrame([[getattr(entry, column) for column in _COLUMNS] for entry in entries], columns=_COLUMNS)
     table["robust"] = table["robust"].astype("boolean")  # unknown is not False
     return table
+
+
+def catalogs_lock(name: str | Path | Catalog, out: str | Path | None = None) -> pd.DataFrame:
+    """Write size and SHA-256 of a catalog's files into a lock file, which audits then hold them against.
+
+    Parameters
+    ----------
+    name
+        A shipped catalog, the path of a CSV file, or a `Catalog`.
+    out
+        The lock file; where None, `NAME.lock.csv` beside the catalog, which is where an audit looks for it (a shipped
+        catalog's in the cache).
+
+    Returns
+    -------
+        One row a file: `model_id`, `source`, `file`, `size` in bytes, `sha256`; the last is empty, and the row not in
+        the lock, where a file is not here.
+
+    Raises
+    ------
+    CatalogError
+        There is no such catalog.
+    WriteError
+        The lock file cannot be written.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> filterlens.catalogs_lock("cifar10-linf", "paper/lock.csv")  # doctest: +SKIP
+    """
+    import pandas as pd
+
+    from filterlens.fetching import Locked, lock_path, needs_of, place_of, write_lock
+    from filterlens.loaders import local_files
+    from filterlens.process.digests import file_digest
+
+    catalog = name if isinstance(name, Catalog) else load_catalog(name)
+    rows: list[Locked] = []
+    for entry in catalog:
+        needs = needs_of(entry, catalog.folder)
+        paths = {place_of(path): path for path in local_files(entry.source, catalog.folder)}
+        for file in needs.files:
+            path = file.cached()
+            if path is not None:
+                paths[place_of(path)] = path
+        rows += [
+            Locked(entry.model_id, entry.source, place, path.stat().st_size, file_digest(path))
+            for place, path in paths.items()
+        ]
+        if not paths or needs.missing:
+            rows += [Locked(entry.model_id, entry.source, file.name, 0, "") for file in needs.missing if file.host]
+            rows += [] if paths or needs.missing else [Locked(entry.model_id, entry.source, "", 0, "")]
+    write_lock([row for row in rows if row.sha256], lock_path(catalog) if out is None else Path(out))
+    return pd.DataFrame([(r.model_id, r.source, r.file, r.size, r.sha256) for r in rows], columns=_LOCK_COLUMNS)
 
 
 def _counts(catalog: Catalog) -> dict[str, object]:

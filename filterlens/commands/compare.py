@@ -36,7 +36,8 @@ def compare(
 
     Returns
     -------
-        As `compare_scores`: one row a model, layer and score.
+        As `compare_scores`: one row a model, layer and score. `attrs["left_out"]` says which lenses do not apply, and
+        why; where none of those asked for does, all others take their place that need weights only.
 
     Raises
     ------
@@ -56,8 +57,11 @@ def compare(
     sides = []
     for source, has_its_own in zip((first, second), own, strict=True):
         given = {} if has_its_own and not all(own) else facts
-        sides.append(score_source(source, lenses=lenses, fast=fast, settings=settings, **given, **options))
-    return compare_scores(*(side.scores for side in sides))
+        how: dict[str, Any] = {"lenses": lenses, "fast": fast, "settings": settings} | given | options
+        sides.append(score_source(source, leave_out=True, **how))
+    table = compare_scores(*(side.scores for side in sides))
+    table.attrs["left_out"] = list(dict.fromkeys(said for side in sides for said in side.left_out))
+    return table
 
 
 def compare_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

@@ -33,12 +33,16 @@ class Inspection:
         What it is compared with, or why with nothing.
     outstanding
         The layers that stand out most within the model: `layer`, `metric`, `value`, `median`, `z`.
+    left_out
+        Lenses that do not apply to it, and why. Where none of those asked for does (a language model has no
+        convolutions), all others take their place that need weights only.
     """
 
     layers: pd.DataFrame
     places: tuple[Place, ...]
     outstanding: pd.DataFrame
     comparison: str
+    left_out: tuple[str, ...] = ()
 
     @property
     def cautions(self) -> list[str]:
@@ -80,11 +84,11 @@ def inspect(
     >>> [place.looks for place in found.places if place.metric == "orthogonality"]
     ['robust']
     """
-    found = score_one_model(source, lenses=lenses, fast=fast, settings=settings, **options)
+    found = score_one_model(source, lenses=lenses, fast=fast, settings=settings, leave_out=True, **options)
     zoo, why_not = comparable(found, reference_scores(reference), settings)
     robust, n = int(zoo.facts["robust"].sum()), len(zoo.facts)
     said = why_not or f"Compared with {zoo.name}: {robust} robust and {n - robust} normal networks."
-    return Inspection(found.scores, tuple(place(found.scores, zoo)), outstanding(found.scores), said)
+    return Inspection(found.scores, tuple(place(found.scores, zoo)), outstanding(found.scores), said, found.left_out)
 
 
 def outstanding(scores: pd.DataFrame, n: int = 3) -> pd.DataFrame:

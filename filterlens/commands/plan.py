@@ -40,6 +40,8 @@ class Plan:
         keep_tracebacks: bool = False,
         extend: bool = False,
         replace: bool = False,
+        evict: bool = False,
+        time_limit: float | None = None,
     ) -> Outcome:
         """Extract, and where `whole` analyse and report; see `filterlens.audit`."""
         how: dict[str, Any] = {
@@ -49,6 +51,8 @@ class Plan:
             "keep_tracebacks": keep_tracebacks,
             "extend": extend,
             "replace": replace,
+            "evict": evict,
+            "time_limit": time_limit,
         }
         if whole:
             return audit(self.catalog, folder, progress=progress, **how)

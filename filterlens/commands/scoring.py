@@ -14,13 +14,14 @@ from filterlens.catalogs import Catalog, catalog_names, load_catalog
 from filterlens.catalogs.trajectories import checkpoint_entry
 from filterlens.commands.audit import choose_lenses
 from filterlens.errors import CheckpointError, InputError
-from filterlens.lens import Options, RunSettings
+from filterlens.lens import Options, RunSettings, all_lenses
 from filterlens.loaders import parse_source
 from filterlens.process.files import is_file
 from filterlens.process.printable import printable
 from filterlens.report import read_run
 from filterlens.runs import analyze, extract
 from filterlens.runs.folder import check_folder
+from filterlens.runs.ledger import LedgerRow
 
 __all__ = ["Scored", "carries_its_own", "score_one_model", "score_source"]
 
@@ -37,11 +38,14 @@ class Scored:
         The models' rows.
     faults
         The dead, constant and non-finite layers of all models together; None where nobody looked at the weights.
+    left_out
+        Lenses that do not apply, and why, in a sentence each.
     """
 
     scores: pd.DataFrame
     catalog: Catalog
     faults: tuple[str, ...] | None
+    left_out: tuple[str, ...] = ()
 
 
 def score_source(
@@ -54,6 +58,7 @@ def score_source(
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     fast: bool = True,
     settings: RunSettings | None = None,
+    leave_out: bool = False,
     **options: object,
 ) -> Scored:
     """Score one checkpoint, or read the scores of an audited run's folder.
@@ -70,6 +75,9 @@ def score_source(
         checkpoint; a catalog says them in its columns.
     lenses, fast, settings, options
         As for `filterlens.extract`.
+    leave_out
+        Leave lenses out that do not apply, and say so; where none applies, all others take their place that need
+        weights only. An error otherwise.
 
     Raises
     ------
@@ -92,11 +100,35 @@ def score_source(
     if str(source).startswith("module:") or arch.startswith("module:"):  # the caller's own word, not a catalog's
         settings = replace(settings or RunSettings(), allow_code=True)
     with TemporaryDirectory(prefix="filterlens-") as folder:
-        outcome = extract(catalog, Path(folder), lenses=chosen, settings=settings)
+        place = Path(folder)
+        outcome = extract(catalog, place, lenses=chosen, settings=settings)
         missed = [row for row in outcome.rows if row.status != "ok"]
-        if missed:
-            raise CheckpointError(f"{source}: {missed[0].lens}: {missed[0].reason}")
-        return Scored(analyze(Path(folder), pooled=False), catalog, outcome.rows[0].faults)
+        failed = [row for row in missed if row.status != "skipped" or not leave_out]
+        if not failed and len(missed) == len(outcome.rows):
+            place = place / "others"
+            outcome = extract(catalog, place, lenses=_others(chosen), settings=settings)
+            missed += [row for row in outcome.rows if row.status != "ok"]
+            failed = [] if any(row.status == "ok" for row in outcome.rows) else missed
+        if failed:
+            raise CheckpointError(f"{source}: {failed[0].lens}: {failed[0].reason}")
+        left_out = _left_out(missed, catalog.entries[0].model_id) if missed else ()
+        return Scored(analyze(place, pooled=False), catalog, outcome.rows[0].faults, left_out)
+
+
+def _others(chosen: Mapping[str, Options]) -> dict[str, Options]:
+    """Return the lenses that need weights only, without those that were chosen."""
+    lenses = all_lenses().values()
+    return {lens.name: lens.options() for lens in lenses if not lens.needs_images and lens.name not in chosen}
+
+
+def _left_out(missed: Sequence[LedgerRow], model_id: str) -> tuple[str, ...]:
+    """Say which lenses do not apply and why; of those that were not asked for, only what they would need."""
+    said = [f"the {row.lens} lens does not apply: {row.reason.removeprefix(f'{model_id} ')}" for row in missed]
+    asked = {row.lens for row in missed}
+    running = [lens.name for lens in all_lenses().values() if lens.needs_images and lens.name not in asked]
+    if running:
+        said.append(f"{', '.join(running)}: need images, and a network that takes them")
+    return tuple(said)
 
 
 def carries_its_own(source: str | Path) -> bool:

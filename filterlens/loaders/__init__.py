@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from filterlens.loaders.digest import code_digest, source_digest
-from filterlens.loaders.registry import Request, Source, load_model, parse_source, schemes
+from filterlens.loaders.digest import code_digest, local_files, source_digest
+from filterlens.loaders.registry import Request, Source, load_model, parse_source, remote_files, schemes
 
-__all__ = ["Request", "Source", "code_digest", "load_model", "parse_source", "schemes", "source_digest"]
+__all__ = [
+    "Request",
+    "Source",
+    "code_digest",
+    "load_model",
+    "local_files",
+    "parse_source",
+    "remote_files",
+    "schemes",
+    "source_digest",
+]

@@ -18,7 +18,7 @@ from filterlens.loaders.registry import FILE, parse_source
 from filterlens.process.digests import combined_digest, file_digest
 from filterlens.process.files import is_file
 
-__all__ = ["code_digest", "locate", "source_digest"]
+__all__ = ["code_digest", "local_files", "locate", "source_digest"]
 
 _RECORDED: Final = frozenset({"torch", "torchvision", "timm", "robustbench", "numpy", "scipy", "filterlens"})
 
@@ -79,6 +79,36 @@ def source_digest(source: str, folder: Path, *, allow_code: bool = False) -> tup
     except (CheckpointError, OSError, ValueError, RuntimeError):  # loading it says what is wrong
         return source, ()
     return combined_digest(parts) if len(parts) > 1 else source, notes
+
+
+def local_files(source: str, folder: Path) -> list[Path]:
+    """Name the files of weights that a source has on this machine, other than in the cache; none that are not there.
+
+    Parameters
+    ----------
+    source
+        As in a catalog.
+    folder
+        The catalog's folder.
+    """
+    try:
+        parsed = parse_source(source)
+        name, _, query = parsed.rest.partition("?")
+        weights = dict(parse_qsl(query, keep_blank_values=True)).get("weights")
+        if parsed.scheme == FILE:
+            return [locate(parsed.rest, folder)]
+        if weights is not None:
+            return [locate(weights, folder)]
+        if parsed.scheme == "filterdb":
+            found = folder / parsed.rest.rpartition("#")[0]
+        elif parsed.scheme == "bundled":
+            zoo, _, member = name.partition("/")
+            found = shipped_folder() / f"{zoo}-linf" / f"{member}.safetensors"
+        else:
+            return []
+    except (CheckpointError, ValueError):
+        return []
+    return [found] if is_file(found) else []
 
 
 def code_digest(target: str, folder: Path) -> tuple[str, tuple[str, ...]]:

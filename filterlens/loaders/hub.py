@@ -5,19 +5,88 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, overload
 
 from filterlens.errors import DownloadError
 from filterlens.loaders.download import read_json
 from filterlens.loaders.quick_check import quick_check
+from filterlens.loaders.transfer import Report
 from filterlens.process.cache import cache_folder
 from filterlens.process.printable import printable
 
-__all__ = ["hub_file"]
+__all__ = ["HubFile", "hub_file"]
 
 #: its client keeps a revision as a file of that name
 _REVISION: Final = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of a repository; see `hub_file` and `filterlens.loaders.remote.RemoteFile`."""
+
+    repository: str
+    names: tuple[str, ...]
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return an address that a browser can open."""
+        name, _, revision = self.repository.partition("@")
+        return f"https://{self.host}/{name}" + (f"/tree/{revision}" if revision else "")
+
+    @property
+    def host(self) -> str:
+        """Return whose server it is on."""
+        return "huggingface.co"
+
+    def cached(self) -> Path | None:
+        """Return the whole file where it is here."""
+        try:
+            return hub_file(self.repository, self.names, offline=True, optional=True)
+        except DownloadError:
+            return None
+
+    def size(self) -> int | None:
+        """Ask how many bytes it has."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+        name, _, revision = self.repository.partition("@")
+        for file in self.names:
+            try:
+                size: int | None = get_hf_file_metadata(hf_hub_url(name, file, revision=revision or None)).size
+            except EntryNotFoundError:
+                continue
+            except (HfHubHTTPError, HFValidationError, OSError, ValueError):
+                return None
+            return size
+        return None
+
+    def obtain(self, report: Report) -> bool:
+        """Fetch it where it is not here."""
+        if self.cached() is not None:
+            return False
+        report(0, None)
+        path = hub_file(self.repository, self.names, optional=self.optional)
+        if path is not None:
+            report(path.stat().st_size, path.stat().st_size)
+        return path is not None
+
+    def fetch(self, *, offline: bool = False) -> Path:
+        """Return the file, fetched first where it is not here."""
+        return hub_file(self.repository, self.names, offline=offline)
+
+    def fetch_optional(self, *, offline: bool = False) -> Path | None:
+        """Return the file, or None where the repository has none."""
+        return hub_file(self.repository, self.names, offline=offline, optional=True)
+
+    def remove(self) -> None:
+        """Remove it from our cache, never from the client's own."""
+        path = self.cached()
+        if path is not None and (cache_folder() / "huggingface") in path.parents:
+            _remove(path)
 
 
 @overload

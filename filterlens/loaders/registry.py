@@ -1,13 +1,14 @@
 """Which loader answers which source: a scheme, a colon, and what the loader makes of the rest.
 
 Third parties add a scheme through the entry point group `filterlens.sources`, whose name is the scheme and whose
-object is a function from a `Request` to a `LoadedModel`.
+object is a function from a `Request` to a `LoadedModel`. Where that function has an attribute `files`, a function from
+a `Request` to the `RemoteFile`s that the model needs, they are fetched ahead.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -20,8 +21,9 @@ from filterlens.errors import CheckpointError, InputError
 if TYPE_CHECKING:
     from filterlens.catalogs import Entry
     from filterlens.loaders.model import LoadedModel
+    from filterlens.loaders.remote import RemoteFile
 
-__all__ = ["Request", "Source", "load_model", "parse_source", "schemes"]
+__all__ = ["Request", "Source", "load_model", "parse_source", "remote_files", "schemes"]
 
 FILE: Final = "file"
 # two letters at least: `C:\model.pt` is a path
@@ -38,6 +40,14 @@ _BUILT_IN: Final = {
     "torchvision": "filterlens.loaders.web:load_torchvision",
     "url": "filterlens.loaders.web:load_url",
     "zenodo": "filterlens.loaders.zenodo:load",
+}
+_FILES: Final = {
+    "hf": "filterlens.loaders.web:hub_files",
+    "robustbench": "filterlens.loaders.robustbench:files",
+    "timm": "filterlens.loaders.timm:files",
+    "torchvision": "filterlens.loaders.web:torchvision_files",
+    "url": "filterlens.loaders.web:url_files",
+    "zenodo": "filterlens.loaders.zenodo:files",
 }
 
 
@@ -153,6 +163,30 @@ def _loader(scheme: str) -> Loader:
         loader: Loader = getattr(import_module(module), name)
         return loader
     return _third_party()[scheme]
+
+
+def remote_files(entry: Entry, folder: Path) -> Sequence[RemoteFile] | None:
+    """Name the files that an entry needs from elsewhere.
+
+    Returns
+    -------
+        None of a local source's; `None` where its loader does not say.
+
+    Raises
+    ------
+    CheckpointError, DownloadError
+        The source names no model, or what is known of it cannot be asked for.
+    """
+    source = parse_source(entry.source)
+    request = Request(entry=entry, rest=source.rest, folder=folder)
+    if source.scheme in _FILES:
+        module, _, name = _FILES[source.scheme].partition(":")
+        found: Sequence[RemoteFile] = getattr(import_module(module), name)(request)
+        return found
+    if source.scheme in _BUILT_IN:
+        return ()
+    files: Callable[[Request], Sequence[RemoteFile]] | None = getattr(_loader(source.scheme), "files", None)
+    return None if files is None else files(request)
 
 
 def load_model(

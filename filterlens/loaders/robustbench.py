@@ -13,15 +13,17 @@ from torch import nn
 
 from filterlens.errors import CheckpointError, FilterlensError
 from filterlens.loaders import checkpoint
-from filterlens.loaders.download import drive, fetch, web
+from filterlens.loaders.download import web
+from filterlens.loaders.drive import drive
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
+from filterlens.loaders.remote import CacheFile
 from filterlens.loaders.robustbench_compat import robustbench, safe_torch_load
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
 from filterlens.process.cache import cache_folder
 
-__all__ = ["load", "untrained", "zoo"]
+__all__ = ["files", "load", "untrained", "zoo"]
 
 _CLASSES: Final = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
 
@@ -46,13 +48,13 @@ def load(request: Request) -> LoadedModel:
         Its file is not cached and cannot be fetched.
     """
     dataset, threat, name = _split(request.rest)
-    files, notes, network = _network(dataset, threat, name, offline=request.offline)
+    paths, notes, network = _network(dataset, threat, name, offline=request.offline)
     weights = to_eval(network).state_dict()
     check_weights(weights, request.entry.source)
     return LoadedModel(
         model_id=request.entry.model_id,
         source=request.entry.source,
-        sha256=_digest(files),
+        sha256=_digest(paths),
         weights=weights,
         classifier=Classifier(network, request.entry.mean, request.entry.std),
         notes=tuple(notes),
@@ -78,29 +80,43 @@ def _split(rest: str) -> tuple[str, str, str]:
     return (*key, parts[2])
 
 
-def _digest(files: list[Path]) -> str:
+def _digest(paths: list[Path]) -> str:
     """One digest of one file; of several, the digest of their digests."""
-    digests = [file_digest(path) for path in files]
+    digests = [file_digest(path) for path in paths]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[list[Path], list[str], nn.Module]:
+def files(request: Request) -> list[CacheFile]:
+    """Name the files of a model: one, or one for each member of an ensemble.
+
+    Raises
+    ------
+    CheckpointError
+        RobustBench does not know the model, or where it is to be fetched.
+    """
+    return _files(*_split(request.rest))
+
+
+def _files(dataset: str, threat: str, name: str) -> list[CacheFile]:
     drives = zoo()[dataset, threat][name]["gdrive_id"]
     target = cache_folder() / dataset / threat / f"{name}.pt"
     if timm_name := _timm_name(dataset, threat, name):
-        return _through_timm(timm_name, dataset, target, offline=offline)
+        return [CacheFile(target, web(_timm_cfg(timm_name)["url"]))]
     if dataset == "imagenet" and "Standard" in name:
-        files = [_torchvision_file(offline=offline)]
-    elif isinstance(drives, list):
+        return [_torchvision_file()]
+    if isinstance(drives, list):
         # robustbench's own names of an ensemble's parts
-        files = [
-            fetch(target.with_name(f"{target.name}_m{part}.pt"), drive(identifier), offline=offline)
-            for part, identifier in enumerate(drives)
-        ]
-    elif drives:
-        files = [fetch(target, drive(drives), offline=offline)]
-    else:
+        parts = [target.with_name(f"{target.name}_m{part}.pt") for part in range(len(drives))]
+        return [CacheFile(part, drive(identifier)) for part, identifier in zip(parts, drives, strict=True)]
+    if not drives:
         raise CheckpointError(f"RobustBench says nowhere where {name} is to be fetched: leave the row out")
+    return [CacheFile(target, drive(drives))]
+
+
+def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[list[Path], list[str], nn.Module]:
+    paths = [file.fetch(offline=offline) for file in _files(dataset, threat, name)]
+    if timm_name := _timm_name(dataset, threat, name):
+        return _through_timm(timm_name, dataset, paths[0])
     load_model = importlib.import_module("robustbench.utils").load_model
     with safe_torch_load() as notes, assign_weights():
         try:
@@ -109,10 +125,10 @@ def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[li
             raise
         except Exception as error:  # a library's code on a file's weights
             raise CheckpointError(
-                f"{files[0]} does not fit RobustBench's {name} ({str(error).strip()[:300]}): delete it to have it "
+                f"{paths[0]} does not fit RobustBench's {name} ({str(error).strip()[:300]}): delete it to have it "
                 "fetched again"
             ) from error
-    return files, notes, network
+    return paths, notes, network
 
 
 def _timm_name(dataset: str, threat: str, name: str) -> str:
@@ -123,12 +139,10 @@ def _timm_name(dataset: str, threat: str, name: str) -> str:
     return candidate if timm.is_model(candidate) else ""
 
 
-def _through_timm(name: str, dataset: str, target: Path, *, offline: bool) -> tuple[list[Path], list[str], nn.Module]:
+def _through_timm(name: str, dataset: str, path: Path) -> tuple[list[Path], list[str], nn.Module]:
     """Do as robustbench does for its timm models, the file fetched and read by us."""
     from filterlens.loaders.timm import create
 
-    cfg = _timm_cfg(name)
-    path = fetch(target, web(cfg["url"]), offline=offline)
     found = checkpoint.read(path)
     weights, _ = find_state_dict(found.content, path)
     made = create(name, strip_prefixes(weights), path, num_classes=_CLASSES[dataset])
@@ -157,15 +171,14 @@ def _timm_cfg(name: str) -> Mapping[str, Any]:
     return cfg
 
 
-def _torchvision_file(*, offline: bool) -> Path:
-    """Put the file of torchvision's ResNet-50 where its constructor looks, which robustbench calls."""
+def _torchvision_file() -> CacheFile:
+    """Name torchvision's ResNet-50 where its constructor looks for it, which robustbench calls."""
     import torch
     from torchvision.models import ResNet50_Weights
 
     url = ResNet50_Weights.IMAGENET1K_V1.url
     name = url.rpartition("/")[2]
-    return fetch(
+    return CacheFile(
         Path(torch.hub.get_dir()) / "checkpoints" / name,
         web(url, checksum=f"sha256:{Path(name).stem.rpartition('-')[2]}"),
-        offline=offline,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from filterlens.errors import CheckpointError, FilterlensError
-from filterlens.loaders.download import fetch, web
+from filterlens.loaders.download import web
 from filterlens.loaders.file import classes_of, filled, named_weights, read_weights
-from filterlens.loaders.hub import hub_file
+from filterlens.loaders.hub import HubFile
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
+from filterlens.loaders.remote import CacheFile, RemoteFile
 from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
 from filterlens.process.cache import cache_folder
 
-__all__ = ["check_size", "create", "load", "loaded"]
+__all__ = ["check_size", "create", "files", "load", "loaded"]
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _SPARE: Final = 1 << 24  # values: what a network keeps beside its weights
@@ -46,24 +47,42 @@ def load(request: Request) -> LoadedModel:
     DownloadError
         Its file is not cached and cannot be fetched.
     """
+    name, own = named_weights(request)
+    architecture = _architecture(name)
+    if own is not None:
+        return _own(request, architecture, own)
+    cfg = _weights_of(name, architecture)
+    path = _file(cfg).fetch(offline=request.offline)
+    weights, _, notes = read_weights(path)
+    return loaded(request, create(name, weights, path), cfg.to_dict(), file_digest(path), notes)
+
+
+def files(request: Request) -> Sequence[RemoteFile]:
+    """Name the file of the weights; none where they are the user's own.
+
+    Raises
+    ------
+    CheckpointError
+        timm does not know the model, or has no weights for it.
+    """
+    name, own = named_weights(request)
+    return [] if own is not None else [_file(_weights_of(name, _architecture(name)))]
+
+
+def _architecture(name: str) -> str:
     import timm
 
-    name, own = named_weights(request)
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), 3)
         raise CheckpointError(f"timm has no model {architecture!r}; near it are {', '.join(near) or 'none'}")
-    if own is not None:
-        return _own(request, architecture, own)
-    cfg = _weights_of(name, architecture)
+    return architecture
+
+
+def _file(cfg: Any) -> CacheFile | HubFile:  # noqa: ANN401 - timm's own record
     if cfg.hf_hub_id:
-        files = (cfg.hf_hub_filename,) if cfg.hf_hub_filename else WEIGHT_FILES
-        path = hub_file(cfg.hf_hub_id, files, offline=request.offline)
-    else:
-        file_name = cfg.url.rpartition("/")[2]
-        path = fetch(cache_folder() / "timm" / file_name, web(cfg.url), offline=request.offline)
-    weights, _, notes = read_weights(path)
-    return loaded(request, create(name, weights, path), cfg.to_dict(), file_digest(path), notes)
+        return HubFile(cfg.hf_hub_id, (cfg.hf_hub_filename,) if cfg.hf_hub_filename else WEIGHT_FILES)
+    return CacheFile(cache_folder() / "timm" / cfg.url.rpartition("/")[2], web(cfg.url))
 
 
 def _weights_of(name: str, architecture: str) -> Any:  # noqa: ANN401 - timm's own record

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, DownloadError
-from filterlens.loaders.download import fetch, read_json, web
+from filterlens.loaders.download import read_json, web
 from filterlens.loaders.file import classes_of, filled, load_path, named_weights, read_weights
-from filterlens.loaders.hub import hub_file
+from filterlens.loaders.hub import HubFile
 from filterlens.loaders.hub_config import read_config
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
+from filterlens.loaders.remote import CacheFile
 from filterlens.loaders.timm import WEIGHT_FILES, check_size, create, loaded
 from filterlens.loaders.transfer import shown_url
 from filterlens.loaders.weights import file_digest, load_weights, to_eval
 from filterlens.process.cache import cache_folder
 
-__all__ = ["load_hub", "load_torchvision", "load_url"]
+__all__ = ["hub_files", "load_hub", "load_torchvision", "load_url", "torchvision_files", "url_files"]
 
 _LONGEST = 200  # bytes of a name; file systems take 255
 
@@ -33,6 +35,20 @@ def load_url(request: Request) -> LoadedModel:
         The file cannot be fetched, or is another one.
     CheckpointError
         It is no checkpoint.
+    """
+    (file,) = url_files(request)
+    return load_path(file.fetch(offline=request.offline), request)
+
+
+def url_files(request: Request) -> list[CacheFile]:
+    """Name the file of an address.
+
+    Raises
+    ------
+    DownloadError
+        It is no address that is fetched.
+    CheckpointError
+        It is no checkpoint by its name.
     """
     try:
         parts = urlsplit(request.rest)
@@ -53,7 +69,7 @@ def load_url(request: Request) -> LoadedModel:
     # two addresses may end in the same name
     folder = cache_folder() / "url" / hashlib.sha256(f"{address} {sha256}".encode()).hexdigest()[:16]
     origin = web(address, checksum=f"sha256:{sha256}" if sha256 else "")
-    return load_path(fetch(folder / name, origin, offline=request.offline), request)
+    return [CacheFile(folder / name, origin)]
 
 
 def load_hub(request: Request) -> LoadedModel:
@@ -67,8 +83,9 @@ def load_hub(request: Request) -> LoadedModel:
         Its weights cannot be read.
     """
     repository = request.rest
-    path = hub_file(repository, WEIGHT_FILES, offline=request.offline)
-    described = hub_file(repository, ("config.json",), offline=request.offline, optional=True)
+    weights_file, config_file = hub_files(request)
+    path = weights_file.fetch(offline=request.offline)
+    described = config_file.fetch_optional(offline=request.offline)
     content = read_json(described, f"config.json of {repository}") if described is not None else None
     if (
         request.weights_only
@@ -83,6 +100,11 @@ def load_hub(request: Request) -> LoadedModel:
     return loaded(request, network, config.pretrained_cfg.model_dump(), file_digest(path), notes)
 
 
+def hub_files(request: Request) -> list[HubFile]:
+    """Name the files of a repository: its weights, and its description where it has one."""
+    return [HubFile(request.rest, WEIGHT_FILES), HubFile(request.rest, ("config.json",), optional=True)]
+
+
 def load_torchvision(request: Request) -> LoadedModel:
     """Load `torchvision:NAME[.WEIGHTS]` with torchvision's default or named weights and their normalisation.
 
@@ -95,23 +117,13 @@ def load_torchvision(request: Request) -> LoadedModel:
     """
     from torchvision import models
 
-    named, own = named_weights(request)
-    name, _, tag = named.partition(".")
-    if name not in models.list_models(module=models):  # those of detection and segmentation fetch a part of theirs
-        raise CheckpointError(
-            f"torchvision has no classifier {name!r}: see torchvision.models.list_models(module=torchvision.models)"
-        )
+    name, tag, own = _torchvision_name(request)
     if own is not None:
         weights, _, notes = read_weights(own, trust_pickle=request.trust_pickle)
         network = models.get_model(name, weights=None, num_classes=classes_of(weights, own))
         return filled(request, network, weights, own, notes)
-    choices = models.get_model_weights(name)
-    if tag and tag not in choices.__members__:
-        raise CheckpointError(f"torchvision has no weights {tag!r} of {name}; it has {', '.join(choices.__members__)}")
-    chosen = choices[tag] if tag else choices.DEFAULT
-    file = chosen.url.rpartition("/")[2]
-    origin = web(chosen.url, checksum=f"sha256:{Path(file).stem.rpartition('-')[2]}")
-    path = fetch(cache_folder() / "torchvision" / file, origin, offline=request.offline)
+    chosen = _torchvision_weights(name, tag)
+    path = _torchvision_file(chosen.url).fetch(offline=request.offline)
     weights, _, notes = read_weights(path)
     network = models.get_model(name, weights=None)
     load_weights(network, weights, str(path))
@@ -127,3 +139,43 @@ def load_torchvision(request: Request) -> LoadedModel:
         input_size=(3, crop, crop),
         notes=notes,
     )
+
+
+def torchvision_files(request: Request) -> list[CacheFile]:
+    """Name the file of the weights; none where they are the user's own.
+
+    Raises
+    ------
+    CheckpointError
+        torchvision does not know the model or the weights.
+    """
+    name, tag, own = _torchvision_name(request)
+    return [] if own is not None else [_torchvision_file(_torchvision_weights(name, tag).url)]
+
+
+def _torchvision_name(request: Request) -> tuple[str, str, Path | None]:
+    """Split a source into the network, the name of its weights, and the user's own file."""
+    from torchvision import models
+
+    named, own = named_weights(request)
+    name, _, tag = named.partition(".")
+    if name not in models.list_models(module=models):  # those of detection and segmentation fetch a part of theirs
+        raise CheckpointError(
+            f"torchvision has no classifier {name!r}: see torchvision.models.list_models(module=torchvision.models)"
+        )
+    return name, tag, own
+
+
+def _torchvision_weights(name: str, tag: str) -> Any:  # noqa: ANN401 - torchvision's own record
+    from torchvision import models
+
+    choices = models.get_model_weights(name)
+    if tag and tag not in choices.__members__:
+        raise CheckpointError(f"torchvision has no weights {tag!r} of {name}; it has {', '.join(choices.__members__)}")
+    return choices[tag] if tag else choices.DEFAULT
+
+
+def _torchvision_file(url: str) -> CacheFile:
+    name = url.rpartition("/")[2]
+    origin = web(url, checksum=f"sha256:{Path(name).stem.rpartition('-')[2]}")
+    return CacheFile(cache_folder() / "torchvision" / name, origin)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, DownloadError
-from filterlens.loaders.download import Origin, fetch, fetch_json, web
+from filterlens.loaders.download import Origin, fetch_json, web
 from filterlens.loaders.file import read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
+from filterlens.loaders.remote import CacheFile
 from filterlens.loaders.robustbench import untrained, zoo
 from filterlens.loaders.transfer import MAX_BYTES
 from filterlens.loaders.weights import file_digest, load_weights, to_eval
 from filterlens.process.cache import cache_folder
 
-__all__ = ["load"]
+__all__ = ["files", "load"]
 
+RECORD = "https://zenodo.org/api/records/{}"
 _REST = re.compile(r"([0-9]+)/([A-Za-z0-9]+)/([A-Za-z0-9_.-]+)")
 
 
@@ -33,12 +36,9 @@ def load(request: Request) -> LoadedModel:
     DownloadError
         Its file is not cached and cannot be fetched.
     """
-    found = _REST.fullmatch(request.rest)
-    if found is None:
-        raise CheckpointError(f"zenodo:{request.rest} was expected to read zenodo:RECORD/DATASET/NAME")
-    record, dataset, name = found.groups()
-    file = f"{dataset}_normal_robustbench_{name}.tar"
-    path = _fetch(record, file, offline=request.offline)
+    _, dataset, name = _split(request.rest)
+    (file,) = files(request)
+    path = file.fetch(offline=request.offline)
     weights, _, notes = read_weights(path)
     network = None
     if not request.weights_only:
@@ -55,20 +55,47 @@ def load(request: Request) -> LoadedModel:
     )
 
 
-def _fetch(record: str, file: str, *, offline: bool) -> Path:
+def files(request: Request) -> list[CacheFile]:
+    """Name the file of a model; where it is not in the cache, its record is asked for size and checksum.
+
+    Raises
+    ------
+    CheckpointError
+        The source names none.
+    DownloadError
+        The record does not answer, or has no such file.
+    """
+    record, dataset, name = _split(request.rest)
+    file = f"{dataset}_normal_robustbench_{name}.tar"
     target = cache_folder() / "zenodo" / record / file
-    if target.is_file() or offline:
-        return fetch(target, Origin(f"https://zenodo.org/records/{record}", lambda _: None), offline=offline)
-    answer = fetch_json(f"https://zenodo.org/api/records/{record}")
-    listed = answer.get("files") if isinstance(answer, dict) else None
-    for found in listed if isinstance(listed, list) else ():
+    here = CacheFile(target, Origin(f"https://zenodo.org/records/{record}", lambda _: None))
+    return [here if request.offline or here.cached() else CacheFile(target, _origin(record, file))]
+
+
+def _origin(record: str, file: str) -> Origin:
+    for found in _listed(record):
         if isinstance(found, dict) and found.get("key") == file:
             size, checksum = found.get("size"), found.get("checksum")
             if not (isinstance(size, int) and 0 < size <= MAX_BYTES and isinstance(checksum, str) and checksum):
                 raise DownloadError(f"https://zenodo.org/records/{record} gives {file} no size and checksum: try again")
-            url = f"https://zenodo.org/records/{record}/files/{file}?download=1"
-            return fetch(target, web(url, checksum=checksum, size=size))
+            return web(f"https://zenodo.org/records/{record}/files/{file}?download=1", checksum=checksum, size=size)
     raise DownloadError(f"https://zenodo.org/records/{record} has no file {file}: check the record and the name")
+
+
+@lru_cache(maxsize=16)
+def _listed(record: str) -> tuple[object, ...]:
+    """Return what a record lists; asked once a process, since one record holds the files of many models."""
+    answer = fetch_json(RECORD.format(record))
+    listed = answer.get("files") if isinstance(answer, dict) else None
+    return tuple(listed) if isinstance(listed, list) else ()
+
+
+def _split(rest: str) -> tuple[str, str, str]:
+    found = _REST.fullmatch(rest)
+    if found is None:
+        raise CheckpointError(f"zenodo:{rest} was expected to read zenodo:RECORD/DATASET/NAME")
+    record, dataset, name = found.groups()
+    return record, dataset, name
 
 
 def _network(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["combined_digest", "file_digest"]
+__all__ = ["combined_digest", "file_digest", "recorded_digests"]
 
 _BLOCK = 1 << 20
 _MAX_BYTES = 1 << 38  # more is no file of data: the system's view of its memory, say
@@ -28,7 +30,24 @@ def file_digest(path: Path) -> str:
     if found.st_size > _MAX_BYTES:
         raise OSError(f"{path} is larger than {_MAX_BYTES >> 30} GB")
     # the inode and the time of its last change tell what was put in place of a file of the same size and date
-    return _digest(path.resolve(), (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+    digest = _digest(path.resolve(), (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+    if (record := _record.get()) is not None:
+        record[path] = (found.st_size, digest)
+    return digest
+
+
+_record: ContextVar[dict[Path, tuple[int, str]] | None] = ContextVar("record", default=None)
+
+
+@contextmanager
+def recorded_digests() -> Iterator[dict[Path, tuple[int, str]]]:
+    """Give size in bytes and SHA-256 of every file that `file_digest` is asked for inside the block, by its path."""
+    made: dict[Path, tuple[int, str]] = {}
+    token = _record.set(made)
+    try:
+        yield made
+    finally:
+        _record.reset(token)
 
 
 @lru_cache(maxsize=1 << 18)

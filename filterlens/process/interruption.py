@@ -8,8 +8,10 @@ end between any two instructions, as it does when it is killed.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 __all__ = [
+    "announce",
     "deferred_signals",
     "end_on_signals",
     "ends_on_signals",
@@ -41,6 +44,13 @@ class _State:
     ending = False
     actions: list[Action] = []  # noqa: RUF012 - one process, one state
     temporary: set[Path] = set()  # noqa: RUF012
+
+
+def announce(why: str) -> None:
+    """Say in one line on standard error that what is done is kept, and which command goes on."""
+    command = shlex.join(["filterlens", *sys.argv[1:]])
+    line = f"filterlens: {why}: what is done is kept; the same command goes on from here: {command}"
+    os.write(2, ("".join(c if c.isprintable() else "\ufffd" for c in line) + "\n").encode(errors="replace"))
 
 
 def end_on_signals(

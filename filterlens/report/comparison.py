@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from filterlens.lens import all_scores
 from filterlens.report.data import RunData
-from filterlens.report.statistics import benjamini_hochberg, mean_interval, rank_biserial, wilcoxon_p
+from filterlens.report.statistics import SKEWED, benjamini_hochberg, mean_interval, rank_biserial, skewness, wilcoxon_p
 from filterlens.score import Score
 
 __all__ = [
@@ -193,8 +194,18 @@ def _compare_one(models: pd.DataFrame, pairs: pd.DataFrame, score: Score) -> dic
         "n_expected": np.nan if expected is None else expected,
         "n_higher": int((sign > 0).sum()),
         "n_lower": int((sign < 0).sum()),
-        "note": "" if enough else f"no p-value and no interval: fewer than {MIN_PAIRS} distinct normal models",
+        "note": _note(difference)
+        if enough
+        else f"no p-value and no interval: fewer than {MIN_PAIRS} distinct normal models",
     }
+
+
+def _note(difference: NDArray[np.float64]) -> str:
+    """Where the interval stands on skewed differences, that it is too narrow."""
+    skew = skewness(difference)
+    if not abs(skew) > SKEWED:
+        return ""
+    return f"differences are strongly skewed ({skew:.1f}): the interval is likely too narrow, read p before it"
 
 
 def robustness_column(models: pd.DataFrame) -> str:

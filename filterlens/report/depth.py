@@ -102,7 +102,7 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
         settle_constant(axes[i, 0], data.loc[data["metric"] == metric, "value"], score.bounds)
     for axis in axes[-1]:
         axis.set_xticks(range(len(DEPTH_GROUPS)), DEPTH_GROUPS, rotation=60, ha="right", rotation_mode="anchor")
-        axis.set_xlabel("relative depth of the convolution")
+        axis.set_xlabel("relative depth of the layer")
     _legend(axes[0, -1])
     return Drawing(figure, data.drop(columns="group"), _caption(data))
 
@@ -143,7 +143,7 @@ def _caption(data: pd.DataFrame) -> str:
     counts = data.drop_duplicates("model_id").groupby(["dataset", "side"], sort=False).size().reset_index(name="n")
     n = "; ".join(f"{row.dataset}: {row.n} {row.side}" for row in counts.itertuples())
     return (
-        "Scores of each model by relative depth of the convolution, the first one apart (0). Boxes: quartiles "
+        "Scores of each model by relative depth of the layer, the first one apart (0). Boxes: quartiles "
         "and median; diamonds: mean; whiskers: 1.5 interquartile ranges. Layers are weighted as in a model's mean, "
         f"each model enters once. Models: {n}."
     )

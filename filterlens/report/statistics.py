@@ -9,9 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-__all__ = ["MIN_UNITS", "benjamini_hochberg", "mean_interval", "rank_biserial", "spearman", "wilcoxon_p"]
+__all__ = [
+    "MIN_UNITS",
+    "SKEWED",
+    "benjamini_hochberg",
+    "mean_interval",
+    "rank_biserial",
+    "skewness",
+    "spearman",
+    "wilcoxon_p",
+]
 
 MIN_UNITS = 4  # below which a mean has no interval
+SKEWED = 1.5  # |skewness| above which an interval is called too narrow: few zoos where it covers are so (coverage.csv)
 _EXACT_UP_TO = 200
 
 
@@ -44,6 +54,20 @@ def mean_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, flo
         return float("nan"), float("nan")
     half = float(special.stdtrit(x.size - 1, (1 + level) / 2) * x.std(ddof=1) / np.sqrt(x.size))
     return float(x.mean()) - half, float(x.mean()) + half
+
+
+def skewness(values: ArrayLike) -> float:
+    """Compute the adjusted sample skewness √(n(n − 1)) / (n − 2) · m₃ / m₂^1.5; NaN under three, or of equal, values.
+
+    Examples
+    --------
+    >>> round(skewness([0, 0, 0, 1]), 3)
+    2.0
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.size < 3 or not np.ptp(x) > 0:
+        return float("nan")
+    return float(stats.skew(x, bias=False))
 
 
 def wilcoxon_p(differences: ArrayLike) -> float:

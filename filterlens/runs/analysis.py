@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import DumpReader
-from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import CatalogError, DumpError, ReportError
-from filterlens.lens import all_lenses, get_lens
+from filterlens.lens import all_lenses
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.events import Event
-from filterlens.runs.failures import Failures
+from filterlens.runs.executors import Executor, InProcess, WorkerLost
+from filterlens.runs.failures import Failures, Fault
 from filterlens.runs.folder import check_folder, lock_folder, read_json, stamp, write_json
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.pooling import pool
-from filterlens.score import UNNORMALISED, as_table, read_scores, write_scores
+from filterlens.runs.scoring import Scored, ScoreJob, Summaries, score_dump
+from filterlens.runs.summaries import read_summaries, write_summaries
+from filterlens.score import read_scores, write_scores
 from filterlens.version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def analyze(
     *,
     reuse: bool = False,
     pooled: bool = True,
+    executor: Executor | None = None,
     listener: Callable[[Event], None] = lambda _: None,
     keep_tracebacks: bool = False,
 ) -> pd.DataFrame:
@@ -45,6 +47,8 @@ def analyze(
         Keep the scores of dumps that have not changed since the last analysis.
     pooled
         Compute what lenses say over all models together, too.
+    executor
+        Where dumps are scored; this process by default. Numbers do not depend on it.
     listener
         Called with every `Event`.
     keep_tracebacks
@@ -66,60 +70,110 @@ def analyze(
         raise CatalogError(f"{folder} is not a run's folder: it has no catalog.csv; run `filterlens extract` first")
     catalog = read_catalog(folder / "catalog.csv")
     with lock_folder(folder):
-        failures = Failures(Ledger(folder / "ledger.jsonl"), listener, keep_tracebacks=keep_tracebacks)
-        return _analyze(catalog, folder, failures, reuse=reuse, pooled=pooled, listener=listener)
+        failures = Failures(Ledger(folder / "ledger.jsonl"), listener)
+        dumps = _expected(catalog, folder, failures.known)
+        if not any(path.is_file() for _, path in dumps):
+            ledger = folder / "ledger.jsonl"
+            raise DumpError(f"{folder} holds no dumps: nothing was extracted (see {ledger} for why)")
+        jobs = [
+            ScoreJob(
+                entry,
+                path,
+                known=tuple(failures.lenses(entry.model_id)),
+                written=tuple(failures.lenses(entry.model_id, "ok")),
+                keep_tracebacks=keep_tracebacks,
+            )
+            for entry, path in dumps
+        ]
+        return _analyze(jobs, folder, failures, executor or InProcess(), listener, reuse=reuse, pooled=pooled)
 
 
 def _analyze(
-    catalog: Catalog,
+    jobs: list[ScoreJob],
     folder: Path,
     failures: Failures,
+    executor: Executor,
+    listener: Callable[[Event], None],
     *,
     reuse: bool,
     pooled: bool,
-    listener: Callable[[Event], None],
 ) -> pd.DataFrame:
     import pandas as pd
 
-    dumps = _expected(catalog, folder, failures.known)
-    if not any(path.is_file() for _, path in dumps):
-        raise DumpError(f"{folder} holds no dumps: nothing was extracted (see {folder / 'ledger.jsonl'} for why)")
     seen_path, table_path = folder / "analysis.json", folder / "scores.parquet"
-    stamps = {entry.model_id: f"{__version__} {stamp(path)}" for entry, path in dumps}
+    stamps = {job.entry.model_id: f"{__version__} {stamp(job.path)}" for job in jobs}
     old = _old_scores(table_path, listener) if reuse else None
     seen = read_json(seen_path) if old is not None else {}
     if old is not None and seen == stamps and _is_sound(folder / "pooled.h5", listener):
         return old
-    parts: list[pd.DataFrame] = []
-    good: list[tuple[Entry, Path]] = []
-    for count, (entry, path) in enumerate(dumps):
-        listener(Event(entry.model_id, "scoring", count, len(dumps)))
-        if old is not None and seen.get(entry.model_id) == stamps[entry.model_id]:
-            parts.append(old[old["model_id"] == entry.model_id])
-            good.append((entry, path))
-            continue
-        found = _score_dump(entry, path, failures)
-        return_freed_memory()
-        if failures.has(entry.model_id):
-            del stamps[entry.model_id]
-        if found is not None:
-            parts.append(found)
-            good.append((entry, path))
-    if not parts:
-        raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
-    scores = pd.concat(parts, ignore_index=True)
-    if pooled:
-        digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
-        paths = {entry.model_id: path for entry, path in good}
-        distinct = distinct_of_run([entry for entry, _ in good], digests, scores).entries
-        pool([(entry, paths[entry.model_id]) for entry in distinct], folder, failures)
+    found: dict[str, Scored] = {}
+    if old is not None:
+        same = {model_id: stamp for model_id, stamp in seen.items() if stamps.get(model_id) == stamp}
+        found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=pooled)
+    found |= _score(jobs, found, executor, failures, listener)
     for model_id in set(stamps):
         if failures.has(model_id):
             del stamps[model_id]
+    good = [job for job in jobs if found[job.entry.model_id].table is not None]
+    if not good:
+        raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
+    scores = pd.concat([found[job.entry.model_id].table for job in good], ignore_index=True)
+    if pooled:
+        digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
+        paths = {job.entry.model_id: job.path for job in good}
+        summaries: dict[str, Summaries] = {model_id: found[model_id].summaries for model_id in paths}
+        distinct = distinct_of_run([job.entry for job in good], digests, scores).entries
+        pool([(entry, paths[entry.model_id]) for entry in distinct], summaries, folder, executor, failures)
+        for model_id in set(stamps):
+            if failures.has(model_id):
+                del stamps[model_id]
+        write_summaries(folder / "summaries.h5", summaries, stamps)
     write_scores(scores, table_path)
     write_json(seen_path, stamps)
-    listener(Event("", "", len(dumps), len(dumps)))
+    listener(Event("", "", len(jobs), len(jobs)))
     return scores
+
+
+def _kept(
+    old: pd.DataFrame, same: Mapping[str, str], summaries: Mapping[str, Summaries], *, pooled: bool
+) -> dict[str, Scored]:
+    """Return what an earlier analysis found of the dumps that are the same, and still whole."""
+    pooling = {name for name, lens in all_lenses().items() if lens.pool and pooled}
+    found = {}
+    for model_id, table in old[old["model_id"].isin(list(same))].groupby("model_id", sort=False):
+        own = summaries.get(str(model_id), {})
+        if pooling & set(table["lens"]) <= set(own):
+            found[str(model_id)] = Scored(table, dict(own))
+    return found
+
+
+def _score(
+    jobs: list[ScoreJob],
+    kept: Mapping[str, Scored],
+    executor: Executor,
+    failures: Failures,
+    listener: Callable[[Event], None],
+) -> dict[str, Scored]:
+    """Score the dumps of which nothing is kept."""
+    missing = [job for job in jobs if job.entry.model_id not in kept]
+    found: dict[str, Scored] = {}
+
+    def report_progress(job: ScoreJob, what: str, *_: int) -> None:
+        listener(Event(job.entry.model_id, what, len(kept) + len(found), len(jobs)))
+
+    for job, result in executor.run(missing, score_dump, report_progress):
+        model_id = job.entry.model_id
+        scored = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
+        found[model_id] = scored
+        for lens in scored.sound:
+            failures.heal(model_id, lens)
+        for fault in scored.faults:
+            failures.add(model_id, fault)
+    return found
+
+
+def _lost(job: ScoreJob, reason: str) -> Scored:
+    return Scored(faults=[Fault.of(job.known, DumpError(reason))])
 
 
 def _expected(catalog: Catalog, folder: Path, known: Mapping[tuple[str, str], LedgerRow]) -> list[tuple[Entry, Path]]:
@@ -147,35 +201,3 @@ def _is_sound(path: Path, listener: Callable[[Event], None]) -> bool:
     except DumpError:
         listener(Event("", "", 0, 0, note=f"{path} is missing or damaged: made anew from the dumps"))
         return False
-
-
-def _cautioned(row: Mapping[str, object], caution: str) -> dict[str, object]:
-    """Return a row with a caution added to its note."""
-    return {**row, "note": "; ".join(str(part) for part in (row.get("note"), caution) if part)}
-
-
-def _score_dump(entry: Entry, path: Path, failures: Failures) -> pd.DataFrame | None:
-    """Score everything that one dump holds; None where nothing of it has a score."""
-    import pandas as pd
-
-    parts = []
-    try:
-        with DumpReader(path) as reader:
-            for name in reader.lenses:
-                if name not in all_lenses():
-                    continue
-                group = reader.lens(name)
-                try:
-                    found = resolve_name(get_lens(name).analyze)(group)
-                    facts = {"model_id": entry.model_id, "lens": name}
-                    caution = UNNORMALISED if group.parameters.get("normalisation") == "none" else ""
-                    parts.append(as_table([facts | _cautioned(row, caution) for row in found]))
-                    failures.heal(entry.model_id, name)
-                except Exception as error:  # noqa: BLE001 - one lens of one model never stops the others
-                    failures.add(entry.model_id, [name], error, layer=group.current)
-            lost = [name for name in failures.lenses(entry.model_id, "ok") if name not in reader.lenses]
-            if lost:
-                failures.add(entry.model_id, lost, DumpError(f"{path} does not hold it any more; extract again"))
-    except DumpError as error:
-        failures.add(entry.model_id, failures.lenses(entry.model_id), error)
-    return pd.concat(parts, ignore_index=True) if parts else None

@@ -21,7 +21,16 @@ Existing = Literal["refuse", "extend", "replace"]
 """What becomes of a run that a folder holds, where another does not belong to it."""
 Ledgered = Mapping[tuple[str, str], LedgerRow]
 
-_FILES: Final = ("scores.parquet", "pooled.h5", "analysis.json", "ledger.jsonl", "run.toml", "index.html")
+_FILES: Final = (
+    "scores.parquet",
+    "pooled.h5",
+    "summaries.h5",
+    "analysis.json",
+    "ledger.jsonl",
+    "run.toml",
+    "index.html",
+    "lock.csv",
+)
 _REPORTED: Final = re.compile(r"(tables|figures)/[\w-][\w.-]*")
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from filterlens.errors import FilterlensError
+from filterlens.fetching import Transfer
 from filterlens.runs.ledger import LedgerRow
 from filterlens.version import __version__
 
@@ -19,7 +20,8 @@ __all__ = ["Event", "Outcome", "failed", "versions"]
 class Event:
     """Something that a progress display wants to know.
 
-    `what` is empty when the job has ended; `rows` then say how. `note` is a line for people.
+    `what` is empty when the job has ended; `rows` then say how. `note` is a line for people. `transfer` is there where
+    a file is fetched.
     """
 
     model_id: str
@@ -28,13 +30,15 @@ class Event:
     total: int
     rows: tuple[LedgerRow, ...] = ()
     note: str = ""
+    transfer: Transfer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an extraction ended: the latest ledger row of every job asked for.
 
-    `page` is there once there is a report; `missed` is what the analysis could not score.
+    `page` is there once there is a report; `missed` is what the analysis could not score; `unstarted` models were left
+    to the next run because the time was up.
     """
 
     folder: Path
@@ -43,6 +47,7 @@ class Outcome:
     seconds: float
     page: Path | None = None
     missed: tuple[LedgerRow, ...] = ()
+    unstarted: int = 0
 
     def count(self, status: str) -> int:
         """How many jobs ended so."""

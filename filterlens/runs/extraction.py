@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from filterlens.runs.folder import freeze_catalog, lock_folder
 from filterlens.runs.jobs import Job, images_for, run_job
 from filterlens.runs.keys import Keys
 from filterlens.runs.ledger import Ledger, LedgerRow
+from filterlens.runs.locks import with_locks, write_run_lock
+from filterlens.runs.prepared import prepared
 
 __all__ = ["check_device", "extract"]
 
@@ -34,6 +38,8 @@ def extract(
     executor: Executor | None = None,
     listener: Callable[[Event], None] = lambda _: None,
     keep_tracebacks: bool = False,
+    evict: bool = False,
+    time_limit: float | None = None,
 ) -> Outcome:
     """Run lenses over a catalog's models and write one dump a model.
 
@@ -58,6 +64,10 @@ def extract(
         Called with every `Event`.
     keep_tracebacks
         Store the traceback of a failure in the ledger.
+    evict
+        Remove a checkpoint that this run fetched once its lenses are done; never one that was there before.
+    time_limit
+        In seconds: no job is begun that would end later, if it took as long as the longest so far.
 
     Returns
     -------
@@ -74,13 +84,15 @@ def extract(
     WriteError
         The run's folder cannot be written; a dump that cannot be is its model's failure.
     """
-    begun = time.monotonic()
+    begun, begun_at = time.monotonic(), time.time()
     if config is None:
         options = lenses if isinstance(lenses, Mapping) else {name: get_lens(name).options.paper() for name in lenses}
         config = RunConfig(leaderboard="catalog.csv", lenses=dict(options), settings=settings or RunSettings())
     executor = executor or InProcess()
     if executor.local:
         check_device(config.settings.device)
+    elif evict:
+        raise InputError("--evict is for jobs of this machine: on a cluster each node fetches for itself")
     with lock_folder(folder):
         ledger = Ledger(folder / "ledger.jsonl")
         known = {} if existing == "replace" else ledger.latest()
@@ -107,12 +119,23 @@ def extract(
         def report_progress(job: Job, what: str, done: int, total: int) -> None:
             listener(Event(job.entry.model_id, what, done, total))
 
-        for job, result in executor.run(jobs, run_job, report_progress):
-            new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
-            ledger.append(new)
-            rows += new
-            listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
-    return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun)
+        deadline = math.inf if time_limit is None else begun_at + time_limit
+        jobs = [replace(job, deadline=deadline) for job in with_locks(jobs, catalog, folder)]
+        unstarted = 0
+        at_once = getattr(executor, "jobs", 1)
+        with prepared(jobs, listener, at_once=at_once, evict=evict) if executor.local else nullcontext() as ahead:
+            for job, result in executor.run(jobs if ahead is None else ahead, run_job, report_progress):
+                new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
+                if ahead is not None:
+                    ahead.finished(job)
+                if not new:
+                    unstarted += 1
+                    continue
+                ledger.append(new)
+                rows += new
+                listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
+        write_run_lock(folder, ledger.latest())
+    return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun, unstarted=unstarted)
 
 
 def _jobs(catalog: Catalog, folder: Path, config: RunConfig, *, keep_tracebacks: bool) -> list[Job]:

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 from filterlens.runs.events import Event, failed, versions
 from filterlens.runs.ledger import Ledger, LedgerRow
 
-__all__ = ["Failures"]
+__all__ = ["Failures", "Fault"]
 
 _STEP = "scoring: "
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What went wrong with lenses of one model, in whichever process.
+
+    Parameters
+    ----------
+    lenses
+        Which ones.
+    row
+        A ledger row that says so.
+    """
+
+    lenses: tuple[str, ...]
+    row: LedgerRow
+
+    @classmethod
+    def of(cls, lenses: Sequence[str], error: Exception, *, layer: str = "", keep_traceback: bool = False) -> Self:
+        """Return an error as a fault, at a layer where that is known."""
+        row = failed(LedgerRow("", "", "failed", host=socket.gethostname()), error, keep_traceback=keep_traceback)
+        return cls(tuple(lenses), replace(row, reason=f"{_STEP}{f'layer {layer}: ' if layer else ''}{row.reason}"))
 
 
 class Failures:
@@ -23,16 +46,13 @@ class Failures:
         Where they go.
     listener
         Told of each.
-    keep_tracebacks
-        Store tracebacks in the ledger.
     """
 
-    def __init__(self, ledger: Ledger, listener: Callable[[Event], None], *, keep_tracebacks: bool) -> None:
+    def __init__(self, ledger: Ledger, listener: Callable[[Event], None]) -> None:
         self.known = ledger.latest()
         self.first = ""
         self._ledger = ledger
         self._listener = listener
-        self._keep_tracebacks = keep_tracebacks
         self._failed: dict[str, set[str]] = {}
 
     def has(self, model_id: str) -> bool:
@@ -55,16 +75,25 @@ class Failures:
         """Say something else in one line."""
         self._listener(Event("", "", 0, 0, note=note))
 
-    def add(self, model_id: str, lenses: Sequence[str], error: Exception, *, layer: str = "") -> None:
-        """Note that lenses of a model failed, at a layer where that is known."""
-        self._failed.setdefault(model_id, set()).update(lenses)
+    def add(self, model_id: str, fault: Fault) -> None:
+        """Note that lenses of a model failed."""
+        self._failed.setdefault(model_id, set()).update(fault.lenses)
         rows = []
-        for lens in lenses or [""]:
+        for lens in fault.lenses or ("",):
             blank = self.known.get((model_id, lens)) or LedgerRow(model_id, lens, "failed", versions=versions())
-            row = failed(replace(blank, host=socket.gethostname()), error, keep_traceback=self._keep_tracebacks)
-            rows.append(replace(row, reason=f"{_STEP}{f'layer {layer}: ' if layer else ''}{row.reason}"))
+            found = fault.row
+            rows.append(
+                replace(
+                    blank,
+                    status=found.status,
+                    reason=found.reason,
+                    error_class=found.error_class,
+                    traceback=found.traceback,
+                    host=found.host,
+                )
+            )
         self._ledger.append(rows)
-        note = f"failed {model_id} · {', '.join(lenses)}: {rows[0].reason}"
+        note = f"failed {model_id} · {', '.join(fault.lenses)}: {rows[0].reason}"
         self.first = self.first or note
         self._listener(Event(model_id, "", 0, 0, tuple(rows), note=note))
 

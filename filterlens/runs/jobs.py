@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from filterlens.catalogs import Entry
 from filterlens.dumps import DumpWriter
 from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import FilterlensError, InputError, LensSkipped
+from filterlens.fetching import Locked, check_locked, place_of
 from filterlens.inputs.images import Images
 from filterlens.lens import ExtractContext, Options, RunSettings, get_lens
+from filterlens.process.digests import recorded_digests
 from filterlens.runs.events import failed, versions
 from filterlens.runs.executors import Progress
 from filterlens.runs.keys import Key
@@ -32,7 +35,11 @@ __all__ = ["Job", "images_for", "run_job"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model with the lenses that are to look at it, and their keys; small and picklable."""
+    """One model with the lenses that are to look at it, and their keys; small and picklable.
+
+    `error` says why its files could not be fetched; after `deadline` (of `time.time`) it is not begun. `locked` are
+    rows of lock files that its files must agree with, by the lock's name.
+    """
 
     entry: Entry
     folder: Path
@@ -41,6 +48,9 @@ class Job:
     keys: dict[str, Key]
     settings: RunSettings
     keep_tracebacks: bool = False
+    error: FilterlensError | None = None
+    deadline: float = math.inf
+    locked: Mapping[str, tuple[Locked, ...]] = field(default_factory=dict)
 
     def only(self, lenses: Collection[str]) -> Job:
         """Return the job for some of its lenses."""
@@ -48,9 +58,26 @@ class Job:
 
 
 def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
-    """Load one model and let every lens of the job look at it; never raises for a model's own faults."""
-    with warnings.catch_warnings():  # Python tells a warning once a place in the code; here, once a model
-        return _run_job(job, progress)
+    """Load one model and let every lens of the job look at it; never raises for a model's own faults.
+
+    Returns
+    -------
+        A row a lens; none where there is too little time left for a job as long as the longest of this process.
+    """
+    if time.time() + _Longest.seconds > job.deadline:
+        return []
+    begun = time.monotonic()
+    try:
+        with warnings.catch_warnings():  # Python tells a warning once a place in the code; here, once a model
+            return _run_job(job, progress)
+    finally:
+        _Longest.seconds = max(_Longest.seconds, time.monotonic() - begun)
+
+
+class _Longest:
+    """How long the longest job of this process took."""
+
+    seconds = 0.0
 
 
 def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
@@ -73,13 +100,18 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     return_freed_memory()  # what the model before has left
     progress("loading", 0, 1)
     try:
-        model = load_model(
-            job.entry,
-            job.folder,
-            trust_pickle=job.settings.trust_pickle,
-            allow_code=job.settings.allow_code,
-            offline=job.settings.offline,
-        )
+        if job.error is not None:
+            raise job.error
+        with recorded_digests() as read:
+            model = load_model(
+                job.entry,
+                job.folder,
+                trust_pickle=job.settings.trust_pickle,
+                allow_code=job.settings.allow_code,
+                offline=job.settings.offline,
+            )
+        for where, rows_of_it in job.locked.items():
+            check_locked(rows_of_it, read, where)
         examined = examine_weights(model.weights)
     except Exception as error:  # noqa: BLE001 - the one broad catch: a job of a batch is isolated
         return [failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
@@ -100,6 +132,7 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
                     sha256=model.sha256,
                     weights_sha256=examined.digest,
                     faults=examined.faults,
+                    files=tuple(f"{digest} {size} {place_of(path)}" for path, (size, digest) in read.items()),
                     notes=(*model.notes, *key.notes),
                 )
                 try:

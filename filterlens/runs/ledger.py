@@ -46,6 +46,8 @@ class LedgerRow:
     weights_sha256, faults
         Digest of the weights themselves, and their dead, constant and non-finite layers (`filterlens.loaders.examine`);
         empty where nobody looked.
+    files
+        The files that the model was read from, each as `SHA-256 SIZE PLACE`: its place in the cache, or its name.
     notes
         What the loader wants a reader to know (names in pickles that were not rebuilt, folded BatchNorm, …).
     started, host, versions
@@ -64,6 +66,7 @@ class LedgerRow:
     sha256: str = ""
     weights_sha256: str = ""
     faults: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     started: str = ""
     host: str = ""
@@ -139,8 +142,8 @@ class Ledger:
 
 def _row(found: dict[str, Any]) -> LedgerRow:
     """Check a line's types: what is not as `append` writes it is no row."""
-    if not all(isinstance(found.get(name, []), list) for name in ("notes", "faults")):
-        raise TypeError("notes and faults are lists")
+    if not all(isinstance(found.get(name, []), list) for name in ("notes", "faults", "files")):
+        raise TypeError("notes, faults and files are lists")
     row = LedgerRow(**{name: value for name, value in found.items() if name in _FIELDS})
     texts: tuple[str, ...] = (
         row.model_id,
@@ -152,9 +155,15 @@ def _row(found: dict[str, Any]) -> LedgerRow:
         row.sha256,
         row.started,
     )
-    texts += (row.weights_sha256, row.host, row.traceback, *row.faults, *row.notes, *row.versions.values())
+    texts += (row.weights_sha256, row.host, row.traceback, *row.faults, *row.files, *row.notes, *row.versions.values())
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("text is expected")
     if row.status not in get_args(Status) or not math.isfinite(row.seconds):
         raise ValueError("no such status, or no time")
-    return replace(row, notes=tuple(row.notes), faults=tuple(row.faults), seconds=float(row.seconds))
+    return replace(
+        row,
+        notes=tuple(row.notes),
+        faults=tuple(row.faults),
+        files=tuple(row.files),
+        seconds=float(row.seconds),
+    )

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import TypeVar
 
 from filterlens.catalogs import Entry
-from filterlens.dumps import DumpReader, DumpWriter
+from filterlens.dumps import DumpWriter
 from filterlens.errors import DumpError, LensSkipped, WriteError
-from filterlens.lens import Lens, all_lenses
+from filterlens.lens import Each, Lens, PoolContext, PooledModel, all_lenses
 from filterlens.process.files import cannot_write
-from filterlens.runs.failures import Failures
+from filterlens.runs.executors import Executor, WorkerLost
+from filterlens.runs.failures import Failures, Fault
+from filterlens.runs.scoring import Summaries, Task, run_task
 
 __all__ = ["pool"]
 
-Dumps = Sequence[tuple[Entry, Path]]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def pool(dumps: Dumps, folder: Path, failures: Failures) -> None:
+def pool(
+    dumps: Sequence[tuple[Entry, Path]],
+    summaries: Mapping[str, Summaries],
+    folder: Path,
+    executor: Executor,
+    failures: Failures,
+) -> None:
     """Let every lens that has one compute what it says over all models together, into `pooled.h5`.
 
     Parameters
     ----------
     dumps
         Catalog entry and dump of each model.
+    summaries
+        What lenses kept of the models, by model; a model without one of a lens takes no part in it.
     folder
         The run's folder.
+    executor
+        Where each model's part is computed.
     failures
         Told of models that cannot take part; they are left out.
 
@@ -37,42 +51,52 @@ def pool(dumps: Dumps, folder: Path, failures: Failures) -> None:
     """
     with DumpWriter(folder / "pooled.h5", {"model_id": folder.name, "source": "pooled"}, keep=False) as out:
         for lens in all_lenses().values():
-            taking = [found for found in dumps if _holds(found, lens, failures)] if lens.pool else []
+            taking = [
+                PooledModel(entry=entry, path=path, summary=summaries[entry.model_id][lens.name])
+                for entry, path in dumps
+                if lens.pool and lens.name in summaries.get(entry.model_id, {})
+            ]
             if taking:
-                _pool_lens(lens, taking, out, failures)
+                _pool_lens(lens, taking, out, _each(executor), failures)
 
 
-def _holds(dump: tuple[Entry, Path], lens: Lens, failures: Failures) -> bool:
-    entry, path = dump
-    try:
-        with DumpReader(path) as reader:
-            return lens.name in reader.lenses and lens.name not in failures.failed_lenses(entry.model_id)
-    except DumpError as error:
-        failures.add(entry.model_id, [lens.name], error)
-        return False
+def _each(executor: Executor) -> Each:
+    def each(function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+        tasks = [Task(number, function, item) for number, item in enumerate(items)]
+        early: dict[int, Result] = {}
+        number = 0
+        for task, result in executor.run(tasks, run_task, lambda *_: None):
+            if isinstance(result, WorkerLost):
+                raise DumpError(result.reason)
+            early[task.number] = result
+            while number in early:
+                yield early.pop(number)
+                number += 1
+
+    return each
 
 
-def _pool_lens(lens: Lens, dumps: Dumps, out: DumpWriter, failures: Failures) -> None:
+def _pool_lens(lens: Lens, models: Sequence[PooledModel], out: DumpWriter, each: Each, failures: Failures) -> None:
     failures.step(f"{lens.name}: all models together")
-    error = _attempt(lens, dumps, out)
+    error = _attempt(lens, models, out, each)
     if error is None:
         return
-    alone = [(found, _attempt(lens, [found], out)) for found in dumps]
+    alone = [(model, _attempt(lens, [model], out, map)) for model in models]
     out.discard(lens.name)
-    for (entry, _), own in alone:
+    for model, own in alone:
         if own is not None:
-            failures.add(entry.model_id, [lens.name], own)
-    rest = [found for found, own in alone if own is None]
-    error = _attempt(lens, rest, out) if 0 < len(rest) < len(dumps) else error
+            failures.add(model.entry.model_id, Fault.of([lens.name], own))
+    rest = [model for model, own in alone if own is None]
+    error = _attempt(lens, rest, out, each) if 0 < len(rest) < len(models) else error
     if error is not None:
         failures.say(f"{lens.name}: all models together have no result: {type(error).__name__}: {error}")
 
 
-def _attempt(lens: Lens, dumps: Dumps, out: DumpWriter) -> Exception | None:
-    """Pool some dumps; return what went wrong, the lens's group then being empty."""
-    function: Callable[..., None] = resolve_name(lens.pool)
+def _attempt(lens: Lens, models: Sequence[PooledModel], out: DumpWriter, each: Each) -> Exception | None:
+    """Pool some models; return what went wrong, the lens's group then being empty."""
+    function: Callable[[PoolContext], None] = resolve_name(lens.pool)
     try:
-        function(dumps, out.lens(lens.name, {"models": len(dumps)}))
+        function(PoolContext(models=models, group=out.lens(lens.name, {"models": len(models)}), each=each))
     except LensSkipped:
         out.discard(lens.name)
     except Exception as error:

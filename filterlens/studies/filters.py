@@ -142,7 +142,7 @@ def _correlations(models: pd.DataFrame) -> Iterable[_Number]:
 
 def _shifts(run: RunData, pool: FilterPool) -> Iterable[_Number]:
     """Shifts between robust models and their matched normal ones, by data set."""
-    from filterlens.lenses.filters.distribution import filters_of
+    from filterlens.lenses.filters.distribution import scaled_filters
     from filterlens.lenses.filters.moments import BINS, PrincipalComponents, component_shifts, densities, histograms
 
     every = pool.group("all")
@@ -154,7 +154,7 @@ def _shifts(run: RunData, pool: FilterPool) -> Iterable[_Number]:
     def rows(entry: Entry, *, sparse: bool) -> Iterable[Tensor]:
         path = run.folder / "dumps" / f"{entry.file_stem}.h5"
         if path.is_file():
-            for _, filters in filters_of(path, pool.kernel, sparse=sparse)():
+            for filters in scaled_filters(path, pool.kernel, sparse=sparse):
                 yield basis.coefficients(filters)
 
     low, high = math.inf, -math.inf

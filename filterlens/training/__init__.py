@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from filterlens.loaders.architectures import build
     from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
     from filterlens.training.collapse import CollapseMonitor
-    from filterlens.training.early_stopping import EarlyStopping
+    from filterlens.training.early_stopping import CollapseStopping, EarlyStopping
     from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
     from filterlens.training.loop import TrainingPlan, train
     from filterlens.training.monitor import Monitor
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AliasFreeDownsampling",
     "CollapseMonitor",
+    "CollapseStopping",
     "EarlyStopping",
     "Monitor",
     "Reading",
@@ -39,6 +40,7 @@ __all__ = [
 _HOME = {
     "AliasFreeDownsampling": "filterlens.training.alias_free",
     "CollapseMonitor": "filterlens.training.collapse",
+    "CollapseStopping": "filterlens.training.early_stopping",
     "EarlyStopping": "filterlens.training.early_stopping",
     "Monitor": "filterlens.training.monitor",
     "TrainingPlan": "filterlens.training.loop",

@@ -23,11 +23,12 @@ class CollapseMonitor:
     model
         The network as it is trained; takes images in [0, 1].
     images, labels
-        A fixed batch, shapes (n, channels, height, width) and (n,).
+        A fixed batch, shapes (n, channels, height, width) and (n,), such as 256 images.
     eps
         L∞ radius of the training's attack.
     signal
-        What `score()` returns: `gradient_misalignment`, `linearity_error` or `pgd2_error`.
+        What `score()` returns: `pgd2_error`, which is what `CollapseStopping` takes, `gradient_misalignment` or
+        `linearity_error`.
     seed
         Random seed of the starts, which stay the same from call to call.
 
@@ -59,7 +60,7 @@ class CollapseMonitor:
         labels: Tensor,
         *,
         eps: float,
-        signal: str = "gradient_misalignment",
+        signal: str = "pgd2_error",
         seed: int = 0,
     ) -> None:
         if signal not in SIGNALS:
@@ -78,7 +79,7 @@ class CollapseMonitor:
         return Reading({name: measure(self) for name, measure in SIGNALS.items()}, {})
 
     def score(self) -> float:
-        """Measure the chosen signal now: what `EarlyStopping.step` takes."""
+        """Measure the chosen signal now: what `CollapseStopping.step` takes, if it is an error."""
         return SIGNALS[self.signal](self)
 
 

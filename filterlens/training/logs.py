@@ -12,7 +12,7 @@ from filterlens.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from filterlens.training.early_stopping import EarlyStopping
+    from filterlens.training.early_stopping import Stopping
     from filterlens.training.reading import Reading
 
 __all__ = ["Log", "csv_log", "lightning_callback", "tensorboard_log", "wandb_log"]
@@ -100,7 +100,7 @@ def lightning_callback(
     monitor: Callable[[], Reading],
     *,
     log: Log | None = None,
-    stopping: EarlyStopping | None = None,
+    stopping: Stopping | None = None,
     score: str = "aliasing_relative",
     prefix: str = "",
 ) -> Callback:

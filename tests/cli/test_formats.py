@@ -21,6 +21,7 @@ PGD = "fonts-linf/preact_resnet-pgd-s0"
 COMMANDS = {
     "catalogs": ["catalogs", "fonts-linf"],
     "explain": ["explain"],
+    "fetch": ["fetch"],
     "inspect": ["inspect", PGD],
     "compare": ["compare", PGD, "fonts-linf/preact_resnet-normal-s0"],
     "check": ["check", PGD, "--max-sparsity", "0.9"],

@@ -25,7 +25,8 @@ FILE = re.compile(r"(?<![\w/.-])filterlens/[\w./-]*\w")
 
 RUN = re.compile(r"filterlens (import filterdb|export filterdb|study \w+|[a-z]+)\b([^`|#;]*)")
 CATALOG = re.compile(
-    r"""(?:filterlens catalogs|--leaderboard|\s-l|load_catalog\("|audit\(")\s*(?<![a-z])([a-z][\w-]+)(?=[\s"`]|$)"""
+    r"""(?:filterlens catalogs(?: lock\b)?+|--leaderboard|\s-l|load_catalog\("|audit\(")"""
+    r"""\s*(?<![a-z])([a-z][\w-]+)(?=[\s"`]|$)"""
 )
 
 #: options of other programs, which lines of ours name

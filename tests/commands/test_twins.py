@@ -118,7 +118,15 @@ def test_explain_lists_every_score_or_one() -> None:
     assert (one["lens"], one["low"], one["high"]) == ("filters", 0.0, 1.0)
     everything = filterlens.explain(auxiliary=True)
     assert not filterlens.explain()["auxiliary"].any()
-    assert set(everything["lens"]) >= {"filters", "downsampling", "robustness", "flatness", "manifold"}
+    assert set(everything["lens"]) >= {
+        "filters",
+        "frequency",
+        "spectra",
+        "downsampling",
+        "robustness",
+        "flatness",
+        "manifold",
+    }
     with pytest.raises(InputError, match="did you mean sparsity"):
         filterlens.explain("sparsety")
 

@@ -242,6 +242,9 @@ def main() -> None:
         from hostile.server import Server
 
         child.server = Server()  # before anything reads where the hub is
+    from filterlens.loaders import transfer
+
+    transfer.RETRIES = transfer.Retries(attempts=2, first=0.01)  # a busy server is payload enough once
     from hostile.payloads import by_id
 
     known = by_id()

@@ -18,13 +18,15 @@ CLAIMED = {
     "aliasing": ("lower", "Grabinski2022"),
     "aliasing_relative": ("lower", "Grabinski2022"),
     "alias_energy": ("lower", "Grabinski2022"),
+    "low_frequency_share": ("higher", "Lukasik2023"),
+    "spectral_centroid": ("lower", "Lukasik2023"),
     "robust_accuracy": ("higher", "Madry2018"),
     "overconfidence_clean": ("lower", "Grabinski2022Conf"),
     "overconfidence_attacked": ("lower", "Grabinski2022Conf"),
     "ece_clean": ("lower", "Grabinski2022Conf"),
     "ece_attacked": ("lower", "Grabinski2022Conf"),
 }
-LENSES = {"filters", "downsampling", "robustness", "flatness", "manifold"}
+LENSES = {"filters", "downsampling", "robustness", "flatness", "manifold", "spectra", "frequency"}
 
 
 def test_these_scores_have_a_claim_about_robust_and_normal_models_and_no_others() -> None:
@@ -48,7 +50,7 @@ def test_aliasing_is_our_reading_wherever_a_score_is_named() -> None:
     assert "our reading" in aliasing.title
     assert "our reading" in aliasing.reference
     assert "our reading" in aliasing.claim
-    for name in ("aliasing_relative", "alias_energy"):
+    for name in ("aliasing_relative", "alias_energy", "low_frequency_share", "spectral_centroid"):
         assert "ours" in all_scores()[name].reference
         assert "a score of ours" in all_scores()[name].claim
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from filterlens.catalogs import Entry
-from filterlens.loaders import load_model
+from filterlens.loaders import load_model, transfer, zenodo
 from filterlens.loaders.model import LoadedModel
 
 Load = Callable[..., LoadedModel]
@@ -19,9 +19,18 @@ Load = Callable[..., LoadedModel]
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, named by the environment as a user would."""
+    zenodo._listed.cache_clear()
     folder = tmp_path / "cache"
     monkeypatch.setenv("FILTERLENS_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def retries(monkeypatch: pytest.MonkeyPatch) -> transfer.Retries:
+    """Downloads are tried twice, a hundredth of a second later; tests of more attempts say so."""
+    made = transfer.Retries(attempts=2, first=0.01, longest=0.05, obeyed=2.0)
+    monkeypatch.setattr(transfer, "RETRIES", made)
+    return made
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def refused(target: Path, asked: download.Origin, message: str) -> str:
         download.fetch(target, asked)
     assert time.monotonic() - begun < 10
     assert str(caught.value).isprintable(), str(caught.value)
-    assert not [path for path in target.parent.rglob("*") if path.name != ".download.lock"]
+    assert not [path for path in target.parent.rglob("*") if not path.name.startswith(".download")]
     return str(caught.value)
 
 

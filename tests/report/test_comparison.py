@@ -72,6 +72,18 @@ def test_under_four_normal_models_there_is_an_effect_but_no_interval_and_no_p_an
     assert row["note"] == "no p-value and no interval: fewer than 4 distinct normal models"
 
 
+@pytest.mark.parametrize(("differences", "said"), [([1, 2, 3, 4, 5, 6], ""), ([1, 1, 1, 2, 1, 90], "skewed (2.4)")])
+def test_an_interval_over_strongly_skewed_differences_is_called_too_narrow_where_it_stands(
+    differences: list[float], said: str
+) -> None:
+    rows: list[tuple[str, bool | None, str, float]] = []
+    for i, difference in enumerate(differences):
+        rows += [(f"n{i}", False, "", 0.0), (f"r{i}", True, f"n{i}", difference)]
+    note = compare_scores(models(rows), [SPARSITY]).iloc[0]["note"]
+    assert said in note
+    assert ("the interval is likely too narrow" in note) == bool(said)
+
+
 def test_p_values_are_adjusted_over_the_whole_table() -> None:
     df = shared(6)
     df["orthogonality"] = np.random.default_rng(0).uniform(size=len(df))

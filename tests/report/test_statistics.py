@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from filterlens.report.statistics import benjamini_hochberg, mean_interval, rank_biserial, spearman, wilcoxon_p
+from filterlens.report.statistics import (
+    benjamini_hochberg,
+    mean_interval,
+    rank_biserial,
+    skewness,
+    spearman,
+    wilcoxon_p,
+)
 
 differences = st.lists(st.integers(-6, 6).map(float), min_size=1, max_size=8)
 
@@ -100,3 +107,13 @@ def test_spearman_has_no_coefficient_for_few_or_constant_values(x: list[float], 
     rho, found = spearman(x, y)
     assert np.isnan(rho)
     assert found == n
+
+
+def test_skewness_is_that_of_its_formula_and_turns_with_the_sign() -> None:
+    x = np.array([0.3, 0.1, 0.5, 4.0, 0.2])
+    n, away = len(x), x - x.mean()
+    expected = np.sqrt(n * (n - 1)) / (n - 2) * np.mean(away**3) / np.mean(away**2) ** 1.5
+    assert skewness(x) == pytest.approx(expected)
+    assert skewness(-x) == pytest.approx(-expected)
+    assert skewness([1, 2, 3]) == pytest.approx(0)
+    assert np.isnan([skewness([1, 5]), skewness([2, 2, 2, 2])]).all()

@@ -96,7 +96,7 @@ def test_what_belongs_to_a_run_goes_on_with_it(zoo: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kernel": "all"}, r"filters: kernel was '3x3', not 'all'"),
+        ({"kernel": "all"}, r"filters: kernel was 'auto', not 'all'"),
         ({"images": 3}, "downsampling: images was 2, not 3"),
         ({"settings": {"seed": 1}}, "seed was 0, not 1"),
         ({"settings": {"data": "b.npz"}}, r"images were those of .*a\.npz, not of .*b\.npz"),
@@ -133,7 +133,7 @@ def test_rows_of_different_options_are_said_everywhere(
     words = ["audit", "-l", str(other), "-o", str(run), "--kernel", "all", "--extend"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    said = "Different options (filters lens): kernel: 3x3 in 4, all in 2."
+    said = "Different options (filters lens): kernel: auto in 4, all in 2."
     assert f"caution {said}" in done.output
     assert done.output.index("caution") < done.output.index("robust against normal")
     page = (run / "index.html").read_text(encoding="utf-8")

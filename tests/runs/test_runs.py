@@ -184,7 +184,7 @@ def test_a_file_that_grows_past_the_disk_leaves_nothing_half_written(zoo: Path, 
         "import filterlens.loaders, torch\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "catalog = load_catalog(sys.argv[1])\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (3500, resource.RLIM_INFINITY))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3700, resource.RLIM_INFINITY))\n"
         "outcome = extract(catalog, Path(sys.argv[2]))\n"
         "sys.exit(40 + outcome.count('failed'))"
     )

@@ -1,4 +1,4 @@
-"""The stopping rule on scripted scores: a jump is found, a slow rise is not one."""
+"""The stopping rules on scripted scores: a jump and a fall are found; a slow rise, a plateau and noise are neither."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from filterlens.errors import InputError
-from filterlens.training.early_stopping import EarlyStopping
+from filterlens.training.early_stopping import CollapseStopping, EarlyStopping, Stopping
+
+LABELS = torch.arange(250) % 10
+CHANCE_FLOOR = 0.1 + 3.5 * math.sqrt(0.1 * 0.9 / 250)
 
 
-def play(stopping: EarlyStopping, scores: list[float]) -> tuple[list[bool], nn.Module]:
+def play(stopping: Stopping, scores: list[float]) -> tuple[list[bool], nn.Linear]:
     """Epoch i leaves its number in the weights."""
     model = nn.Linear(1, 1)
     answers = []
@@ -30,7 +33,7 @@ def test_a_jump_stops_training_and_gives_back_the_weights_before_it() -> None:
     assert answers.index(True) == 6
     assert stopping.best_epoch == 5
     stopping.restore(model)
-    assert model.get_parameter("weight").item() == 5
+    assert model.weight.item() == 5
 
 
 @pytest.mark.parametrize("slope", [0.0045, 0.02, -0.03])
@@ -89,7 +92,7 @@ def test_kept_weights_do_not_follow_the_model() -> None:
     stopping.step(0.2, model)
     with torch.no_grad():
         model.weight.add_(1)
-        model.get_buffer("running_mean").add_(1)
+        model.running_mean.add_(1)  # type: ignore[union-attr]
     assert stopping.best_state["weight"].tolist() == [1, 1]
     assert stopping.best_state["running_mean"].tolist() == [0, 0]
 
@@ -107,3 +110,77 @@ def test_nothing_to_give_back_is_an_error() -> None:
 def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="EarlyStopping takes threshold > 0"):
         EarlyStopping(**wrong)  # type: ignore[arg-type]
+
+
+def errors(accuracies: list[float]) -> list[float]:
+    return [1 - accuracy for accuracy in accuracies]
+
+
+def test_a_lasting_fall_of_accuracy_stops_in_its_second_epoch_and_gives_the_best_weights_back() -> None:
+    stopping = CollapseStopping(LABELS)
+    answers, model = play(stopping, errors([0.1, 0.2, 0.35, 0.4, 0.38, 0.1, 0.08, 0.05]))
+    assert answers.index(True) == 6
+    stopping.restore(model)
+    assert model.weight.item() == stopping.best_epoch == 3
+
+
+def test_a_fall_that_is_over_in_the_next_epoch_is_forgiven() -> None:
+    answers, _ = play(CollapseStopping(LABELS), errors([0.1, 0.4, 0.1, 0.4, 0.1, 0.4]))
+    assert not any(answers)
+    answers, _ = play(CollapseStopping(LABELS, patience=1), errors([0.1, 0.4, 0.1, 0.4]))
+    assert answers.index(True) == 2
+
+
+def measured(accuracy: float, noise: random.Random) -> float:
+    return sum(noise.random() < accuracy for _ in range(len(LABELS))) / len(LABELS)
+
+
+def test_guessing_is_hardly_ever_stopped_thanks_to_the_floor() -> None:
+    noise = random.Random(0)
+    trainings = [errors([measured(0.1, noise) for _ in range(30)]) for _ in range(100)]
+
+    def stopped(floor: float | None = None) -> int:
+        rules = [CollapseStopping(LABELS) for _ in trainings]
+        for rule in rules:
+            rule.floor = rule.floor if floor is None else floor
+        return sum(any(play(rule, scores)[0]) for rule, scores in zip(rules, trainings, strict=True))
+
+    assert stopped() <= 5
+    assert stopped(floor=0.0) >= 20
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_noisy_plateau_is_let_through_and_its_collapse_to_chance_is_not(seed: int) -> None:
+    noise = random.Random(seed)
+    plateau = [measured(min(0.4, 0.1 + 0.05 * epoch), noise) for epoch in range(50)]
+    assert not any(play(CollapseStopping(LABELS), errors(plateau))[0])
+    collapse = [*plateau, *(measured(0.1, noise) for _ in range(2))]
+    assert play(CollapseStopping(LABELS), errors(collapse))[0].index(True) == 51
+
+
+def test_the_rule_waits_for_an_accuracy_that_is_not_chance() -> None:
+    for best, stops in ((CHANCE_FLOOR - 1e-6, False), (CHANCE_FLOOR + 1e-6, True)):
+        answers, _ = play(CollapseStopping(LABELS), errors([best, 0.0, 0.0]))
+        assert answers == [False, False, stops]
+
+
+def test_an_error_that_is_not_finite_stops_and_its_weights_are_not_kept() -> None:
+    stopping = CollapseStopping(LABELS)
+    answers, _ = play(stopping, [0.5, math.nan])
+    assert answers == [False, True]
+    assert stopping.should_stop
+    assert stopping.best_epoch == 0
+
+
+@pytest.mark.parametrize("wrong", [{"share": 0}, {"share": 1}, {"share": math.nan}, {"patience": 0}])
+def test_a_share_or_patience_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="CollapseStopping takes 0 < share < 1"):
+        CollapseStopping(LABELS, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(50, dtype=torch.long), torch.tensor([0, 1])])
+def test_a_batch_on_which_nothing_is_above_chance_is_refused(labels: torch.Tensor) -> None:
+    with pytest.raises(InputError, match="no accuracy on this batch is above chance"):
+        CollapseStopping(labels)
+    with pytest.raises(InputError, match="at least one label"):
+        CollapseStopping(labels[:0])

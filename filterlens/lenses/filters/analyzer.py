@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError, InputError, NonFiniteWeightError
 from filterlens.lens import all_scores, score_rows
 from filterlens.lenses.filters.conventions import SPARSITY_THRESHOLD, Convention
+from filterlens.lenses.filters.distribution import Summary
 from filterlens.lenses.filters.layer import Layer
+from filterlens.lenses.kernels import kernel_note, main_kernel
 
-__all__ = ["analyze", "layer_rows", "score_layer"]
+__all__ = ["analyze", "layer_rows", "scorable", "score_layer"]
 
 
 def score_layer(
@@ -46,7 +50,7 @@ def score_layer(
     return {str(row["metric"]): float(str(row["value"])) for row in score_rows("filters", layer)}
 
 
-def analyze(group: DumpGroup) -> list[dict[str, object]]:
+def analyze(group: DumpGroup) -> tuple[list[dict[str, object]], dict[str, NDArray[np.float64]]]:
     """Score every convolution of a dump.
 
     Parameters
@@ -56,29 +60,31 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
 
     Returns
     -------
-        Rows of the score table: one a layer and metric that is defined for its kernel. Where a dump holds 3x3
-        and other kernels, only the 3x3 ones have a weight in the model's mean.
+    rows
+        Of the score table: one a layer and metric that is defined for its kernel. Only filters of one size have a
+        weight in the model's mean: 3x3, or the network's own where it has none.
+    summary
+        What `filterlens.lenses.filters.distribution` needs of the model.
     """
-    shapes = {name: group.shape(name) for name in group.names()}
-    has_3x3 = any(shape[2:] == (3, 3) for shape in shapes.values())
+    kernels = {name: (shape[2], shape[3]) for name in group.names() if len(shape := group.shape(name)) == 4}
+    main = main_kernel(kernels.values())
     rows: list[dict[str, object]] = []
-    for name, shape in shapes.items():
-        counts = not has_3x3 or shape[2:] == (3, 3)
-        rows.extend(_layer_rows(name, group, counts=counts))
-    return rows
-
-
-def _layer_rows(name: str, group: DumpGroup, *, counts: bool) -> list[dict[str, object]]:
-    attributes = group.attributes_of(name)
-    depth, norm = _number(attributes, "conv_depth", -1), _number(attributes, "conv_depth_norm", math.nan)
-    common: dict[str, object] = {
-        "layer": name,
-        "kind": "x".join(str(size) for size in group.shape(name)[2:]),
-        "conv_depth": depth if depth >= 0 else math.nan,
-        "conv_depth_norm": norm,
-    }
-    rows = layer_rows(torch.from_numpy(group.read(name)), counts=counts, notes=_notes(attributes))
-    return [{**common, **row} for row in rows]
+    summary = Summary()
+    for name in group.names():
+        shape, attributes = group.shape(name), group.attributes_of(name)
+        depth, norm = _number(attributes, "conv_depth", -1), _number(attributes, "conv_depth_norm", math.nan)
+        common: dict[str, object] = {
+            "layer": name,
+            "kind": "x".join(str(size) for size in shape[2:]),
+            "conv_depth": depth if depth >= 0 else math.nan,
+            "conv_depth_norm": norm,
+        }
+        layer = scorable(torch.from_numpy(group.read(name)))
+        notes = (*_notes(attributes), *kernel_note(main))
+        rows.extend({**common, **row} for row in layer_rows(layer, counts=shape[2:] == main, notes=notes))
+        if isinstance(layer, Layer):
+            summary.add(layer, attributes)
+    return rows, summary.arrays
 
 
 def _number(attributes: dict[str, Any], name: str, default: float) -> float:
@@ -89,25 +95,36 @@ def _number(attributes: dict[str, Any], name: str, default: float) -> float:
     return float(value)
 
 
-def layer_rows(weight: Tensor, *, counts: bool = True, notes: tuple[str, ...] = ()) -> list[dict[str, object]]:
+def scorable(weight: Tensor) -> Layer | str:
+    """Return a weight as a layer, or why it has no score."""
+    try:
+        layer = Layer(weight)
+        _ = layer.maxima
+    except NonFiniteWeightError:
+        return "holds NaN or Inf"
+    except InputError as error:
+        return str(error)
+    return layer
+
+
+def layer_rows(layer: Layer | str, *, counts: bool = True, notes: tuple[str, ...] = ()) -> list[dict[str, object]]:
     """Rows of one convolution; NaN with the reason in `note` where it has no score.
 
     Parameters
     ----------
-    weight
-        Shape (c_out, c_in / groups, k_h, k_w).
+    layer
+        What `scorable` returns.
     counts
         Whether it has a weight in the model's mean.
     notes
         What else is to be kept in mind.
     """
-    try:
-        found = list(score_rows("filters", Layer(weight)))
-    except (InputError, NonFiniteWeightError) as error:
-        reason = "holds NaN or Inf" if isinstance(error, NonFiniteWeightError) else str(error)
+    if isinstance(layer, Layer):
+        found = list(score_rows("filters", layer))
+    else:
         names = [found.name for found in all_scores().values() if found.lens == "filters" and found.applies is None]
         found = [{"metric": name, "value": math.nan, "weight": 0.0} for name in names]
-        notes = (f"skipped: {reason}", *notes)
+        notes = (f"skipped: {layer}", *notes)
     return [{**row, "weight": row["weight"] if counts else 0.0, "note": "; ".join(notes)} for row in found]
 
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 from filterlens.errors import InputError, NonFiniteWeightError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["CONVENTIONS", "LARGEST_KERNEL", "SPARSITY_THRESHOLD", "Convention", "check_convention", "prepare"]
@@ -97,23 +99,25 @@ def as_filters(weight: Tensor) -> Tensor:
     return prepare(weight).flatten(2).flatten(0, 1)
 
 
-def rounded(filters: Tensor, convention: Convention) -> Tensor:
+def rounded(filters: NDArray[np.floating], convention: Convention) -> NDArray[np.floating]:
     """Return the filters as raw entropy sees them: `filterdb` stores them as float16."""
+    import numpy as np
+
     if convention != "filterdb":
         return filters
-    found = filters.half().to(filters.dtype)
-    check_finite(found.abs())  # float16 ends at 65504
+    with np.errstate(over="ignore"):  # float16 ends at 65504
+        found = filters.astype(np.float16).astype(filters.dtype)
+    check_finite(float(np.abs(found).max()))
     return found
 
 
-def check_finite(maxima: Tensor) -> None:
-    """Refuse a layer, given the largest absolute weight of each filter or row.
+def check_finite(largest: float) -> None:
+    """Refuse a layer, given its largest absolute weight, which is NaN where any is.
 
     Raises
     ------
     NonFiniteWeightError
         The layer holds NaN or Inf.
     """
-    # A maximum is NaN where any entry is.
-    if not math.isfinite(float(maxima.max())):
+    if not math.isfinite(largest):
         raise NonFiniteWeightError("the layer holds NaN or Inf and has no score: check how it was trained or loaded")

@@ -2,8 +2,8 @@
 
 Takes part: every scaled filter (divided by its largest absolute weight) that is not sparse in its layer, of the
 run's most common kernel size (3x3 in nearly every network); K = k_h · k_w. Each set of weights enters once, under
-however many names it was run and however many robust models share it as their normal partner. Memory is bounded: moments, then ranges, then histograms, each in
-one pass over the dumps, whatever the number of filters.
+however many names it was run and however many robust models share it as their normal partner. Memory is bounded,
+whatever the number of filters: moments come with the scores, then ranges and histograms take a pass each.
 
 Layout of `/filters` in `pooled.h5`
 -----------------------------------
@@ -39,53 +39,59 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from filterlens.dumps import DumpGroup, DumpReader, WritableGroup
+from filterlens.dumps import DumpReader
 from filterlens.dumps.memory import return_freed_memory
-from filterlens.errors import LensSkipped
+from filterlens.errors import DumpError, InputError, LensSkipped, NonFiniteWeightError
+from filterlens.lens import PoolContext, PooledModel
 from filterlens.lenses.filters.conventions import LARGEST_KERNEL, SPARSITY_THRESHOLD
-from filterlens.lenses.filters.layer import filter_maxima
-from filterlens.lenses.filters.moments import BINS
-from filterlens.lenses.filters.pooling import FINE_BINS, Member, pool_filters
-from filterlens.score import depth_group
+from filterlens.lenses.filters.layer import Layer
+from filterlens.lenses.filters.moments import BINS, Moments
+from filterlens.lenses.filters.pooling import FINE_BINS, Filters, Member, pool_filters
+from filterlens.score import DEPTH_GROUPS, depth_group
 
-__all__ = ["filters_of", "pool"]
+__all__ = ["Summary", "pool", "scaled_filters"]
 
-_BATCH = 1 << 18  # filters in memory at once
-_SMALLEST = float(np.finfo(np.float32).tiny)
 _LENS = "filters"
 
 
-class _Row(Protocol):
-    """What is used of a catalog's `Entry`."""
+class Summary:
+    """Moments of one model's scaled filters, by kernel size and depth group: what pooling needs of it."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, int], Moments] = {}
+
+    def add(self, layer: Layer, attributes: Mapping[str, Any]) -> None:
+        """Take in a layer, whose `maxima` are finite."""
+        key = "x".join(str(side) for side in layer.kernel), _depth_group(attributes)
+        found = layer.scaled_moments
+        self._cells[key] = self._cells[key] + found if key in self._cells else found
 
     @property
-    def model_id(self) -> str: ...
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def robust(self) -> bool | None: ...
-    @property
-    def match(self) -> str: ...
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """By kernel size (`3x3`), a row a depth group: its place, or -1, and the `packed` moments."""
+        found: dict[str, list[NDArray[np.float64]]] = {}
+        for (kernel, depth), moments in self._cells.items():
+            found.setdefault(kernel, []).append(np.concatenate([[depth], moments.packed]))
+        return {kernel: np.stack(rows) for kernel, rows in found.items()}
 
 
-def pool(dumps: Sequence[tuple[_Row, Path]], group: WritableGroup) -> None:
+def pool(context: PoolContext) -> None:
     """Describe the filters of a whole run; the layout is this module's docstring.
 
     Parameters
     ----------
-    dumps
-        Catalog entry and dump of each model; models without a filters lens are passed over.
-    group
-        `/filters` of `pooled.h5`.
+    context
+        The models with their `Summary.arrays`, and `/filters` of `pooled.h5`.
 
     Raises
     ------
@@ -98,53 +104,84 @@ def pool(dumps: Sequence[tuple[_Row, Path]], group: WritableGroup) -> None:
     ----------
     [Gavrikov2022DB]_, section 5; [Gavrikov2022Lens]_, section 4.
     """
-    kernel = _common_kernel([path for _, path in dumps])
+    summaries = [_checked(model) for model in context.models]
+    kernel = _common_kernel(summaries)
     if kernel is None:
         raise LensSkipped("no dump holds convolution filters, so that there is no distribution to pool")
+    name, k = f"{kernel[0]}x{kernel[1]}", math.prod(kernel)
     members = [
-        Member(row.model_id, row.dataset, row.robust, row.match, filters_of(path, kernel)) for row, path in dumps
+        Member(
+            found.entry.model_id,
+            found.entry.dataset,
+            found.entry.robust,
+            found.entry.match,
+            _moments(summary.get(kernel), k),
+            partial(_filters, found.path, kernel),
+        )
+        for found, summary in zip(context.models, summaries, strict=True)
     ]
-    pooled = pool_filters(members, math.prod(kernel))
+    group = context.group
+    pooled = pool_filters(members, k, context.each)
     group.set_attributes(
-        kernel=f"{kernel[0]}x{kernel[1]}",
-        n_components=math.prod(kernel),
+        kernel=name,
+        n_components=k,
         threshold=SPARSITY_THRESHOLD,
         bins=BINS,
         fine_bins=FINE_BINS,
     )
-    for name, entries in pooled.lists.items():
-        group.write(name, np.frombuffer(json.dumps(entries, ensure_ascii=False).encode(), dtype=np.uint8))
+    for title, entries in pooled.lists.items():
+        group.write(title, np.frombuffer(json.dumps(entries, ensure_ascii=False).encode(), dtype=np.uint8))
     paired = json.dumps(pooled.paired)
-    for name, array in pooled.arrays.items():
-        attributes = {"paired": paired} if name in {"shift", "shift_depths"} else {}
-        group.write(name, array, **attributes)
+    for title, array in pooled.arrays.items():
+        attributes = {"paired": paired} if title in {"shift", "shift_depths"} else {}
+        group.write(title, array, **attributes)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[DumpGroup | None]:
-    with DumpReader(path) as reader:
-        yield reader.lens(_LENS) if _LENS in reader.lenses else None
+def _checked(model: PooledModel) -> dict[tuple[int, int], NDArray[np.float64]]:
+    """Return a model's `Summary.arrays` by kernel size."""
+    found = {}
+    for name, rows in model.summary.items():
+        height, _, width = name.partition("x")
+        k = int(height) * int(width) if height.isdecimal() and width.isdecimal() else 0
+        if not 0 < k <= LARGEST_KERNEL or rows.shape[1:] != (2 + k + k * k,) or not _are_moments(rows):
+            raise DumpError(f"what is kept of the filters of {model.path} is damaged: run `filterlens analyze` again")
+        found[int(height), int(width)] = rows
+    return found
 
 
-def _common_kernel(paths: Sequence[Path]) -> tuple[int, int] | None:
+def _are_moments(rows: NDArray[np.float64]) -> bool:
+    depths, counts = rows[:, 0], rows[:, 1]
+    return bool(np.isfinite(rows).all() and np.isin(depths, range(-1, len(DEPTH_GROUPS))).all() and (counts >= 0).all())
+
+
+def _common_kernel(summaries: Sequence[Mapping[tuple[int, int], NDArray[np.float64]]]) -> tuple[int, int] | None:
     """3x3 where there are any, else the kernel size of most filters."""
     filters: Counter[tuple[int, int]] = Counter()
-    for path in paths:
-        with _opened(path) as group:
-            for name in group.names() if group is not None else ():
-                shape = group.shape(name) if group is not None else ()
-                if len(shape) == 4 and 0 < shape[2] * shape[3] <= LARGEST_KERNEL:
-                    filters[shape[2], shape[3]] += shape[0] * shape[1]
-    filters = +filters  # without layers that hold no filter
+    for summary in summaries:
+        for kernel, rows in summary.items():
+            filters[kernel] += int(rows[:, 1].sum())
+    filters = +filters  # without sizes of which no filter is left
     if not filters:
         return None
     return (3, 3) if (3, 3) in filters else filters.most_common(1)[0][0]
 
 
-def filters_of(
-    path: Path, kernel: tuple[int, int], *, sparse: bool = False
-) -> Callable[[], Iterator[tuple[int, Tensor]]]:
-    """Return what goes through a dump's scaled filters of one kernel size, in pieces of bounded size.
+def _moments(rows: NDArray[np.float64] | None, k: int) -> list[Moments]:
+    """Moments of one model by depth group, last of filters without one."""
+    cells = [Moments.empty(k) for _ in range(len(DEPTH_GROUPS) + 1)]
+    for row in () if rows is None else rows:
+        cells[int(row[0])] += Moments.unpack(row[1:])
+    return cells
+
+
+def _filters(path: Path, kernel: tuple[int, int]) -> Iterator[Filters]:
+    """Go through a dump's layers of one kernel size."""
+    for depth, layer in _layers(path, kernel):
+        yield Filters(depth, layer.rows, layer.maxima, layer.limit)
+
+
+def scaled_filters(path: Path, kernel: tuple[int, int], *, sparse: bool = False) -> Iterator[Tensor]:
+    """Go through a dump's scaled filters of one kernel size, layer by layer.
 
     Parameters
     ----------
@@ -155,53 +192,35 @@ def filters_of(
     sparse
         Sparse filters too; one that is all zero stays so.
 
-    Returns
-    -------
-        Each call begins anew and yields `depth_group` and float32 rows of shape (n, k_h * k_w).
+    Yields
+    ------
+        Float32 rows of shape (n, k_h * k_w).
     """
+    for _, layer in _layers(path, kernel):
+        tops = layer.maxima[:, None]
+        scaled = layer.rows / np.where(tops == 0, 1, tops)
+        yield torch.from_numpy(scaled if sparse else scaled[~layer.sparse])
 
-    def filters() -> Iterator[tuple[int, Tensor]]:
-        with _opened(path) as group:
-            if group is None:
-                return
-            for name in group.names():
-                shape = group.shape(name)
-                if shape[2:] != kernel or not math.prod(shape):
-                    continue
-                attributes = group.attributes_of(name)
-                depth = _depth_group(attributes)
-                for rows in _scaled(group, name, sparse=sparse):
-                    yield depth, rows
-        return_freed_memory()
 
-    return filters
+def _layers(path: Path, kernel: tuple[int, int]) -> Iterator[tuple[int, Layer]]:
+    """Yield depth group and layer, in float32; none that holds NaN or Inf, or has no score otherwise."""
+    with DumpReader(path) as reader:
+        if _LENS not in reader.lenses:
+            return
+        group = reader.lens(_LENS)
+        for name in group.names():
+            if group.shape(name)[2:] != kernel:
+                continue
+            try:
+                layer = Layer(torch.from_numpy(group.read(name)).float())
+                _ = layer.maxima
+            except (InputError, NonFiniteWeightError):
+                continue
+            yield _depth_group(group.attributes_of(name)), layer
+    return_freed_memory()
 
 
 def _depth_group(attributes: Mapping[str, Any]) -> int:
     """Place in `DEPTH_GROUPS` of a convolution; -1 where its depth is not known."""
     depth, norm = (float(attributes.get(name, math.nan)) for name in ("conv_depth", "conv_depth_norm"))
     return int(depth_group(math.nan if depth < 0 else depth, norm))
-
-
-def _scaled(group: DumpGroup, name: str, *, sparse: bool) -> Iterator[Tensor]:
-    """Scaled filters of one layer; nothing of a layer that holds NaN or Inf, or only denormal weights."""
-    shape = group.shape(name)
-    size = max(1, _BATCH // shape[1])
-
-    def pieces() -> Iterator[Tensor]:
-        for batch in group.batches(name, size):
-            yield torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).flatten(2).flatten(0, 1)
-
-    # One piece stays in memory; a larger layer is read twice, for its maximum and for its filters.
-    held = list(pieces()) if size >= shape[0] else None
-    tops = [float(filter_maxima(piece).max()) for piece in held or pieces()]
-    if not all(math.isfinite(top) for top in tops) or max(tops, default=0.0) < _SMALLEST:
-        return
-    limit = SPARSITY_THRESHOLD * max(tops)
-    for piece in held or pieces():
-        maxima = filter_maxima(piece)
-        if sparse:
-            yield piece / torch.where(maxima == 0, 1, maxima)[:, None]
-            continue
-        kept = maxima.double() > limit
-        yield piece[kept] / maxima[kept, None]

@@ -2,68 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from filterlens.errors import CheckpointError, InputError, LensSkipped
+from filterlens.errors import CheckpointError, LensSkipped
 from filterlens.lens import ExtractContext
-from filterlens.lenses.filters.folding import can_fold, fold_weight
 from filterlens.lenses.filters.options import FiltersOptions
-from filterlens.tracing.depth import Trace, example_sizes, trace_first
+from filterlens.lenses.kernels import choose_kernel, describe_missing
+from filterlens.tracing.convolutions import Convolution, network_convolutions, weight_convolutions
 
-__all__ = ["Convolution", "describe_missing", "extract", "network_convolutions", "parse_kernel", "weight_convolutions"]
-
-Size = tuple[int, int]
+__all__ = ["extract"]
 
 #: Ten times what the largest published networks have; a file of 2 MB can hold 20,000.
 _MAX_CONVOLUTIONS: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """One convolution of a model.
-
-    Parameters
-    ----------
-    name
-        As the state dict names it, without `.weight`.
-    kernel
-        Height and width.
-    read
-        Returns the weight, float32 on the CPU, shape (c_out, c_in / groups, k_h, k_w).
-    dtype
-        In which the model keeps it.
-    conv_depth
-        Place among all convolutions, from 0; -1 where a traced pass never reached it.
-    conv_depth_norm
-        The same divided by the deepest place, in [0, 1]; NaN where it was never reached.
-    depth_from
-        `graph` from a traced forward pass, `source` where the source tells it, or `keys` from the order of the state
-        dict.
-    groups, stride
-        Of the convolution; None where only the weight is known.
-    folded
-        Whether `read` folds the BatchNorm behind it into the weight.
-    """
-
-    name: str
-    kernel: Size
-    read: Callable[[], Tensor]
-    dtype: str
-    conv_depth: int
-    conv_depth_norm: float
-    depth_from: str
-    groups: int | None = None
-    stride: Size | None = None
-    folded: bool = False
 
 
 def extract(context: ExtractContext[FiltersOptions]) -> None:
@@ -86,7 +38,7 @@ def extract(context: ExtractContext[FiltersOptions]) -> None:
         The `kernel` option is no kernel size.
     """
     model, options = context.model, context.options
-    wanted = parse_kernel(options.kernel)
+    choose_kernel(options.kernel, ())  # an option that is wrong is refused before a network is traced
     if model.network is not None:
         every = network_convolutions(model.network, input_size=model.input_size, fold=options.fold_batchnorm)
     elif options.fold_batchnorm:
@@ -96,9 +48,11 @@ def extract(context: ExtractContext[FiltersOptions]) -> None:
         )
     else:
         every = weight_convolutions(model.weights, model.depths)
+    kernels = [layer.kernel for layer in every]
+    wanted = choose_kernel(options.kernel, kernels)
     chosen = [layer for layer in every if wanted(layer.kernel)]
     if not chosen:
-        raise LensSkipped(describe_missing(context.entry.model_id, options.kernel, every))
+        raise LensSkipped(describe_missing(context.entry.model_id, options.kernel, kernels))
     if len(chosen) > _MAX_CONVOLUTIONS:
         raise CheckpointError(
             f"{model.source} has {len(chosen):,} convolutions: at most {_MAX_CONVOLUTIONS:,} of a network are scored"
@@ -117,166 +71,8 @@ def extract(context: ExtractContext[FiltersOptions]) -> None:
         context.progress(done, len(chosen))
 
 
-def parse_kernel(text: str) -> Callable[[Size], bool]:
-    """Turn `3x3`, another size, or `all` (larger than 1x1) into a test of a kernel's height and width.
-
-    Raises
-    ------
-    InputError
-        The text is no size.
-
-    Examples
-    --------
-    >>> parse_kernel("all")((1, 7)), parse_kernel("3x3")((5, 5))
-    (True, False)
-    """
-    if text == "all":
-        return lambda kernel: kernel != (1, 1)
-    size = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text)
-    if size is None:
-        raise InputError(f"--kernel {text!r} is no filter size: give one such as 3x3, or all")
-    wanted = (int(size[1]), int(size[2]))
-    return lambda kernel: kernel == wanted
-
-
-def network_convolutions(
-    network: nn.Module,
-    *,
-    input_size: tuple[int, int, int] | None = None,
-    fold: bool = False,
-    traced: Trace | None = None,
-) -> list[Convolution]:
-    """List a network's convolutions in execution order, told by type.
-
-    Parameters
-    ----------
-    network
-        Any module; left as it was.
-    input_size
-        (channels, height, width) of one image, or None to try the usual ones.
-    fold
-        Fold each BatchNorm into the convolution whose output it takes.
-    traced
-        A trace made before, instead of a new one.
-
-    Raises
-    ------
-    LensSkipped
-        BatchNorm is to be folded, but the network runs at none of the sizes tried.
-    CheckpointError
-        A weight is of integers or complex numbers.
-    """
-    modules = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
-    if not modules:
-        return []
-    found = traced or trace_first(network, example_sizes(network, input_size))
-    if found is None and fold:
-        raise LensSkipped("BatchNorm cannot be folded: the network runs at none of the input sizes tried")
-    norms = found.norms if found is not None and fold else {}
-    places = {name: i for i, name in enumerate(modules)} if found is None else found.places
-    deepest = max(places.values(), default=0)
-    layers = []
-    for name, module in modules.items():
-        norm = network.get_submodule(norms[name]) if name in norms else None
-        folded = norm is not None and can_fold(norm)
-        place = places.get(name, -1)
-        layers.append(
-            Convolution(
-                name=name,
-                kernel=(module.kernel_size[0], module.kernel_size[1]),
-                read=_reader(module, norm if folded else None),
-                dtype=_dtype(name, module.weight),
-                conv_depth=place,
-                conv_depth_norm=_share(place, deepest),
-                depth_from="keys" if found is None else "graph",
-                groups=module.groups,
-                stride=(module.stride[0], module.stride[1]),
-                folded=folded,
-            )
-        )
-    order = {name: i for i, name in enumerate(places)}
-    return sorted(layers, key=lambda layer: order.get(layer.name, len(order)))
-
-
-def weight_convolutions(
-    weights: Mapping[str, Tensor], depths: Mapping[str, tuple[int, float]] | None = None
-) -> list[Convolution]:
-    """List the convolutions of a bare state dict: its four-dimensional `weight` tensors, in the order of the keys.
-
-    Parameters
-    ----------
-    weights
-        Tensors by key.
-    depths
-        conv_depth and its normalised value by name, of convolutions whose source tells them.
-
-    Raises
-    ------
-    CheckpointError
-        Such a weight is of integers or complex numbers.
-    """
-    found = {key: w for key, w in weights.items() if w.dim() == 4 and key.rpartition(".")[2] == "weight"}
-    deepest = len(found) - 1
-    told = depths or {}
-    layers = []
-    for place, (key, weight) in enumerate(found.items()):
-        name = key.rpartition(".")[0]
-        depth, norm = told.get(name, (place, _share(place, deepest)))
-        layers.append(
-            Convolution(
-                name=name,
-                kernel=(weight.shape[2], weight.shape[3]),
-                read=lambda weight=weight: _float32(weight),  # type: ignore[misc]
-                dtype=_dtype(name, weight),
-                conv_depth=depth,
-                conv_depth_norm=norm,
-                depth_from="source" if name in told else "keys",
-            )
-        )
-    return layers
-
-
-def describe_missing(model_id: str, kernel: str, every: list[Convolution]) -> str:
-    """Say that a model has no convolution with the wanted kernel, and which it has."""
-    if not every:
-        return f"{model_id} holds no convolution weights: the filters lens has nothing to look at"
-    counts: Iterator[str] = (
-        f"{n} of {height}x{width}" for (height, width), n in Counter(c.kernel for c in every).most_common(5)
-    )
-    wanted = "larger than 1x1" if kernel == "all" else f"with {kernel} filters"
-    hint = "" if kernel == "all" else "; choose another --kernel, or all"
-    return f"{model_id} holds no convolution {wanted}, only {', '.join(counts)}{hint}"
-
-
 def _geometry(layer: Convolution) -> dict[str, Any]:
     """Attributes that a bare weight does not have."""
     if layer.groups is None or layer.stride is None:
         return {}
     return {"groups": layer.groups, "stride": np.asarray(layer.stride)}
-
-
-def _reader(module: nn.Conv2d, norm: nn.Module | None) -> Callable[[], Tensor]:
-    def read() -> Tensor:
-        weight = module.weight  # as the module exposes it: parametrisations and weight norm are applied
-        return _float32(weight if norm is None else fold_weight(weight, norm))
-
-    return read
-
-
-def _float32(weight: Tensor) -> Tensor:
-    return weight.detach().to("cpu", torch.float32).contiguous()
-
-
-def _dtype(name: str, weight: Tensor) -> str:
-    if not weight.is_floating_point():
-        raise CheckpointError(
-            f"the convolution {name or 'weight'!r} has weights of type {weight.dtype}: scores need floating-point "
-            "weights; convert (dequantise) the checkpoint first"
-        )
-    return str(weight.dtype).removeprefix("torch.")
-
-
-def _share(place: int, deepest: int) -> float:
-    if place < 0:
-        return math.nan
-    return place / deepest if deepest else 0.0

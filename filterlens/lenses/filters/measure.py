@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from filterlens.errors import InputError, LensSkipped
-from filterlens.lenses.filters.analyzer import layer_rows
-from filterlens.lenses.filters.extractor import describe_missing, network_convolutions, parse_kernel
+from filterlens.lenses.filters.analyzer import layer_rows, scorable
 from filterlens.lenses.filters.options import FiltersOptions
+from filterlens.lenses.kernels import choose_kernel, describe_missing, kernel_note, main_kernel
+from filterlens.tracing.convolutions import network_convolutions
 from filterlens.tracing.depth import Trace, trace
 
 __all__ = ["measure"]
@@ -39,13 +40,15 @@ def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) 
     LensSkipped
         There is no such convolution, or BatchNorm cannot be folded because the network does not run.
     """
-    wanted = parse_kernel(options.kernel)
+    choose_kernel(options.kernel, ())  # an option that is wrong is refused before the network is traced
     traced = None if images is None else _trace(network, images)
     every = network_convolutions(network, fold=options.fold_batchnorm, traced=traced)
+    kernels = [layer.kernel for layer in every]
+    wanted = choose_kernel(options.kernel, kernels)
     chosen = [layer for layer in every if wanted(layer.kernel)]
     if not chosen:
-        raise LensSkipped(describe_missing(type(network).__name__, options.kernel, every))
-    has_3x3 = any(layer.kernel == (3, 3) for layer in chosen)
+        raise LensSkipped(describe_missing(type(network).__name__, options.kernel, kernels))
+    main = main_kernel(layer.kernel for layer in chosen)
     for layer in chosen:
         common: dict[str, object] = {
             "layer": layer.name,
@@ -53,9 +56,9 @@ def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) 
             "conv_depth": float(layer.conv_depth) if layer.conv_depth >= 0 else math.nan,
             "conv_depth_norm": layer.conv_depth_norm,
         }
-        notes = ("depth is the order of the state dict's keys",) if layer.depth_from == "keys" else ()
-        counts = not has_3x3 or layer.kernel == (3, 3)
-        for row in layer_rows(layer.read(), counts=counts, notes=notes):
+        depth_note = ("depth is the order of the state dict's keys",) if layer.depth_from == "keys" else ()
+        notes = (*depth_note, *kernel_note(main))
+        for row in layer_rows(scorable(layer.read()), counts=layer.kernel == main, notes=notes):
             yield {**common, **row}
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import xlogy
 from torch import Tensor
+
+from filterlens.lenses.filters.kernels import scatter
 
 __all__ = ["BINS", "Moments", "PrincipalComponents", "component_shifts", "densities", "pairwise_shifts", "shift"]
 
@@ -42,15 +46,26 @@ class Moments:
         return cls(0, np.zeros(k), np.zeros((k, k)))
 
     @classmethod
-    def of(cls, rows: Tensor) -> Self:
-        """Return the moments of the rows of an (n, K) matrix."""
-        values = rows.double()
-        n = values.shape[0]
-        if not n:
-            return cls.empty(values.shape[1])
-        mean = values.mean(dim=0)
-        centred = values - mean
-        return cls(n, mean.cpu().numpy(), (centred.T @ centred).cpu().numpy())
+    def of(cls, rows: ArrayLike) -> Self:
+        """Return the moments of the rows of an (n, K) array of floating-point numbers."""
+        values = np.ascontiguousarray(rows)
+        return cls(*scatter(values, np.ones(len(values), values.dtype), 0.0))
+
+    @classmethod
+    def of_scaled(cls, rows: NDArray[np.floating], tops: NDArray[np.floating], limit: float) -> Self:
+        """Return the moments of the rows whose top, shape (n,), is over the limit, each divided by its top."""
+        return cls(*scatter(rows, tops, limit))
+
+    @classmethod
+    def unpack(cls, values: Floats) -> Self:
+        """Return what `packed` holds."""
+        k = math.isqrt(values.size)
+        return cls(int(values[0]), values[1 : k + 1].copy(), values[k + 1 :].reshape(k, k).copy())
+
+    @property
+    def packed(self) -> Floats:
+        """Number, mean and scatter in one row of 1 + K + K² numbers."""
+        return np.concatenate([[self.n], self.mean, self.scatter.ravel()])
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of both together (Chan, Golub and LeVeque 1979)."""
@@ -64,10 +79,23 @@ class Moments:
             self.scatter + other.scatter + np.outer(difference, difference) * (self.n * other.n / n),
         )
 
+    def _varies(self) -> bool:
+        """Whether there are two rows that differ by more than float32's rounding."""
+        variance = float(np.trace(self.scatter))
+        return self.n >= 2 and variance > (variance + self.n * float(self.mean @ self.mean)) * (4 * _EPS) ** 2
+
+    @property
+    def entropy(self) -> float:
+        """− Σ p log10 p of the shares p of the variance in each principal direction; 0 where nothing varies."""
+        if not self._varies():
+            return 0.0
+        variances = np.clip(np.linalg.eigvalsh(self.scatter), 0, None)
+        p = variances / variances.sum()
+        return max(0.0, -float(xlogy(p, p).sum()) / math.log(10))
+
     def principal_components(self) -> PrincipalComponents | None:
         """Principal components, or None without at least two rows that differ by more than float32's rounding."""
-        variance = float(np.trace(self.scatter))
-        if self.n < 2 or variance <= (variance + self.n * float(self.mean @ self.mean)) * (4 * _EPS) ** 2:
+        if not self._varies():
             return None
         variances, vectors = np.linalg.eigh(self.scatter)
         basis = vectors.T[::-1].copy()

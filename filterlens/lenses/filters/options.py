@@ -16,10 +16,13 @@ class FiltersOptions(Options):
     Parameters
     ----------
     kernel
-        `3x3`, another `k x k`, or `all` kernels larger than 1x1.
+        `auto` (3x3 where the network has them, else its most frequent square ones larger than 1x1), `3x3`, another
+        `k x k`, or `all` larger than 1x1.
     fold_batchnorm
         Score convolution and BatchNorm folded into one, as an ONNX export has them.
     """
 
-    kernel: str = option(default="3x3", help="Filter size, such as 3x3, or `all` larger than 1x1.")
+    kernel: str = option(
+        default="auto", help="Filter size: 3x3 or another, all larger than 1x1, or auto: 3x3, else the most frequent."
+    )
     fold_batchnorm: bool = option(default=False, help="Score convolution and BatchNorm folded into one.")

@@ -1,34 +1,56 @@
-"""What is known of the filters of many models together, in three passes and bounded memory.
+"""What is known of the filters of many models together: their moments, then ranges, then histograms.
 
-The arrays are those of `pooled.h5`; `filterlens.lenses.filters.distribution` says what each one is.
+The arrays are those of `pooled.h5`; `filterlens.lenses.filters.distribution` says what each one is. A model takes part
+by itself, in whichever process, and in memory that holds one layer of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from filterlens.errors import LensSkipped
+from filterlens.lens import Each
+from filterlens.lenses.filters import kernels
 from filterlens.lenses.filters.moments import (
     BINS,
     Moments,
     PrincipalComponents,
     component_shifts,
     densities,
-    histograms,
     pairwise_shifts,
 )
 from filterlens.score import DEPTH_GROUPS
 
-__all__ = ["FINE_BINS", "Member", "Pooled", "pool_filters"]
+__all__ = ["FINE_BINS", "Filters", "Member", "Pooled", "pool_filters"]
 
 FINE_BINS = 10 * BINS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filters:
+    """Filters of one layer.
+
+    Parameters
+    ----------
+    depth
+        Place in `DEPTH_GROUPS`, or -1.
+    rows
+        Shape (n, K), in C order, float32.
+    tops
+        Largest absolute weight of each, shape (n,).
+    limit
+        Filters whose top is not over it are sparse and take no part.
+    """
+
+    depth: int
+    rows: NDArray[np.float32]
+    tops: NDArray[np.float32]
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +61,18 @@ class Member:
     ----------
     model_id, dataset, robust, match
         As in the catalog.
+    moments
+        Of its scaled filters that are not sparse, by depth group and last of those without one: twelve.
     filters
-        Called anew for every pass: yields (depth group or -1, scaled non-sparse filters (n, K)) piece by piece.
+        Called anew for every pass, in any process: yields its filters layer by layer.
     """
 
     model_id: str
     dataset: str
     robust: bool | None
     match: str
-    filters: Callable[[], Iterator[tuple[int, Tensor]]]
+    moments: Sequence[Moments]
+    filters: Callable[[], Iterable[Filters]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,24 +84,100 @@ class Pooled:
     paired: list[bool]
 
 
-@dataclass(slots=True, eq=False)
-class _Frame:
-    """Principal components with the range of all coefficients under them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frames:
+    """Frames in which a model's filters are looked at: principal components, each with a range and a number of bins.
 
-    components: PrincipalComponents
-    low: float = math.inf
-    high: float = -math.inf
+    Parameters
+    ----------
+    filters
+        Yields the model's filters.
+    by_depth
+        Which frames a depth group's filters are in; the last is of those without one.
+    means, bases, ranges, bins
+        Of F frames, shapes (F, K), (F, K, K), (F, 2) and (F,).
+    """
 
-    def widen(self, rows: Tensor) -> None:
-        low, high = torch.aminmax(self.components.coefficients(rows))
-        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+    filters: Callable[[], Iterable[Filters]]
+    by_depth: Sequence[Sequence[int]]
+    means: NDArray[np.float32]
+    bases: NDArray[np.float32]
+    ranges: NDArray[np.float32]
+    bins: NDArray[np.int64]
 
-    def count(self, rows: Tensor, bins: int) -> NDArray[np.int64]:
-        return histograms(self.components.coefficients(rows), self.low, self.high, bins)
+    def each(self) -> Iterator[tuple[Filters, list[int]]]:
+        """Yield every layer, and which frames it is in."""
+        for layer in self.filters():
+            yield layer, list(self.by_depth[layer.depth])
 
 
-def pool_filters(members: Sequence[Member], k: int) -> Pooled:
-    """Describe the filters of many models in three passes, in memory that does not grow with their number.
+def _ranges(frames: _Frames) -> NDArray[np.float32]:
+    """Lowest and highest coefficient of one model's filters in each frame, shape (F, 2)."""
+    ranges = frames.ranges.copy()
+    for layer, chosen in frames.each():
+        found = ranges[chosen]
+        kernels.widen(layer.rows, layer.tops, layer.limit, frames.means[chosen], frames.bases[chosen], found)
+        ranges[chosen] = found
+    return ranges
+
+
+def _counts(frames: _Frames) -> NDArray[np.int64]:
+    """Histograms of one model's coefficients in each frame, shape (F, K, most bins)."""
+    counts = np.zeros((*frames.means.shape, int(frames.bins.max())), dtype=np.int64)
+    for layer, chosen in frames.each():
+        found, means, bases = counts[chosen], frames.means[chosen], frames.bases[chosen]
+        kernels.count(
+            layer.rows, layer.tops, layer.limit, means, bases, frames.ranges[chosen], frames.bins[chosen], found
+        )
+        counts[chosen] = found
+    return counts
+
+
+class _Comparison:
+    """Robust against normal models of one data set: of all depths together, and of each depth group.
+
+    Parameters
+    ----------
+    members
+        The models that take part.
+    k
+        Weights a filter.
+    """
+
+    def __init__(self, members: Sequence[Member], k: int) -> None:
+        cells = [[cell for m in members for cell in m.moments]] + [
+            [m.moments[depth] for m in members] for depth in range(len(DEPTH_GROUPS))
+        ]
+        found = [_total(cell, k).principal_components() for cell in cells]
+        self.components = {place: own for place, own in enumerate(found) if own is not None}
+        self.ranges = _no_ranges(len(cells))
+        self.counts = np.zeros((len(cells), 2, k, BINS), dtype=np.int64)
+
+    @property
+    def places(self) -> list[int]:
+        """Which of its cells have principal components: 0 is all depths, 1 … 11 the depth groups."""
+        return list(self.components)
+
+    def shifts(self) -> NDArray[np.float64]:
+        """Shift of each coefficient in each cell, shape (12, K), NaN where a side is empty."""
+        shifts = np.full((len(self.counts), self.counts.shape[2]), np.nan)
+        for place in self.places:
+            if self.counts[place, :, 0].sum(axis=-1).all():
+                low, high = self.ranges[place]
+                p, q = densities(self.counts[place], float(high - low) / BINS)
+                shifts[place] = component_shifts(p, q)
+        return shifts
+
+    def shift(self, shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Weight the coefficients by their share of the variance, shape (12,)."""
+        found = np.full(len(shifts), np.nan)
+        for place, own in self.components.items():
+            found[place] = own.ratio @ shifts[place]
+        return found
+
+
+def pool_filters(members: Sequence[Member], k: int, each: Each = map) -> Pooled:
+    """Describe the filters of many models in two passes, in memory that does not grow with their number.
 
     Parameters
     ----------
@@ -84,77 +185,67 @@ def pool_filters(members: Sequence[Member], k: int) -> Pooled:
         The models, each set of weights once.
     k
         Weights a filter.
+    each
+        Calls a function for every model, in order: `map`, or in the run's processes.
 
     Raises
     ------
     LensSkipped
         No model holds a filter that is not sparse, or all are equal.
     """
-    members, moments = _first_pass(members, k)
-    every = _total([cell for cells in moments for cell in cells], k)
-    components = every.principal_components()
+    members = [member for member in members if any(cell.n for cell in member.moments)]
+    components = _total([cell for member in members for cell in member.moments], k).principal_components()
     if components is None:
         raise LensSkipped("fewer than two different filters in all models: there is no distribution to pool")
     datasets = list(dict.fromkeys(_dataset(member) for member in members))
     sides, paired = _sides(members, datasets)
-    taking = [
-        [i for i, member in enumerate(members) if sides[i] is not None and _dataset(member) == name]
+    taking = {
+        name: [m for m, side in zip(members, sides, strict=True) if side is not None and _dataset(m) == name]
         for name in datasets
-    ]
+    }
+    compared = {name: _Comparison(taking[name], k) for name in datasets}
+    own = [None if side is None else compared[_dataset(m)] for m, side in zip(members, sides, strict=True)]
+    frames = [_frames(member, components, part) for member, part in zip(members, own, strict=True)]
 
-    whole = _Frame(components)
-    unions = [_frame(_total([c for i in rows for c in moments[i]], k)) for rows in taking]
-    cells = [[_frame(_total([moments[i][depth] for i in rows], k)) for depth in range(11)] for rows in taking]
-
-    def frames(i: int, depth: int) -> Iterator[tuple[_Frame, tuple[int, ...]]]:
-        """Where a member's filters of one depth are counted besides the whole."""
-        side = sides[i]
-        if side is None:
-            return
-        d = datasets.index(_dataset(members[i]))
-        if (union := unions[d]) is not None:
-            yield union, (d, 0, side)
-        if depth >= 0 and (cell := cells[d][depth]) is not None:
-            yield cell, (d, 1 + depth, side)
-
-    for i, member in enumerate(members):
-        for depth, rows in member.filters():
-            whole.widen(rows)
-            for frame, _ in frames(i, depth):
-                frame.widen(rows)
+    whole = _no_ranges(1)
+    for part, found in zip(own, each(_ranges, frames), strict=True):
+        _widen(whole, [0], found[:1])
+        if part is not None:
+            _widen(part.ranges, part.places, found[1:])
 
     kinds = [(_dataset(m), m.robust) for m in members]
     fine = {kind: np.zeros((k, FINE_BINS), dtype=np.int64) for kind in kinds}
     coarse = np.zeros((len(members), k, BINS), dtype=np.int64)
-    compared = np.zeros((len(datasets), 12, 2, k, BINS), dtype=np.int64)
-    for i, member in enumerate(members):
-        for depth, rows in member.filters():
-            counts = whole.count(rows, FINE_BINS)
-            fine[kinds[i]] += counts
-            coarse[i] += counts.reshape(k, BINS, -1).sum(axis=2)
-            for frame, place in frames(i, depth):
-                compared[place] += frame.count(rows, BINS)
+    ranged = [
+        replace(found, ranges=whole if part is None else np.concatenate([whole, part.ranges[part.places]]))
+        for part, found in zip(own, frames, strict=True)
+    ]
+    for i, (part, counts) in enumerate(zip(own, each(_counts, ranged), strict=True)):
+        fine[kinds[i]] += counts[0]
+        coarse[i] = counts[0].reshape(k, BINS, -1).sum(axis=2)
+        if part is not None:
+            part.counts[part.places, sides[i]] += counts[1:, :, :BINS]
 
-    shifts, parts = _shifts([[u, *c] for u, c in zip(unions, cells, strict=True)], compared)
-    described, groups = _groups(members, moments, datasets, fine, k)
-    models_p = densities(coarse, (whole.high - whole.low) / BINS)
-    counts = compared[:, :, :, 0].sum(axis=-1)  # (D, 12, 2)
-    sizes = [_total(m, k).n for m in moments]
+    each_shift = np.stack([part.shifts() for part in compared.values()])  # (D, 12, K)
+    shifts = np.stack([part.shift(found) for part, found in zip(compared.values(), each_shift, strict=True)])
+    sizes = np.stack([part.counts[:, :, 0].sum(axis=-1) for part in compared.values()])  # (D, 12, 2)
+    described, groups = _groups(members, datasets, fine, k)
+    low, high = (float(end) for end in whole[0])
     return Pooled(
         arrays={
             **described,
-            "edges": np.linspace(whole.low, whole.high, FINE_BINS + 1),
+            "edges": np.linspace(low, high, FINE_BINS + 1),
             "shift": shifts[:, 0],
-            "shift_components": parts,
-            "shift_counts": counts[:, 0],
+            "shift_components": each_shift[:, 0],
+            "shift_counts": sizes[:, 0],
             "shift_depths": shifts[:, 1:],
-            "shift_depth_counts": counts[:, 1:],
-            "shift_models": pairwise_shifts(models_p, components.ratio),
+            "shift_depth_counts": sizes[:, 1:],
+            "shift_models": pairwise_shifts(densities(coarse, (high - low) / BINS), components.ratio),
         },
         lists={
             "models": [
                 {"model_id": m.model_id, "dataset": _dataset(m), "robust": m.robust, "n_filters": n}
-                for m, n in zip(members, sizes, strict=True)
+                for m, n in zip(members, (_total(m.moments, k).n for m in members), strict=True)
             ],
             "groups": groups,
             "datasets": list(datasets),
@@ -164,18 +255,34 @@ def pool_filters(members: Sequence[Member], k: int) -> Pooled:
     )
 
 
-def _first_pass(members: Sequence[Member], k: int) -> tuple[list[Member], list[list[Moments]]]:
-    """Moments of each model that has filters, by depth group and last without one."""
-    taking: list[Member] = []
-    moments: list[list[Moments]] = []
-    for member in members:
-        cells = [Moments.empty(k) for _ in range(12)]
-        for depth, rows in member.filters():
-            cells[depth] += Moments.of(rows)
-        if any(cell.n for cell in cells):
-            taking.append(member)
-            moments.append(cells)
-    return taking, moments
+def _frames(member: Member, whole: PrincipalComponents, part: _Comparison | None) -> _Frames:
+    """Frames of one model: the whole's, and those of its data set's comparison where it takes part."""
+    places = part.places if part else []
+    found = [whole, *(part.components.values() if part else ())]
+    union = [1 + places.index(0)] if 0 in places else []
+    by_depth = [
+        [0, *union, *([1 + places.index(1 + depth)] if 1 + depth in places else [])]
+        for depth in range(len(DEPTH_GROUPS))
+    ]
+    return _Frames(
+        filters=member.filters,
+        by_depth=[*by_depth, [0, *union]],
+        means=np.stack([own.mean for own in found]).astype(np.float32),
+        bases=np.stack([own.basis for own in found]).astype(np.float32),
+        ranges=_no_ranges(len(found)),
+        bins=np.array([FINE_BINS] + [BINS] * len(places)),
+    )
+
+
+def _no_ranges(n: int) -> NDArray[np.float32]:
+    """Ranges that hold nothing yet, shape (n, 2)."""
+    return np.tile(np.array([math.inf, -math.inf], np.float32), (n, 1))
+
+
+def _widen(ranges: NDArray[np.float32], places: list[int], found: NDArray[np.float32]) -> None:
+    """Widen some ranges in place."""
+    ranges[places, 0] = np.minimum(ranges[places, 0], found[:, 0])
+    ranges[places, 1] = np.maximum(ranges[places, 1], found[:, 1])
 
 
 def _sides(members: Sequence[Member], datasets: Sequence[str]) -> tuple[list[int | None], list[bool]]:
@@ -191,27 +298,8 @@ def _sides(members: Sequence[Member], datasets: Sequence[str]) -> tuple[list[int
     return sides, [name in paired for name in datasets]
 
 
-def _shifts(
-    frames: Sequence[Sequence[_Frame | None]], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shift of each data set and cell, shape (D, 12), and of each coefficient of the data sets, shape (D, K)."""
-    shifts = np.full(counts.shape[:2], np.nan)
-    parts = np.full((counts.shape[0], counts.shape[3]), np.nan)
-    for d, row in enumerate(frames):
-        for cell, frame in enumerate(row):
-            if frame is None or not counts[d, cell, :, 0].sum(axis=-1).all():
-                continue
-            p, q = densities(counts[d, cell], (frame.high - frame.low) / BINS)
-            each = component_shifts(p, q)
-            shifts[d, cell] = frame.components.ratio @ each
-            if cell == 0:
-                parts[d] = each
-    return shifts, parts
-
-
 def _groups(
     members: Sequence[Member],
-    moments: Sequence[Sequence[Moments]],
     datasets: Sequence[str],
     fine: dict[tuple[str, bool | None], NDArray[np.int64]],
     k: int,
@@ -223,7 +311,7 @@ def _groups(
             chosen = [
                 i for i, m in enumerate(members) if name in {"", _dataset(m)} and (robust is None or m.robust is robust)
             ]
-            total = _total([cell for i in chosen for cell in moments[i]], k)
+            total = _total([cell for i in chosen for cell in members[i].moments], k)
             found = total.principal_components()
             means.append(total.mean if total.n else np.full(k, np.nan))
             bases.append(found.basis if found else np.full((k, k), np.nan))
@@ -251,11 +339,6 @@ def _groups(
 
 def _total(cells: Sequence[Moments], k: int) -> Moments:
     return sum(cells, Moments.empty(k))
-
-
-def _frame(moments: Moments) -> _Frame | None:
-    components = moments.principal_components()
-    return None if components is None else _Frame(components)
 
 
 def _dataset(member: Member) -> str:

@@ -30,7 +30,7 @@ def sparsity_z(layer: Layer) -> float:
 @score(
     lens="filters",
     title="Variance entropy, z against chance",
-    formula="(H − E H) / sd H over scaled normal filters, simulated for 3x3, 5x5 and 7x7",
+    formula="(H − E H) / sd H over scaled normal filters, simulated for 2x2 to 5x5, 7x7, 8x8, 14x14 and 16x16",
     reference="filterlens",
     chance="0 ± 1; skewed to the left below ten filters",
     pitfalls="Random filters of large layers hardly vary: hundreds below zero are common after training.",

@@ -23,7 +23,7 @@ _STAGE_BYTES = 2 << 20  # of the first stages of one dump, clean and attacked
 
 
 def extract(context: ExtractContext[RobustnessOptions]) -> None:
-    """Attack a model's images by PGD-20 (and AutoAttack where asked for) and write its logits.
+    """Attack a model's images by 20 steps of PGD or APGD (and AutoAttack where asked for) and write its logits.
 
     Parameters
     ----------
@@ -65,10 +65,10 @@ def extract(context: ExtractContext[RobustnessOptions]) -> None:
             )  # fmt: skip
             group.write("logits_autoattack", logits)
         group.set_attributes(
-            attack=f"PGD-{STEPS}",
+            attack=f"{options.attack.upper()}-{STEPS}",
             eps=threat.ball.eps,
             norm=threat.ball.norm,
-            step=threat.step,
+            step=threat.step if options.attack == "pgd" else 2 * threat.ball.eps,
             steps=STEPS,
             restarts=options.restarts,
             seed=settings.seed,
@@ -102,6 +102,7 @@ def _record_first_stage(runner: Running, attacked: NDArray[np.float32], group: W
 def _measure(runner: Running, threat: Threat, options: RobustnessOptions, seed: int) -> dict[str, NDArray[np.float32]]:
     """Logits of all images, clean and attacked, and the first attacked images."""
     runner.expect(1 + options.restarts * (STEPS + 1) + int(options.bf16))
+    step = threat.step if options.attack == "pgd" else None  # None adapts
     clean: list[Tensor] = []
     attacked: list[Tensor] = []
     exact: list[Tensor] = []
@@ -110,7 +111,7 @@ def _measure(runner: Running, threat: Threat, options: RobustnessOptions, seed: 
         with torch.no_grad():
             clean.append(runner(batch.pixels))
         found = attack(
-            runner, batch.pixels, batch.labels, ball=threat.ball, step=threat.step, steps=STEPS, rule=threat.rule,
+            runner, batch.pixels, batch.labels, ball=threat.ball, step=step, steps=STEPS, rule=threat.rule,
             restarts=options.restarts, seed=seed, first=batch.rows.start,
         )  # fmt: skip
         attacked.append(found.logits)

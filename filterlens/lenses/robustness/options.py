@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from filterlens.lens import Options, option
 
@@ -20,6 +20,8 @@ class RobustnessOptions(Options):
         How many images are attacked.
     restarts
         Random starts of PGD; each example keeps the highest loss.
+    attack
+        `pgd`, of the paper's constant step, or `apgd`, whose step adapts: closer to the worst case at equal cost.
     autoattack
         Run AutoAttack's standard version too.
     bf16
@@ -28,6 +30,9 @@ class RobustnessOptions(Options):
 
     images: int = option(default=1000, help="Images a lens looks at.")
     restarts: int = 10
+    attack: Literal["pgd", "apgd"] = option(
+        default="pgd", help="PGD of the papers' constant step, or APGD, whose step adapts: stronger at equal cost."
+    )
     autoattack: bool = option(default=False, help="Run AutoAttack (standard) too: slow.")
     bf16: bool = option(default=False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from filterlens.errors import InputError
 from filterlens.process.interruption import deferred_signals, on_interruption, remove_on_interruption
-from filterlens.runs.executors.protocol import Listener, Work, WorkerLost
+from filterlens.runs.executors.protocol import Listener, Work, WorkerLost, is_ready
 from filterlens.runs.executors.worker import BLOCKED, Finished, Raised, Reported, serve
 
 __all__ = ["InProcess", "LocalProcesses"]
@@ -29,6 +29,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 _SECONDS = 3.0  # in which a worker removes its temporary files
 _GRACE = 0.5  # in which the kernel ends a process
+_LOOK = 0.2  # until a job that was not ready is looked at again
 _SOCKET_FOLDER = 70  # bytes of its path: with `/pymp-…/listener-…`, a socket's path has at most 103
 
 
@@ -94,12 +95,14 @@ class LocalProcesses:
         with on_interruption(partial(_end_all, idle, busy)):
             try:
                 while waiting or busy:
-                    while waiting and len(busy) < self.jobs:
+                    while waiting and len(busy) < self.jobs and (not busy or is_ready(jobs, waiting[0])):
                         with deferred_signals():
                             worker = idle.pop() if idle else _start_worker(threads)
                             busy[worker.connection] = worker
                         worker.take(waiting.popleft(), work, jobs)
-                    for worker in [busy[found] for found in wait_for(list(busy)) if isinstance(found, Connection)]:
+                    patience = _LOOK if waiting and len(busy) < self.jobs else None
+                    heard = wait_for(list(busy), timeout=patience)
+                    for worker in [busy[found] for found in heard if isinstance(found, Connection)]:
                         message = worker.receive()
                         if isinstance(message, Reported):
                             listener(jobs[worker.number], message.what, message.done, message.total)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Executor", "Listener", "Progress", "Work", "WorkerLost"]
+__all__ = ["Executor", "Listener", "Progress", "Work", "WorkerLost", "is_ready"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -23,6 +23,12 @@ class WorkerLost:
     """The result of a job whose worker died, also when it was tried again."""
 
     reason: str
+
+
+def is_ready(jobs: Sequence[Any], number: int) -> bool:
+    """Whether a job can be had at once: jobs may be a sequence that prepares each, say by a download."""
+    ready: Callable[[int], bool] | None = getattr(jobs, "is_ready", None)
+    return ready is None or ready(number)
 
 
 class Executor(Protocol):

@@ -1,23 +1,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
-from filterlens.errors import LensSkipped
+from filterlens.errors import DumpError, LensSkipped
+from filterlens.lens import PoolContext, PooledModel
 from filterlens.lenses.filters import distribution
+from filterlens.lenses.filters.analyzer import analyze
 from filterlens.lenses.filters.distribution import pool
 from filterlens.lenses.filters.moments import shift
 from filterlens.score import DEPTH_GROUPS, depth_group
-
-Array = NDArray[Any]
 
 
 def weight(seed: int, *shape: int) -> np.ndarray:
@@ -33,7 +32,7 @@ def scaled(array: np.ndarray) -> torch.Tensor:
     return rows[kept] / maxima[kept, None]
 
 
-def dump(folder: Path, model_id: str, layers: dict[str, Array], **entry: Any) -> tuple[Entry, Path]:
+def dump(folder, model_id, layers, **entry):
     path = folder / f"{model_id}.h5"
     with DumpWriter(path, {"model_id": model_id}) as writer:
         group = writer.lens("filters", {})
@@ -42,15 +41,24 @@ def dump(folder: Path, model_id: str, layers: dict[str, Array], **entry: Any) ->
     return Entry(model_id=model_id, source="x", **entry), path
 
 
-def pooled(folder: Path, dumps: list[tuple[Entry, Path]]) -> DumpReader:
+def models(dumps):
+    found = []
+    for entry, path in dumps:
+        with DumpReader(path) as reader:
+            _, summary = analyze(reader.lens("filters"))
+        found.append(PooledModel(entry=entry, path=path, summary=summary))
+    return found
+
+
+def pooled(folder, dumps):
     path = folder / "pooled.h5"
     with DumpWriter(path, {}) as writer:
-        pool(dumps, writer.lens("filters", {}))
+        pool(PoolContext(models=models(dumps), group=writer.lens("filters", {}), each=map))
     return DumpReader(path)
 
 
 @pytest.fixture
-def dumps(tmp_path: Path) -> tuple[list[tuple[Entry, Path]], tuple[dict[str, Array], ...]]:
+def dumps(tmp_path):
     robust = {"stem": weight(1, 8, 3, 7, 7), "a": weight(2, 12, 8, 3, 3), "b/c": weight(3, 16, 12, 3, 3) ** 3}
     normal = {"stem": weight(4, 8, 3, 7, 7), "a": weight(5, 12, 8, 3, 3), "b/c": weight(6, 16, 12, 3, 3)}
     return [
@@ -59,9 +67,7 @@ def dumps(tmp_path: Path) -> tuple[list[tuple[Entry, Path]], tuple[dict[str, Arr
     ], (robust, normal)
 
 
-def test_a_run_is_pooled_as_the_layout_says(
-    tmp_path: Path, dumps: tuple[list[tuple[Entry, Path]], tuple[dict[str, Array], ...]]
-) -> None:
+def test_a_run_is_pooled_as_the_layout_says(tmp_path, dumps):
     with pooled(tmp_path, dumps[0]) as reader:
         group = reader.lens("filters")
         said = group.attributes
@@ -92,9 +98,7 @@ def test_a_run_is_pooled_as_the_layout_says(
         assert json.loads(group.attributes_of("shift")["paired"]) == [True]
 
 
-def test_only_3x3_filters_that_are_not_sparse_take_part_scaled(
-    tmp_path: Path, dumps: tuple[list[tuple[Entry, Path]], tuple[dict[str, Array], ...]]
-) -> None:
+def test_only_3x3_filters_that_are_not_sparse_take_part_scaled(tmp_path, dumps):
     robust, normal = dumps[1]
     sides = [torch.cat([scaled(layers["a"]), scaled(layers["b/c"])]) for layers in (robust, normal)]
     with pooled(tmp_path, dumps[0]) as reader:
@@ -105,29 +109,14 @@ def test_only_3x3_filters_that_are_not_sparse_take_part_scaled(
         assert group.read("shift_depths")[0, 10] == pytest.approx(last, rel=1e-4)
 
 
-def test_layers_larger_than_a_batch_give_the_same(
-    tmp_path: Path,
-    dumps: tuple[list[tuple[Entry, Path]], tuple[dict[str, Array], ...]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = []
-    for size in (1 << 18, 50):
-        monkeypatch.setattr(distribution, "_BATCH", size)
-        with pooled(tmp_path, dumps[0]) as reader:
-            found.append({name: reader.lens("filters").read(name) for name in ("histograms", "shift", "means")})
-    np.testing.assert_allclose(found[0]["means"], found[1]["means"], atol=1e-12)
-    np.testing.assert_array_equal(found[0]["histograms"].sum(axis=2), found[1]["histograms"].sum(axis=2))
-    np.testing.assert_allclose(found[0]["shift"], found[1]["shift"], rtol=0.01)
-
-
-def test_without_3x3_the_most_common_kernel_takes_part(tmp_path: Path) -> None:
-    layers = {"stem": weight(1, 8, 3, 7, 7), "a": weight(2, 12, 8, 5, 5)}
+def test_without_3x3_the_most_common_kernel_takes_part(tmp_path):
+    layers = {"stem": weight(1, 8, 3, 7, 7), "a": weight(2, 12, 8, 5, 5), "b": weight(3, 12, 8, 5, 5)}
     with pooled(tmp_path, [dump(tmp_path, "m", layers, robust=True)]) as reader:
         assert reader.lens("filters").attributes["kernel"] == "5x5"
         assert reader.lens("filters").shape("bases") == (6, 25, 25)
 
 
-def test_layers_with_nan_and_of_zeros_take_no_part(tmp_path: Path) -> None:
+def test_layers_with_nan_and_of_zeros_take_no_part(tmp_path):
     broken = weight(1, 8, 3, 3, 3)
     broken[5, 2, 1, 1] = np.nan
     layers = {"broken": broken, "zero": np.zeros((4, 4, 3, 3), np.float32), "a": weight(2, 12, 8, 3, 3)}
@@ -136,31 +125,36 @@ def test_layers_with_nan_and_of_zeros_take_no_part(tmp_path: Path) -> None:
     assert models[0]["n_filters"] == len(scaled(layers["a"]))
 
 
-def test_a_run_without_filters_is_skipped(tmp_path: Path) -> None:
-    path = tmp_path / "m.h5"
-    with DumpWriter(path, {"model_id": "m"}) as writer:
-        writer.lens("robustness", {}).write("labels", np.arange(3))
-    with (
-        pytest.raises(LensSkipped, match="no dump holds convolution filters"),
-        pooled(tmp_path, [(Entry(model_id="m", source="x"), path)]),
-    ):
+def test_a_run_without_filters_is_skipped(tmp_path):
+    with pytest.raises(LensSkipped, match="no dump holds convolution filters"), pooled(tmp_path, []):
         pass
     assert not (tmp_path / "pooled.h5").exists()
+
+
+def test_what_is_kept_of_a_model_that_is_damaged_is_told(tmp_path, dumps):
+    (model, _) = models(dumps[0])
+    for damaged in ([[0.0, 3.0]], [[0.0, *[math.nan] * 91]], [[17.0, *[1.0] * 91]], [[0.0, -1.0, *[1.0] * 90]]):
+        broken = replace(model, summary={"3x3": np.array(damaged)})
+        with (
+            pytest.raises(DumpError, match="is damaged: run `filterlens analyze` again"),
+            DumpWriter(tmp_path / "p.h5", {}) as writer,
+        ):
+            pool(PoolContext(models=[broken], group=writer.lens("filters", {}), each=map))
 
 
 @pytest.mark.parametrize(
     ("depth", "norm", "label"),
     [(0, 0, "0"), (1, 0.05, "(0.0, 0.1]"), (1, 0.1, "(0.0, 0.1]"), (7, 7 / 10, "(0.6, 0.7]"), (9, 1, "(0.9, 1.0]")],
 )
-def test_depth_groups_are_closed_on_the_right(depth: int, norm: float, label: str) -> None:
+def test_depth_groups_are_closed_on_the_right(depth, norm, label):
     assert DEPTH_GROUPS[depth_group(depth, norm)] == label
 
 
 @pytest.mark.parametrize("n", range(1, 200))
-def test_depths_fall_where_exact_arithmetic_puts_them(n: int) -> None:
+def test_depths_fall_where_exact_arithmetic_puts_them(n):
     for depth in range(1, n + 1):
         assert depth_group(depth, depth / n) == -(-10 * depth // n)
 
 
-def test_unknown_depth_belongs_nowhere() -> None:
+def test_unknown_depth_belongs_nowhere():
     assert depth_group(-1, float("nan")) == -1

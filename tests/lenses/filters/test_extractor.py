@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import CheckpointError, InputError, LensSkipped
-from filterlens.lenses.filters.extractor import extract, network_convolutions, parse_kernel
+from filterlens.lenses.filters.extractor import extract
 from filterlens.lenses.filters.options import FiltersOptions
+from filterlens.lenses.kernels import choose_kernel
 from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.tracing.convolutions import network_convolutions
 
 ENTRY = Entry(model_id="m", source="m.pt")
 
@@ -109,8 +111,8 @@ def test_the_kernel_setting_chooses_by_size(tmp_path: Path, kernel: str, names: 
 
 @pytest.mark.parametrize("text", ["", "3", "3x", "0x3", "3X3", "ALL", "3x3x3", "-1x3", "99999x1"])
 def test_a_kernel_that_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="is no filter size: give one such as 3x3, or all"):
-        parse_kernel(text)
+    with pytest.raises(InputError, match="is no filter size: give one such as 3x3, all, or auto"):
+        choose_kernel(text, ())
 
 
 def test_a_bare_state_dict_gives_the_order_of_its_keys(tmp_path: Path) -> None:
@@ -147,11 +149,30 @@ def test_weights_that_are_no_real_numbers_are_refused_by_name(tmp_path: Path, dt
 def test_a_model_without_such_filters_is_skipped_and_told_what_it_has(tmp_path: Path) -> None:
     weights = {f"{name}.weight": torch.ones(2, 2, k, k) for name, k in (("a", 1), ("b", 1), ("c", 5))}
     with pytest.raises(LensSkipped, match=r"m holds no convolution with 3x3 filters, only 2 of 1x1, 1 of 5x5"):
-        dump(tmp_path, loaded(None, weights))
+        dump(tmp_path, loaded(None, weights), kernel="3x3")
     with pytest.raises(LensSkipped, match="larger than 1x1, only 1 of 1x1"):
         dump(tmp_path, loaded(nn.Sequential(nn.Conv2d(3, 4, 1))), kernel="all")
     with pytest.raises(LensSkipped, match="m holds no convolution weights"):
         dump(tmp_path, loaded(nn.Sequential(nn.Flatten(), nn.Linear(3, 4))))
+
+
+@pytest.mark.parametrize(
+    ("kernels", "chosen"),
+    [((1, 7, 7, 4), "7x7"), ((16,), "16x16"), ((7, 3, 7), "3x3"), ((4, 2), "4x4")],
+)
+def test_by_default_3x3_or_else_the_most_frequent_square_filters_are_taken(
+    tmp_path: Path, kernels: tuple[int, ...], chosen: str
+) -> None:
+    weights = {f"a{i}.weight": torch.ones(2, 2, k, k) for i, k in enumerate(kernels)}
+    weights["strip.weight"] = torch.ones(2, 2, 1, 5)
+    found = dump(tmp_path, loaded(None, weights))
+    assert {"x".join(map(str, array.shape[2:])) for array, _ in found.values()} == {chosen}
+
+
+def test_filters_that_are_not_square_are_taken_where_there_are_no_others(tmp_path: Path) -> None:
+    assert list(
+        dump(tmp_path, loaded(None, {"a.weight": torch.ones(2, 2, 1, 7), "b.weight": torch.ones(2, 2, 1, 1)}))
+    ) == ["a"]
 
 
 def test_folding_a_bare_state_dict_is_not_offered(tmp_path: Path) -> None:

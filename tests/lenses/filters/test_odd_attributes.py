@@ -19,7 +19,7 @@ def rows(folder: Path, depth: object) -> list[dict[str, object]]:
         values = np.random.default_rng(0).normal(size=(8, 3, 3, 3)).astype("f4")
         writer.lens("filters", {}).write("conv", values, conv_depth=depth)  # type: ignore[arg-type]  # odd on purpose
     with DumpReader(folder / "m.h5") as reader:
-        return analyze(reader.lens("filters"))
+        return analyze(reader.lens("filters"))[0]
 
 
 def test_a_depth_that_is_text_is_refused(tmp_path: Path) -> None:

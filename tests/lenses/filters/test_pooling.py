@@ -1,50 +1,57 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from filterlens.errors import LensSkipped
+from filterlens.lenses.filters.layer import filter_maxima
 from filterlens.lenses.filters.moments import Moments, shift
-from filterlens.lenses.filters.pooling import FINE_BINS, Member, Pooled, pool_filters
+from filterlens.lenses.filters.pooling import FINE_BINS, Filters, Member, pool_filters
 from filterlens.score import DEPTH_GROUPS
 
+Pieces = list[tuple[int, torch.Tensor]]
 
-def pieces(seed: int, stretch: float = 1.0, n: int = 300) -> list[tuple[int, torch.Tensor]]:
+
+def pieces(seed: int, stretch: float = 1.0, n: int = 300) -> Pieces:
     """Return scaled filters in four pieces of different depth groups, the last without one."""
     generator = torch.Generator().manual_seed(seed)
     found = []
     for depth in (0, 3, 10, -1):
-        rows = torch.randn(n, 9, generator=generator, dtype=torch.float64) * torch.linspace(1, stretch, 9)
+        rows = torch.randn(n, 9, generator=generator) * torch.linspace(1, stretch, 9)
         found.append((depth, rows / rows.abs().amax(dim=1, keepdim=True)))
     return found
 
 
-def member(
-    model_id: str, data: list[tuple[int, torch.Tensor]], robust: bool | None, match: str = "", dataset: str = "c"
-) -> Member:
-    return Member(model_id, dataset, robust, match, lambda: iter(data))
+def layers(data: Pieces) -> list[Filters]:
+    return [Filters(depth, rows.numpy(), filter_maxima(rows.numpy()), 0.0) for depth, rows in data]
 
 
-def rows_of(*data: list[tuple[int, torch.Tensor]], depth: int | None = None) -> torch.Tensor:
-    return torch.cat([rows for piece in data for at, rows in piece if depth is None or at == depth])
+def moments(found: Iterable[Filters]) -> list[Moments]:
+    cells = [Moments.empty(9) for _ in range(12)]
+    for layer in found:
+        cells[layer.depth] += Moments.of_scaled(layer.rows, layer.tops, layer.limit)
+    return cells
+
+
+def member(model_id: str, data: Pieces, robust: bool | None, match: str = "", dataset: str = "c") -> Member:
+    return Member(model_id, dataset, robust, match, moments(layers(data)), partial(layers, data))
+
+
+def rows_of(*data: Pieces, depth: int | None = None) -> torch.Tensor:
+    return torch.cat([rows for piece in data for at, rows in piece if depth is None or at == depth]).double()
 
 
 R1, R2, N1, N2, LONE = pieces(1, 3), pieces(2, 4), pieces(3), pieces(4), pieces(5, 9)
 
 
-def listed(pooled: Pooled, table: str) -> Any:
-    return pooled.lists[table]
-
-
 @pytest.fixture(scope="module")
-def pooled() -> Pooled:
+def pooled():
     return pool_filters(
         [
             member("r1", R1, True, "n1"),
@@ -60,8 +67,8 @@ def pooled() -> Pooled:
     )
 
 
-def test_models_without_filters_do_not_enter(pooled: Pooled) -> None:
-    assert [model["model_id"] for model in listed(pooled, "models")] == [
+def test_models_without_filters_do_not_enter(pooled):
+    assert [model["model_id"] for model in pooled.lists["models"]] == [
         "r1",
         "r2",
         "n1",
@@ -70,13 +77,13 @@ def test_models_without_filters_do_not_enter(pooled: Pooled) -> None:
         "other",
         "other normal",
     ]
-    assert {model["n_filters"] for model in listed(pooled, "models")} == {1200}
+    assert {model["n_filters"] for model in pooled.lists["models"]} == {1200}
     assert pooled.lists["datasets"] == ["c", "d"]
     assert pooled.lists["depths"] == list(DEPTH_GROUPS)
 
 
-def test_groups_hold_their_models(pooled: Pooled) -> None:
-    found = [(group["label"], group["n_models"], group["n_filters"]) for group in listed(pooled, "groups")]
+def test_groups_hold_their_models(pooled):
+    found = [(group["label"], group["n_models"], group["n_filters"]) for group in pooled.lists["groups"]]
     assert found == [
         ("all", 7, 8400),
         ("robust", 3, 3600),
@@ -90,7 +97,7 @@ def test_groups_hold_their_models(pooled: Pooled) -> None:
     ]
 
 
-def test_bases_are_the_principal_components_of_each_group(pooled: Pooled) -> None:
+def test_bases_are_the_principal_components_of_each_group(pooled):
     groups = {0: (R1, R2, N1, N2, LONE, R1, N2), 1: (R1, R2, R1), 4: (R1, R2), 8: (N2,)}
     for row, data in groups.items():
         rows = rows_of(*data)
@@ -102,7 +109,7 @@ def test_bases_are_the_principal_components_of_each_group(pooled: Pooled) -> Non
         np.testing.assert_allclose(overlap, 1, atol=1e-6)
 
 
-def test_histograms_count_coefficients_under_the_common_basis(pooled: Pooled) -> None:
+def test_histograms_count_coefficients_under_the_common_basis(pooled):
     every = rows_of(R1, R2, N1, N2, LONE, R1, N2)
     components = Moments.of(every).principal_components()
     assert components is not None
@@ -118,23 +125,23 @@ def test_histograms_count_coefficients_under_the_common_basis(pooled: Pooled) ->
     np.testing.assert_array_equal(histograms[4] + histograms[7], histograms[1])
 
 
-def test_the_shift_of_a_data_set_is_that_of_its_paired_models(pooled: Pooled) -> None:
+def test_the_shift_of_a_data_set_is_that_of_its_paired_models(pooled):
     assert pooled.paired == [True, False]
     assert pooled.arrays["shift"][0] == pytest.approx(shift(rows_of(R1, R2), rows_of(N1)), rel=1e-6)
     assert pooled.arrays["shift_counts"][0].tolist() == [2400, 1200]
 
 
-def test_the_shift_without_pairs_is_that_of_all_models(pooled: Pooled) -> None:
+def test_the_shift_without_pairs_is_that_of_all_models(pooled):
     assert pooled.arrays["shift"][1] == pytest.approx(shift(rows_of(R1), rows_of(N2)), rel=1e-6)
 
 
-def test_shifts_by_coefficient_add_up(pooled: Pooled) -> None:
+def test_shifts_by_coefficient_add_up(pooled):
     components = Moments.of(rows_of(R1, R2, N1)).principal_components()
     assert components is not None
     assert components.ratio @ pooled.arrays["shift_components"][0] == pytest.approx(pooled.arrays["shift"][0])
 
 
-def test_shifts_by_depth_are_each_on_their_own_union(pooled: Pooled) -> None:
+def test_shifts_by_depth_are_each_on_their_own_union(pooled):
     shifts, counts = pooled.arrays["shift_depths"], pooled.arrays["shift_depth_counts"]
     for depth in (0, 3, 10):
         expected = shift(rows_of(R1, R2, depth=depth), rows_of(N1, depth=depth))
@@ -143,7 +150,7 @@ def test_shifts_by_depth_are_each_on_their_own_union(pooled: Pooled) -> None:
     assert np.isnan(shifts[:, [1, 2, 4, 5, 6, 7, 8, 9]]).all()
 
 
-def test_models_are_compared_with_each_other(pooled: Pooled) -> None:
+def test_models_are_compared_with_each_other(pooled):
     found = pooled.arrays["shift_models"]
     assert found.shape == (7, 7)
     np.testing.assert_allclose(found, found.T)
@@ -152,7 +159,7 @@ def test_models_are_compared_with_each_other(pooled: Pooled) -> None:
     assert found[2, 4] > found[2, 3] > 0
 
 
-def test_the_order_of_pieces_does_not_matter(pooled: Pooled) -> None:
+def test_the_order_of_pieces_does_not_matter(pooled):
     again = pool_filters(
         [
             member("r1", R1[::-1], True, "n1"),
@@ -169,12 +176,12 @@ def test_the_order_of_pieces_does_not_matter(pooled: Pooled) -> None:
 
 
 @pytest.mark.parametrize("data", [[], [(0, torch.ones(20, 9))], [(0, torch.empty(0, 9))]])
-def test_without_filters_that_differ_there_is_no_distribution(data: list[tuple[int, torch.Tensor]]) -> None:
+def test_without_filters_that_differ_there_is_no_distribution(data):
     with pytest.raises(LensSkipped, match="no distribution to pool"):
         pool_filters([member("m", data, True)], 9)
 
 
-def test_a_side_without_models_has_no_shift() -> None:
+def test_a_side_without_models_has_no_shift():
     found = pool_filters([member("r", R1, True)], 9)
     assert np.isnan(found.arrays["shift"]).all()
     assert np.isnan(found.arrays["shift_depths"]).all()
@@ -187,17 +194,19 @@ def peak() -> int:
     return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[0])
 
 
+def stream(seed: int) -> Iterator[Filters]:
+    rng = np.random.default_rng(seed)
+    for depth in range(10):
+        rows = rng.standard_normal((50_000, 9), dtype=np.float32)
+        yield Filters(depth, rows, filter_maxima(rows), 0.0)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells and resets a process's peak")
-def test_memory_does_not_grow_with_the_number_of_filters() -> None:
-    def stream(seed: int) -> Iterator[tuple[int, torch.Tensor]]:
-        generator = torch.Generator().manual_seed(seed)
-        for depth in range(10):
-            rows = torch.randn(50_000, 9, generator=generator)
-            yield depth, rows / rows.abs().amax(dim=1, keepdim=True)
-
+def test_memory_does_not_grow_with_the_number_of_filters():
     members = [
-        Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", partial(stream, i)) for i in range(8)
+        Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", moments(stream(i)), partial(stream, i))
+        for i in range(8)
     ]
     pool_filters(members[:1], 9)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is now what is held now

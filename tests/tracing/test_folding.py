@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from filterlens.errors import InputError, LensSkipped
-from filterlens.lenses.filters.extractor import network_convolutions
-from filterlens.lenses.filters.folding import can_fold, fold_weight
+from filterlens.tracing.convolutions import network_convolutions
+from filterlens.tracing.folding import can_fold, fold_weight
 
 
 def norm(channels: int, **options: bool) -> nn.BatchNorm2d:
