@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import torchattacks  # type: ignore[import-untyped]
+import torchattacks
 from foolbox import PyTorchModel
 from foolbox.attacks import L2ProjectedGradientDescentAttack, LinfProjectedGradientDescentAttack
 from pyautoattack.autopgd_base import APGDAttack

@@ -16,10 +16,10 @@ def compare_scores(first: Path, second: Path) -> str:
     """Rows that both hold, rows that one holds, and every metric that differs with its largest difference."""
     tables = [pd.read_parquet(run / "scores.parquet") for run in (first, second)]
     both = tables[0].merge(tables[1], on=KEYS, how="outer", suffixes=("_first", "_second"), indicator=True)
-    lines = []
+    lines: list[str] = []
     for side, name in (("left_only", first.name), ("right_only", second.name)):
-        alone = both[both["_merge"] == side].groupby(["lens", "metric"]).size()
-        lines += [f"only {name}: {n} rows of {lens}, {metric}" for (lens, metric), n in alone.to_dict().items()]
+        alone = both[both["_merge"] == side].value_counts(["lens", "metric"], sort=False).reset_index()
+        lines += [f"only {name}: {n} rows of {lens}, {metric}" for lens, metric, n in alone.to_numpy()]
     shared = both[both["_merge"] == "both"]
     old, new = shared["value_first"], shared["value_second"]
     differs = ~((old == new) | (old.isna() & new.isna()))

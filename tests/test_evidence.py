@@ -84,7 +84,7 @@ def spread(values: pd.Series, digits: int) -> str:
         ("FGSM, before and after its collapse", "-fgsm-"),
     ],
 )
-def test_the_yardsticks_table_is_that_of_its_run(title, of):
+def test_the_yardsticks_table_is_that_of_its_run(title: str, of: str) -> None:
     table = pd.read_csv(EVIDENCE / "manifold-yardstick.csv")
     part = table[table["model_id"].str.contains(of)]
     columns = ["attacked", "noise", "noise_signs", "noise_unclipped"]
@@ -95,7 +95,7 @@ def test_the_yardsticks_table_is_that_of_its_run(title, of):
     assert len(table) == 21
 
 
-def test_sentences_about_the_yardstick_are_those_of_its_run():
+def test_sentences_about_the_yardstick_are_those_of_its_run() -> None:
     table = pd.read_csv(EVIDENCE / "manifold-yardstick.csv")
     normal = table[table["model_id"].str.contains("-normal-")]
     attacked, noise, signs, outside = (
@@ -114,7 +114,7 @@ def test_sentences_about_the_yardstick_are_those_of_its_run():
     assert f"read {gaussian} below Gaussian noise and {random} below random signs" in lens
 
 
-def test_the_bundled_zoos_accuracies_are_those_of_its_catalog():
+def test_the_bundled_zoos_accuracies_are_those_of_its_catalog() -> None:
     """The table of docs/training.md, from `clean_acc` and `robust_acc`."""
     catalog = pd.read_csv(ROOT / "catalogs" / "fonts-linf.csv").set_index("model_id")
 
@@ -137,7 +137,7 @@ def test_the_bundled_zoos_accuracies_are_those_of_its_catalog():
     assert f"| `fgsm`, before and after the collapse | {cells} |" in page
 
 
-def test_aliasing_of_the_bundled_collapse_is_that_of_the_committed_run():
+def test_aliasing_of_the_bundled_collapse_is_that_of_the_committed_run() -> None:
     models = pd.read_csv(ROOT / "reports/examples/fonts-linf/tables/models.csv").set_index("model_id")
     before, after = (models.loc[f"preact_resnet-fgsm-{name}-s0"] for name in ("before", "collapsed"))
     rise, energy = (f"{before[name]:.3f} to {after[name]:.3f}" for name in ("aliasing_relative", "alias_energy"))
@@ -146,7 +146,7 @@ def test_aliasing_of_the_bundled_collapse_is_that_of_the_committed_run():
     assert f"`aliasing_relative` rises from {rise}" in claims
 
 
-def test_parameters_of_the_architectures_are_those_of_the_page():
+def test_parameters_of_the_architectures_are_those_of_the_page() -> None:
     page = _page("docs/training.md")
     for name in ARCHITECTURES:
         (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
@@ -154,7 +154,7 @@ def test_parameters_of_the_architectures_are_those_of_the_page():
         assert row.endswith(f"| {count:,} |".replace(",", " "))
 
 
-def test_the_calibration_of_inspect_is_that_of_its_table():
+def test_the_calibration_of_inspect_is_that_of_its_table() -> None:
     table = pd.read_csv(EVIDENCE / "inspect_calibration.csv")
     table["right"] = table["verdict"].eq(table["robust"].map({True: "robust", False: "normal"}))
     right = table.groupby("metric")["right"].sum()
@@ -168,7 +168,7 @@ def test_the_calibration_of_inspect_is_that_of_its_table():
     assert (~robust).sum() == 1
 
 
-def test_flatness_of_the_cifar10_pair_is_that_of_its_run():
+def test_flatness_of_the_cifar10_pair_is_that_of_its_run() -> None:
     table = pd.read_csv(EVIDENCE / "flatness-cifar10.csv").pivot_table(
         index="model_id", columns="metric", values="value"
     )

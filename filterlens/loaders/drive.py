@@ -57,8 +57,8 @@ def _find(answer: http.client.HTTPResponse, url: str) -> str:
     if not _is_page(answer):
         return ""
     page = " ".join(answer.read(_MAX_PAGE).decode("utf-8", "replace").split())  # gdown looks at each line by itself
-    from gdown.download import get_url_from_gdrive_confirmation  # type: ignore[import-untyped]
-    from gdown.exceptions import FileURLRetrievalError  # type: ignore[import-untyped]
+    from gdown.download import get_url_from_gdrive_confirmation
+    from gdown.exceptions import FileURLRetrievalError
 
     try:
         found: str = get_url_from_gdrive_confirmation(page)

@@ -11,7 +11,7 @@ import torch
 import torchattacks
 from scripts import load_script
 
-from filterlens.attacks import cross_entropy, pgd
+from filterlens.attacks import Norm, cross_entropy, pgd
 from filterlens.catalogs import load_catalog
 from filterlens.inputs import load_images
 from filterlens.loaders import load_model
@@ -22,7 +22,7 @@ NETWORKS = ("preact_resnet-pgd-s0", "vgg_maxpool-pgd-s1", "wide_resnet_avgpool-p
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.2), ("L2", 1.5)])
-def test_pgd_is_as_strong_as_torchattacks_on_trained_networks(norm, eps):
+def test_pgd_is_as_strong_as_torchattacks_on_trained_networks(norm: Norm, eps: float) -> None:
     """Over networks, because one random start is luck: a point or two of a hundred images either way."""
     catalog, images = load_catalog("fonts-linf"), load_images("fonts", 64)
     pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)

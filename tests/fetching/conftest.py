@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.range_server import RangeServer, running
 from safetensors.torch import save
 
 from filterlens.loaders import transfer, zenodo
 from filterlens.loaders.transfer import Retries
-from tests.loaders.range_server import RangeServer, running
 
 Write = Callable[..., Path]
 

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from fetching.conftest import Write
+from loaders.range_server import Handler, RangeServer, busy
 
 import filterlens
 from filterlens.cli.time_limit import TIME_IS_UP, parse_duration
@@ -17,8 +19,6 @@ from filterlens.lens import RunSettings
 from filterlens.runs import Event
 from filterlens.runs import jobs as jobs_module
 from filterlens.runs.executors import RayCluster
-from tests.fetching.conftest import Write
-from tests.loaders.range_server import Handler, RangeServer, busy
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from fetching.conftest import Write, content
+from loaders.range_server import Handler, RangeServer, breaks_off, busy
 from typer.testing import CliRunner
 
 import filterlens
@@ -16,8 +18,6 @@ from filterlens.cli.app import app
 from filterlens.cli.downloads import Downloads
 from filterlens.errors import DownloadError
 from filterlens.fetching import Fetcher, Transfer, check_disk, gigabytes, needs_of
-from tests.fetching.conftest import Write, content
-from tests.loaders.range_server import Handler, RangeServer, breaks_off, busy
 
 
 def test_a_dry_run_tells_sizes_and_fetches_nothing(write: Write, server: RangeServer, cache: Path) -> None:
@@ -48,7 +48,7 @@ def test_one_that_fails_leaves_the_others_and_is_named(write: Write, server: Ran
     del server.files["/1.safetensors"]
     table = filterlens.fetch(catalog).set_index("model_id")
     assert table["status"].tolist() == ["fetched", "failed", "fetched"]
-    assert "m1: http://127.0.0.1" in table.loc["m1", "reason"]
+    assert "m1: http://127.0.0.1" in str(table.loc["m1", "reason"])
     assert "answers 404 Not Found: check the address" in str(table.loc["m1", "reason"])
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fetching.conftest import Write, content
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loaders.range_server import RangeServer
 from typer.testing import CliRunner
 
 import filterlens
@@ -18,8 +20,6 @@ from filterlens.catalogs import load_catalog
 from filterlens.cli.app import app
 from filterlens.errors import CatalogError
 from filterlens.fetching import Locked, check_locked, lock_path, read_lock, write_lock
-from tests.fetching.conftest import Write, content
-from tests.loaders.range_server import RangeServer
 
 
 def sha256(number: int) -> str:

@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fetching.conftest import Write, content
+from loaders.range_server import RangeServer, breaks_off, busy, running
 from typer.testing import CliRunner
 
 import filterlens
 from filterlens.cli.app import app
 from filterlens.errors import DownloadError, InputError
 from filterlens.loaders.mirror import mirror_of
-from tests.fetching.conftest import Write, content
-from tests.loaders.range_server import RangeServer, breaks_off, busy, running
 
 
 @pytest.fixture

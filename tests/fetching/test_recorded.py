@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from loaders.range_server import Handler, RangeServer
 
 import filterlens
 from filterlens.catalogs import Entry
 from filterlens.fetching import needs_of
 from filterlens.loaders import drive, zenodo
 from filterlens.loaders.robustbench import zoo
-from tests.loaders.range_server import Handler, RangeServer
 
 CONFIRM = (
     "<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>"

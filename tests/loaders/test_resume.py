@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from loaders.range_server import Answer, Handler, RangeServer, breaks_off, busy, running
 from safetensors.torch import save
 
 from filterlens.errors import DownloadError
 from filterlens.loaders import download, drive, transfer
 from filterlens.loaders.transfer import Retries
-from tests.loaders.range_server import Answer, Handler, RangeServer, breaks_off, busy, running
 
 CONTENT = save({"conv.weight": torch.arange(5000.0)})
 OTHER = save({"conv.weight": torch.arange(5000.0) + 1})

@@ -55,7 +55,7 @@ def test_processes_give_what_one_process_gives_bit_for_bit(zoo: Path, tmp_path: 
     for name, executor in (("here", InProcess()), ("there", LocalProcesses(2))):
         extract(load_catalog(zoo), tmp_path / name)
         tables.append(analyze(tmp_path / name, executor=executor))
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
     assert_same_pool(tmp_path / "there", tmp_path / "here")
 
 
@@ -141,4 +141,4 @@ def test_scores_do_not_depend_on_how_many_threads_torch_has(zoo: Path, tmp_path:
             assert torch.get_num_threads() == n
     finally:
         torch.set_num_threads(threads)
-    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)

@@ -33,7 +33,7 @@ def test_a_jump_stops_training_and_gives_back_the_weights_before_it() -> None:
     assert answers.index(True) == 6
     assert stopping.best_epoch == 5
     stopping.restore(model)
-    assert model.weight.item() == 5
+    assert model.get_parameter("weight").item() == 5
 
 
 @pytest.mark.parametrize("slope", [0.0045, 0.02, -0.03])
@@ -92,7 +92,7 @@ def test_kept_weights_do_not_follow_the_model() -> None:
     stopping.step(0.2, model)
     with torch.no_grad():
         model.weight.add_(1)
-        model.running_mean.add_(1)  # type: ignore[union-attr]
+        model.get_buffer("running_mean").add_(1)
     assert stopping.best_state["weight"].tolist() == [1, 1]
     assert stopping.best_state["running_mean"].tolist() == [0, 0]
 

@@ -1,4 +1,4 @@
-"""Figures of the robustness lens: confidence of robust and normal models, clean and attacked, after Grabinski2022Conf."""
+"""Figures of the robustness lens: confidence of robust and normal models, clean and attacked (Grabinski2022Conf)."""
 
 from __future__ import annotations
 

@@ -4,8 +4,11 @@ import csv
 import math
 import sys
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,7 +16,7 @@ from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import InputError, NonFiniteWeightError
 from filterlens.lens import all_scores, score_rows
 from filterlens.lenses.filters.analyzer import analyze, score_layer
-from filterlens.lenses.filters.conventions import CONVENTIONS
+from filterlens.lenses.filters.conventions import CONVENTIONS, Convention
 from filterlens.lenses.filters.layer import Layer
 from filterlens.lenses.filters.orthogonality import orthogonality
 from filterlens.lenses.filters.sparsity import sparsity
@@ -52,7 +55,7 @@ def plain(scores: dict[str, float]) -> dict[str, float]:
 
 @pytest.mark.parametrize("shape", [(8, 6, 3, 3), (12, 1, 3, 3), (1, 9, 3, 3), (6, 3, 7, 7), (150, 120, 3, 3)])
 @pytest.mark.parametrize("convention", CONVENTIONS)
-def test_all_scores_in_one_go_are_those_of_the_single_functions(shape, convention):
+def test_all_scores_in_one_go_are_those_of_the_single_functions(shape: tuple[int, ...], convention: Convention) -> None:
     weight = layer(1, *shape)
     scores = score_layer(weight, convention=convention)
     assert scores["sparsity"] == pytest.approx(sparsity(weight, convention=convention), abs=1e-12)
@@ -68,19 +71,19 @@ def test_all_scores_in_one_go_are_those_of_the_single_functions(shape, conventio
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_every_precision_is_scored_as_its_values_in_float32(dtype):
+def test_every_precision_is_scored_as_its_values_in_float32(dtype: torch.dtype) -> None:
     weight = layer(2).to(dtype)
     found, expected = plain(score_layer(weight)), plain(score_layer(weight.float()))
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_strided_weights_score_as_contiguous_ones():
+def test_strided_weights_score_as_contiguous_ones() -> None:
     weight = layer(3)
     strided = weight.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
     assert score_layer(strided) == score_layer(weight)
 
 
-def test_one_thread_and_two_agree():
+def test_one_thread_and_two_agree() -> None:
     weight = layer(4, 300, 70, 3, 3)
     threads = torch.get_num_threads()
     found = []
@@ -94,26 +97,26 @@ def test_one_thread_and_two_agree():
 
 
 @pytest.mark.gpu
-def test_the_gpu_gives_the_same_scores():
+def test_the_gpu_gives_the_same_scores() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     weight = layer(4, 300, 70, 3, 3)
     assert plain(score_layer(weight.cuda())) == pytest.approx(plain(score_layer(weight)), abs=1e-5)
 
 
-def test_a_layer_with_nan_has_no_scores():
+def test_a_layer_with_nan_has_no_scores() -> None:
     weight = layer(0)
     weight[0, 0, 0, 0] = float("nan")
     with pytest.raises(NonFiniteWeightError, match="holds NaN or Inf"):
         score_layer(weight)
 
 
-def test_a_matrix_is_no_layer():
+def test_a_matrix_is_no_layer() -> None:
     with pytest.raises(InputError, match="c_out, c_in / groups, k_h, k_w"):
         score_layer(torch.zeros(3, 3))
 
 
-def test_scores_count_as_the_paper_weighs_them():
+def test_scores_count_as_the_paper_weighs_them() -> None:
     measured = Layer(layer(5))
     weights = {str(row["metric"]): row["weight"] for row in score_rows("filters", measured)}
     assert weights["sparsity"] == weights["variance_entropy_raw"] == 48
@@ -121,7 +124,7 @@ def test_scores_count_as_the_paper_weighs_them():
     assert weights["orthogonality"] == 8
 
 
-def dump(path, layers, **attributes):
+def dump(path: Path, layers: dict[str, torch.Tensor], **attributes: Any) -> Path:
     with DumpWriter(path, {"model_id": "m"}) as writer:
         group = writer.lens("filters", {"kernel": "all"})
         for place, (name, weight) in enumerate(layers.items()):
@@ -130,12 +133,12 @@ def dump(path, layers, **attributes):
     return path
 
 
-def rows_of(path):
+def rows_of(path: Path) -> pd.DataFrame:
     with DumpReader(path) as reader:
         return as_table([{"model_id": "m", "lens": "filters", **row} for row in analyze(reader.lens("filters"))[0]])
 
 
-def test_a_dump_becomes_one_row_a_layer_and_score(tmp_path):
+def test_a_dump_becomes_one_row_a_layer_and_score(tmp_path: Path) -> None:
     layers = {"conv1": layer(1), "block/conv2": layer(2, 16, 8, 3, 3)}
     df = rows_of(dump(tmp_path / "m.h5", layers))
     assert list(df["metric"]) == [*METRICS, *METRICS]
@@ -149,7 +152,7 @@ def test_a_dump_becomes_one_row_a_layer_and_score(tmp_path):
     assert df[df["layer"] == "block/conv2"]["conv_depth_norm"].unique().tolist() == [1.0]
 
 
-def test_a_models_means_are_weighed_by_filters_and_channels(tmp_path):
+def test_a_models_means_are_weighed_by_filters_and_channels(tmp_path: Path) -> None:
     layers = {"a": layer(1), "b": layer(2, 16, 8, 3, 3)}
     first, second = (score_layer(weight) for weight in layers.values())
     one, two = (Layer(weight) for weight in layers.values())
@@ -161,7 +164,7 @@ def test_a_models_means_are_weighed_by_filters_and_channels(tmp_path):
     assert means["variance_entropy"] == pytest.approx(entropy / (one.n_kept + two.n_kept))
 
 
-def test_other_kernels_do_not_enter_the_means_beside_3x3(tmp_path):
+def test_other_kernels_do_not_enter_the_means_beside_3x3(tmp_path: Path) -> None:
     df = rows_of(dump(tmp_path / "m.h5", {"stem": layer(1, 8, 3, 7, 7), "conv": layer(2)}))
     stem = df[df["layer"] == "stem"]
     assert set(stem["kind"]) == {"7x7"}
@@ -171,7 +174,7 @@ def test_other_kernels_do_not_enter_the_means_beside_3x3(tmp_path):
     assert (df[df["layer"] == "conv"]["weight"] > 0).all()
 
 
-def test_a_model_without_3x3_has_means_over_its_most_frequent_kernel_alone(tmp_path):
+def test_a_model_without_3x3_has_means_over_its_most_frequent_kernel_alone(tmp_path: Path) -> None:
     layers = {"stem": layer(1, 8, 3, 7, 7), "a": layer(2, 4, 8, 5, 5), "b": layer(3, 4, 8, 5, 5)}
     df = rows_of(dump(tmp_path / "m.h5", layers))
     assert (df["weight"] > 0).tolist() == (df["kind"] == "5x5").tolist()
@@ -179,7 +182,7 @@ def test_a_model_without_3x3_has_means_over_its_most_frequent_kernel_alone(tmp_p
     assert df["note"].str.contains("means are of 5x5 filters, not 3x3", regex=False).all()
 
 
-def test_each_kernel_size_has_its_own_chance_level(tmp_path):
+def test_each_kernel_size_has_its_own_chance_level(tmp_path: Path) -> None:
     """Patch embeddings, depth-wise 7x7 and 2x2 filters drawn at random score like chance of their own size."""
     shapes = {"stem": (96, 3, 4, 4), "down": (64, 32, 2, 2), "wide": (96, 4, 7, 7), "patch": (64, 3, 16, 16)}
     generator = torch.Generator().manual_seed(0)
@@ -190,7 +193,7 @@ def test_each_kernel_size_has_its_own_chance_level(tmp_path):
     assert (z["value"].abs() < 5).all()
 
 
-def test_a_broken_layer_is_skipped_and_poisons_nothing(tmp_path):
+def test_a_broken_layer_is_skipped_and_poisons_nothing(tmp_path: Path) -> None:
     broken = layer(1)
     broken[0, 0, 0, 0] = float("inf")
     df = rows_of(dump(tmp_path / "m.h5", {"broken": broken, "conv": layer(2)}))
@@ -201,37 +204,37 @@ def test_a_broken_layer_is_skipped_and_poisons_nothing(tmp_path):
     assert model_scores(df).loc["m", "sparsity"] == score_layer(layer(2))["sparsity"]
 
 
-def test_a_layer_of_one_channel_has_no_orthogonality_but_all_else(tmp_path):
+def test_a_layer_of_one_channel_has_no_orthogonality_but_all_else(tmp_path: Path) -> None:
     df = rows_of(dump(tmp_path / "m.h5", {"conv": layer(1, 1, 30, 3, 3)})).set_index("metric")
-    assert math.isnan(df.loc["orthogonality", "value"])
+    assert math.isnan(df["value"]["orthogonality"])
     assert df.loc["orthogonality", "weight"] == 0
     assert df.loc["sparsity", "weight"] == 30
 
 
-def test_rows_say_where_depth_came_from_and_that_batchnorm_is_folded(tmp_path):
+def test_rows_say_where_depth_came_from_and_that_batchnorm_is_folded(tmp_path: Path) -> None:
     df = rows_of(dump(tmp_path / "m.h5", {"conv": layer(1)}, depth_from="keys", folded=True))
     assert set(df["note"]) == {"depth is the order of the state dict's keys; BatchNorm is folded into the weights"}
 
 
-def test_unknown_depth_is_nan(tmp_path):
+def test_unknown_depth_is_nan(tmp_path: Path) -> None:
     df = rows_of(dump(tmp_path / "m.h5", {"conv": layer(1)}, conv_depth=-1, conv_depth_norm=float("nan")))
     assert df["conv_depth"].isna().all()
 
 
-def test_an_array_that_is_no_weight_is_skipped_with_its_reason(tmp_path):
+def test_an_array_that_is_no_weight_is_skipped_with_its_reason(tmp_path: Path) -> None:
     df = rows_of(dump(tmp_path / "m.h5", {"odd": torch.zeros(3, 3), "conv": layer(2)}))
     odd = df[df["layer"] == "odd"]
     assert odd["value"].isna().all()
     assert odd["note"].str.startswith("skipped: a convolution's weight has shape").all()
 
 
-def test_every_metric_is_described():
+def test_every_metric_is_described() -> None:
     known = all_scores()
     assert {known[metric].lens for metric in METRICS} == {"filters"}
     assert {name for name, score in known.items() if score.lens == "filters"} == set(METRICS)
 
 
-def torchconvquality():
+def torchconvquality() -> Any:
     if sys.version_info >= (3, 12):
         pytest.skip("torchconvquality imports distutils, which Python 3.12 no longer has")
     with warnings.catch_warnings():
@@ -251,13 +254,13 @@ def check_against_peer(weight: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("shape", [(16, 3, 3, 3), (32, 16, 3, 3), (24, 1, 3, 3), (256, 160, 3, 3)])
 @pytest.mark.parametrize("offset", [0.0, 0.3])
-def test_random_layers_score_as_in_torchconvquality(shape, offset):
+def test_random_layers_score_as_in_torchconvquality(shape: tuple[int, ...], offset: float) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(9)) + offset
     weight[::5] *= 1e-3
     check_against_peer(weight)
 
 
-def weights_of(path):
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
     found = torch.load(path, weights_only=True, map_location="cpu")
     found = found.get("state_dict", found)
     return {
@@ -270,7 +273,7 @@ NETWORKS = [("resnet20-normal", "resnet20-normal.th"), ("resnet20-robust", "resn
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("file", [file for _, file in NETWORKS])
-def test_trained_layers_score_as_in_torchconvquality(realdata, file):
+def test_trained_layers_score_as_in_torchconvquality(realdata: Path, file: str) -> None:
     for weight in weights_of(realdata / file).values():
         if weight.shape[2:] == (3, 3):
             check_against_peer(weight)
@@ -278,7 +281,7 @@ def test_trained_layers_score_as_in_torchconvquality(realdata, file):
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(("name", "file"), NETWORKS)
-def test_trained_layers_have_the_reference_scores(realdata, reference, name, file):
+def test_trained_layers_have_the_reference_scores(realdata: Path, reference: Path, name: str, file: str) -> None:
     weights = weights_of(realdata / file)
     with (reference / f"{name}_filters.csv").open() as text:
         expected = list(csv.DictReader(text))
@@ -290,7 +293,7 @@ def test_trained_layers_have_the_reference_scores(realdata, reference, name, fil
 
 
 @pytest.mark.realdata
-def test_the_layers_of_the_vnncomp_network_have_the_reference_scores(realdata, reference):
+def test_the_layers_of_the_vnncomp_network_have_the_reference_scores(realdata: Path, reference: Path) -> None:
     weights = [w for w in weights_of(realdata / "resnet2b-robust.pth").values() if w.shape[2:] == (3, 3)]
     with (reference / "resnet2b-robust_filters.csv").open() as text:
         expected = list(csv.DictReader(text))

@@ -26,7 +26,8 @@ def case(seed: int, n: int, k: int, mean: float = 0.3) -> tuple[NDArray[np.float
 
 def scaled(rows: NDArray[Any], tops: NDArray[Any], limit: float) -> NDArray[np.float64]:
     kept = tops > limit
-    return rows[kept].astype(np.float64) / tops[kept, None]
+    found: NDArray[np.float64] = rows[kept].astype(np.float64) / tops[kept, None]
+    return found
 
 
 def frames(seed: int, f: int, k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

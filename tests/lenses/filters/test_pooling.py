@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from filterlens.errors import LensSkipped
 from filterlens.lenses.filters.layer import filter_maxima
 from filterlens.lenses.filters.moments import Moments, shift
-from filterlens.lenses.filters.pooling import FINE_BINS, Filters, Member, pool_filters
+from filterlens.lenses.filters.pooling import FINE_BINS, Filters, Member, Pooled, pool_filters
 from filterlens.score import DEPTH_GROUPS
 
 Pieces = list[tuple[int, torch.Tensor]]
@@ -50,8 +51,12 @@ def rows_of(*data: Pieces, depth: int | None = None) -> torch.Tensor:
 R1, R2, N1, N2, LONE = pieces(1, 3), pieces(2, 4), pieces(3), pieces(4), pieces(5, 9)
 
 
+def listed(pooled: Pooled, table: str) -> Any:
+    return pooled.lists[table]
+
+
 @pytest.fixture(scope="module")
-def pooled():
+def pooled() -> Pooled:
     return pool_filters(
         [
             member("r1", R1, True, "n1"),
@@ -67,8 +72,8 @@ def pooled():
     )
 
 
-def test_models_without_filters_do_not_enter(pooled):
-    assert [model["model_id"] for model in pooled.lists["models"]] == [
+def test_models_without_filters_do_not_enter(pooled: Pooled) -> None:
+    assert [model["model_id"] for model in listed(pooled, "models")] == [
         "r1",
         "r2",
         "n1",
@@ -77,13 +82,13 @@ def test_models_without_filters_do_not_enter(pooled):
         "other",
         "other normal",
     ]
-    assert {model["n_filters"] for model in pooled.lists["models"]} == {1200}
+    assert {model["n_filters"] for model in listed(pooled, "models")} == {1200}
     assert pooled.lists["datasets"] == ["c", "d"]
     assert pooled.lists["depths"] == list(DEPTH_GROUPS)
 
 
-def test_groups_hold_their_models(pooled):
-    found = [(group["label"], group["n_models"], group["n_filters"]) for group in pooled.lists["groups"]]
+def test_groups_hold_their_models(pooled: Pooled) -> None:
+    found = [(group["label"], group["n_models"], group["n_filters"]) for group in listed(pooled, "groups")]
     assert found == [
         ("all", 7, 8400),
         ("robust", 3, 3600),
@@ -97,7 +102,7 @@ def test_groups_hold_their_models(pooled):
     ]
 
 
-def test_bases_are_the_principal_components_of_each_group(pooled):
+def test_bases_are_the_principal_components_of_each_group(pooled: Pooled) -> None:
     groups = {0: (R1, R2, N1, N2, LONE, R1, N2), 1: (R1, R2, R1), 4: (R1, R2), 8: (N2,)}
     for row, data in groups.items():
         rows = rows_of(*data)
@@ -109,7 +114,7 @@ def test_bases_are_the_principal_components_of_each_group(pooled):
         np.testing.assert_allclose(overlap, 1, atol=1e-6)
 
 
-def test_histograms_count_coefficients_under_the_common_basis(pooled):
+def test_histograms_count_coefficients_under_the_common_basis(pooled: Pooled) -> None:
     every = rows_of(R1, R2, N1, N2, LONE, R1, N2)
     components = Moments.of(every).principal_components()
     assert components is not None
@@ -125,23 +130,23 @@ def test_histograms_count_coefficients_under_the_common_basis(pooled):
     np.testing.assert_array_equal(histograms[4] + histograms[7], histograms[1])
 
 
-def test_the_shift_of_a_data_set_is_that_of_its_paired_models(pooled):
+def test_the_shift_of_a_data_set_is_that_of_its_paired_models(pooled: Pooled) -> None:
     assert pooled.paired == [True, False]
     assert pooled.arrays["shift"][0] == pytest.approx(shift(rows_of(R1, R2), rows_of(N1)), rel=1e-6)
     assert pooled.arrays["shift_counts"][0].tolist() == [2400, 1200]
 
 
-def test_the_shift_without_pairs_is_that_of_all_models(pooled):
+def test_the_shift_without_pairs_is_that_of_all_models(pooled: Pooled) -> None:
     assert pooled.arrays["shift"][1] == pytest.approx(shift(rows_of(R1), rows_of(N2)), rel=1e-6)
 
 
-def test_shifts_by_coefficient_add_up(pooled):
+def test_shifts_by_coefficient_add_up(pooled: Pooled) -> None:
     components = Moments.of(rows_of(R1, R2, N1)).principal_components()
     assert components is not None
     assert components.ratio @ pooled.arrays["shift_components"][0] == pytest.approx(pooled.arrays["shift"][0])
 
 
-def test_shifts_by_depth_are_each_on_their_own_union(pooled):
+def test_shifts_by_depth_are_each_on_their_own_union(pooled: Pooled) -> None:
     shifts, counts = pooled.arrays["shift_depths"], pooled.arrays["shift_depth_counts"]
     for depth in (0, 3, 10):
         expected = shift(rows_of(R1, R2, depth=depth), rows_of(N1, depth=depth))
@@ -150,7 +155,7 @@ def test_shifts_by_depth_are_each_on_their_own_union(pooled):
     assert np.isnan(shifts[:, [1, 2, 4, 5, 6, 7, 8, 9]]).all()
 
 
-def test_models_are_compared_with_each_other(pooled):
+def test_models_are_compared_with_each_other(pooled: Pooled) -> None:
     found = pooled.arrays["shift_models"]
     assert found.shape == (7, 7)
     np.testing.assert_allclose(found, found.T)
@@ -159,7 +164,7 @@ def test_models_are_compared_with_each_other(pooled):
     assert found[2, 4] > found[2, 3] > 0
 
 
-def test_the_order_of_pieces_does_not_matter(pooled):
+def test_the_order_of_pieces_does_not_matter(pooled: Pooled) -> None:
     again = pool_filters(
         [
             member("r1", R1[::-1], True, "n1"),
@@ -176,12 +181,12 @@ def test_the_order_of_pieces_does_not_matter(pooled):
 
 
 @pytest.mark.parametrize("data", [[], [(0, torch.ones(20, 9))], [(0, torch.empty(0, 9))]])
-def test_without_filters_that_differ_there_is_no_distribution(data):
+def test_without_filters_that_differ_there_is_no_distribution(data: list[tuple[int, torch.Tensor]]) -> None:
     with pytest.raises(LensSkipped, match="no distribution to pool"):
         pool_filters([member("m", data, True)], 9)
 
 
-def test_a_side_without_models_has_no_shift():
+def test_a_side_without_models_has_no_shift() -> None:
     found = pool_filters([member("r", R1, True)], 9)
     assert np.isnan(found.arrays["shift"]).all()
     assert np.isnan(found.arrays["shift_depths"]).all()
@@ -203,7 +208,7 @@ def stream(seed: int) -> Iterator[Filters]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells and resets a process's peak")
-def test_memory_does_not_grow_with_the_number_of_filters():
+def test_memory_does_not_grow_with_the_number_of_filters() -> None:
     members = [
         Member(f"m{i}", "c", i % 2 == 0, f"m{i + 1}" if i % 2 == 0 else "", moments(stream(i)), partial(stream, i))
         for i in range(8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ def operator(layer: nn.Module, size: tuple[int, int, int]) -> NDArray[np.float64
     """The dense matrix of a convolution without bias, from its outputs on every unit image."""
     images = torch.eye(math.prod(size), dtype=torch.float64).reshape(-1, *size)
     with torch.no_grad():
-        return layer.double()(images).flatten(1).T.numpy()
+        outputs: Tensor = layer.double()(images)
+    matrix: NDArray[np.float64] = outputs.flatten(1).T.numpy()
+    return matrix
 
 
 def true_norm(layer: nn.Module, size: tuple[int, int, int]) -> float:
@@ -56,7 +59,7 @@ def test_zeros_and_what_is_not_finite() -> None:
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
 @pytest.mark.parametrize("size", [5, 9])
 def test_the_bound_is_never_below_the_norm(
-    c_out: int, c_in: int, kernel: int, groups: int, stride: int, mode: str, size: int
+    c_out: int, c_in: int, kernel: int, groups: int, stride: int, mode: Literal["zeros", "circular"], size: int
 ) -> None:
     layer = nn.Conv2d(c_in, c_out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False, padding_mode=mode)
     layer.weight = nn.Parameter(random(c_out, c_in // groups, kernel, kernel, seed=size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_ranks_are_in_order_and_scale_changes_the_norms_alone() -> None:
 
 @pytest.mark.parametrize("values", [np.zeros(5), np.full(5, math.nan), np.empty(0)])
 def test_a_matrix_without_a_spectrum_has_no_ranks(values: np.ndarray) -> None:
-    found = {row["metric"]: row["value"] for row in score_rows("spectra", Spectrum(values, 5, 6))}
+    found: dict[str, Any] = {str(row["metric"]): row["value"] for row in score_rows("spectra", Spectrum(values, 5, 6))}
     assert all(math.isnan(value) for name, value in found.items() if "norm" not in name)
     assert (found["spectral_norm"] == 0) == (found["frobenius_norm"] == 0) == (len(values) > 0 and values[0] == 0)
     assert "operator_norm_bound" not in found
