@@ -19,8 +19,8 @@ from small_zoo import make_zoo, weights
 from torch import nn
 
 import filterlens
-from filterlens import lens
 from filterlens.errors import FilterlensError, InputError
+from filterlens.lens import register as lens
 from filterlens.training import Monitor
 
 PLUGINS = Path(__file__).parent / "plugins"

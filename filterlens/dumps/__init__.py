@@ -9,7 +9,7 @@ or not there.
 from __future__ import annotations
 
 from filterlens.dumps.layout import SCHEMA, decode_name, encode_name
-from filterlens.dumps.reading import DumpGroup, DumpReader
+from filterlens.dumps.reading import DumpGroup, DumpReader, number
 from filterlens.dumps.writing import DumpWriter, WritableGroup
 
-__all__ = ["SCHEMA", "DumpGroup", "DumpReader", "DumpWriter", "WritableGroup", "decode_name", "encode_name"]
+__all__ = ["SCHEMA", "DumpGroup", "DumpReader", "DumpWriter", "WritableGroup", "decode_name", "encode_name", "number"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from filterlens.dumps.hdf5_check import check_hdf5
 from filterlens.dumps.layout import SCHEMA, decode_name, encode_name
 from filterlens.errors import DumpError
 
-__all__ = ["DumpGroup", "DumpReader"]
+__all__ = ["DumpGroup", "DumpReader", "number"]
 
 
 class DumpReader:
@@ -161,6 +161,20 @@ class DumpGroup:
         if not isinstance(dataset, h5py.Dataset):
             raise DumpError(f"{self.path}: {self._group.name} holds no array {decode_name(link)!r}")
         return dataset
+
+
+def number(attributes: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """Return an array's attribute that is a number in sound dumps.
+
+    Raises
+    ------
+    DumpError
+        It is something else, or is missing and there is no default.
+    """
+    value = attributes.get(name, default)
+    if not isinstance(value, int | float):
+        raise DumpError(f"its {name} was expected to be a number, got {value!r:.40}: extract again")
+    return float(value)
 
 
 @contextlib.contextmanager

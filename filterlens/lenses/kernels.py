@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from filterlens.errors import InputError
+from filterlens.errors import InputError, LensSkipped
 
-__all__ = ["choose_kernel", "describe_missing", "kernel_note", "main_kernel"]
+if TYPE_CHECKING:
+    from filterlens.tracing.convolutions import Convolution
+
+__all__ = ["choose_convolutions", "choose_kernel", "kernel_note", "main_kernel"]
 
 Size = tuple[int, int]
 
@@ -71,7 +75,33 @@ def choose_kernel(text: str, kernels: Sequence[Size]) -> Callable[[Size], bool]:
     return lambda kernel: kernel == wanted
 
 
-def describe_missing(model_id: str, kernel: str, kernels: Sequence[Size]) -> str:
+def choose_convolutions(layers: Sequence[Convolution], kernel: str, model_id: str) -> list[Convolution]:
+    """Return the convolutions whose filters the option `kernel` wants.
+
+    Parameters
+    ----------
+    layers
+        All convolutions of a network, in order.
+    kernel
+        The option, see `choose_kernel`.
+    model_id
+        How a message names the network.
+
+    Raises
+    ------
+    InputError
+        The option is no filter size.
+    LensSkipped
+        There is no such convolution.
+    """
+    kernels = [layer.kernel for layer in layers]
+    wanted = choose_kernel(kernel, kernels)
+    if chosen := [layer for layer in layers if wanted(layer.kernel)]:
+        return chosen
+    raise LensSkipped(_describe_missing(model_id, kernel, kernels))
+
+
+def _describe_missing(model_id: str, kernel: str, kernels: Sequence[Size]) -> str:
     """Say that a model has no convolution with the wanted filters, and which it has."""
     if not kernels:
         return f"{model_id} holds no convolution weights: there are no filters to look at"

@@ -23,9 +23,10 @@ from filelock import FileLock, Timeout
 
 from filterlens.errors import DownloadError
 from filterlens.loaders.mirror import Mirror, mirror_of
+from filterlens.loaders.opener import host_of, shown_url
 from filterlens.loaders.partial import Partial
 from filterlens.loaders.quick_check import quick_check
-from filterlens.loaders.transfer import MAX_BYTES, Report, ask_size, host_of, save_url, shown_url, stream_url
+from filterlens.loaders.transfer import MAX_BYTES, Report, ask_size, save_url, stream_url
 from filterlens.process.cache import cache_folder
 from filterlens.process.files import commit_file
 from filterlens.process.interruption import forget_temporary, remove_on_interruption

@@ -10,8 +10,9 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from filterlens.errors import InputError
+from filterlens.loaders.opener import shown_url
 from filterlens.loaders.partial import Partial
-from filterlens.loaders.transfer import MAX_BYTES, Report, shown_url, stream_url
+from filterlens.loaders.transfer import MAX_BYTES, Report, stream_url
 from filterlens.process.cache import cache_folder
 
 __all__ = ["MIRROR", "Mirror", "mirror_of"]

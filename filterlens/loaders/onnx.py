@@ -55,7 +55,8 @@ def load_onnx(path: Path, request: Request) -> LoadedModel:
             network = build_network(model, names)
         except Exception as error:  # noqa: BLE001 - onnx2torch raises anything on what it does not know
             said = (str(error).splitlines() or [""])[0][:200]
-            notes = (*notes, f"weights only: onnx2torch cannot convert it ({type(error).__name__}: {said})")
+            said = said if isinstance(error, CheckpointError) else f"{type(error).__name__}: {said}"
+            notes = (*notes, f"weights only: its graph cannot be run ({said})")
         else:
             classifier = Classifier(to_eval(network), request.entry.mean, request.entry.std)
             # the network's own tensors: the same values, held once

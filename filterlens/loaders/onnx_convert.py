@@ -12,6 +12,7 @@ from onnx2torch.node_converters.slice import OnnxSlice
 from onnx2torch.onnx_graph import OnnxGraph
 from torch import Tensor, nn
 
+from filterlens.errors import CheckpointError
 from filterlens.loaders.onnx_budget import MemoryBudget
 from filterlens.loaders.onnx_names import constants, with_generated_names
 from filterlens.loaders.onnx_network import OnnxNetwork
@@ -55,13 +56,13 @@ def build_network(model: ModelProto, names: list[str]) -> nn.Module:
 
     Raises
     ------
-    NotImplementedError
+    CheckpointError
         An operation is unknown, its size depends on an image's values, or there are too many.
     KeyError, TypeError, ValueError, …
         Whatever onnx2torch and torch raise at a graph that makes no sense.
     """
     if len(model.graph.node) > _MAX_NODES:
-        raise NotImplementedError(f"{len(model.graph.node):,} nodes where {_MAX_NODES:,} make a network")
+        raise CheckpointError(f"{len(model.graph.node):,} nodes where {_MAX_NODES:,} make a network")
     _free_batch(model.graph)
     plain = with_generated_names(model)
     _check_sizes(plain.graph)
@@ -124,7 +125,7 @@ def _check_sizes(graph: GraphProto) -> None:
     for node in graph.node:
         first = _SIZED_BY_VALUES.get(node.op_type)
         if first is not None and not from_image.isdisjoint(node.input[first:]):
-            raise NotImplementedError(f"how large the result of {node.op_type} is depends on the image")
+            raise CheckpointError(f"how large the result of {node.op_type} is depends on the image")
         if node.op_type != "Shape" and not from_image.isdisjoint(node.input):
             from_image.update(node.output)
 

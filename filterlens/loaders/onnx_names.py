@@ -13,6 +13,7 @@ from typing import Final
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from filterlens.errors import CheckpointError
 from filterlens.loaders.onnx_tensors import NARROW_FLOATS
 
 __all__ = ["LAYERS", "constants", "layer_names", "with_generated_names"]
@@ -105,7 +106,7 @@ def with_generated_names(model: ModelProto) -> ModelProto:
 
     Raises
     ------
-    NotImplementedError
+    CheckpointError
         A node is no standard operation, or uses what cannot be renamed.
     """
     version = max((known.version for known in model.opset_import if known.domain in DOMAINS), default=0)
@@ -113,7 +114,7 @@ def with_generated_names(model: ModelProto) -> ModelProto:
     plain.opset_import.add(domain="", version=version)
     plain.graph.name = "graph"
     if not all(value.name for value in (*model.graph.input, *model.graph.output)):
-        raise NotImplementedError("an input or output of the graph has no name")
+        raise CheckpointError("an input or output of the graph has no name")
     names: dict[str, str] = {"": ""}  # an input that is left out
 
     def generated(name: str) -> str:
@@ -140,18 +141,18 @@ def with_generated_names(model: ModelProto) -> ModelProto:
 
 def _add_node(graph: GraphProto, node: NodeProto, version: int) -> None:
     if node.domain not in DOMAINS or not onnx.defs.has(node.op_type, ""):
-        raise NotImplementedError(f"{node.op_type!r} of {node.domain!r} is no operation of the ONNX standard")
+        raise CheckpointError(f"{node.op_type!r} of {node.domain!r} is no operation of the ONNX standard")
     try:
         schema = onnx.defs.get_schema(node.op_type, max_inclusive_version=version, domain="")
     except onnx.defs.SchemaError as error:
-        raise NotImplementedError(f"{node.op_type} is no operation of version {version} of the standard") from error
+        raise CheckpointError(f"{node.op_type} is no operation of version {version} of the standard") from error
     added = graph.node.add(op_type=schema.name, name=f"node{len(graph.node)}")
     for attribute in node.attribute:
         if attribute.name not in schema.attributes:
-            raise NotImplementedError(f"{schema.name} has no attribute {attribute.name!r}")
+            raise CheckpointError(f"{schema.name} has no attribute {attribute.name!r}")
         field = _KINDS.get(attribute.type)
         if field is None or attribute.ref_attr_name:
-            raise NotImplementedError(f"the attribute {attribute.name} of {schema.name} is no number, text or tensor")
+            raise CheckpointError(f"the attribute {attribute.name} of {schema.name} is no number, text or tensor")
         kept = added.attribute.add(name=attribute.name, type=attribute.type)
         if field == "t":
             _move_tensor(attribute.t, kept.t)
@@ -162,7 +163,7 @@ def _add_node(graph: GraphProto, node: NodeProto, version: int) -> None:
         for text in (kept.s, *kept.strings):
             # what the standard lets be chosen are words such as SAME_UPPER, and einsum's letters
             if not text.isascii() or not text.decode("ascii").isprintable():
-                raise NotImplementedError(f"the attribute {attribute.name} of {schema.name} is {text[:40]!r}")
+                raise CheckpointError(f"the attribute {attribute.name} of {schema.name} is {text[:40]!r}")
 
 
 def _move_tensor(tensor: TensorProto, to: TensorProto) -> None:

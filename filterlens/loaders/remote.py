@@ -8,8 +8,9 @@ from typing import Protocol
 
 from filterlens.loaders.download import Origin, fetch, obtain
 from filterlens.loaders.mirror import mirror_of
+from filterlens.loaders.opener import host_of
 from filterlens.loaders.quick_check import quick_check
-from filterlens.loaders.transfer import Report, host_of
+from filterlens.loaders.transfer import Report
 
 __all__ = ["CacheFile", "RemoteFile"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import email.utils
 import errno
 import http.client
-import io
 import logging
 import os
 import shutil
@@ -21,16 +20,17 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.message import Message
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 from urllib.parse import urlsplit
 
 from filterlens.errors import DownloadError
+from filterlens.loaders import opener
+from filterlens.loaders.opener import host_of, shown_url
 from filterlens.loaders.partial import Partial
 from filterlens.process.printable import printable
 
-__all__ = ["MAX_BYTES", "Report", "Retries", "ask", "ask_size", "host_of", "save_url", "shown_url", "stream_url"]
+__all__ = ["MAX_BYTES", "Report", "Retries", "ask", "ask_size", "save_url", "stream_url"]
 
 MAX_BYTES: Final = 1 << 40
 """No checkpoint is larger."""
@@ -63,38 +63,11 @@ class Retries:
 
 RETRIES = Retries()
 _BLOCK: Final = 1 << 20
-#: no byte for so long is a break, and so is a slower rate (bytes a second) over as long
-_SECONDS: Final = 30.0
-_RATE: Final = 1_000
-#: what may come for one block (or for all of a header) at most
-_MOST: Final = 4 << 20
+_RATE: Final = 1_000  # bytes a second, over as long as no byte may come
 _BRINGS: Final = 1 << 20
 _BUSY: Final = {408, 425, 429, 500, 502, 503, 504}
 _SLICE: Final = 0.2
 _reached: set[str] = set()
-
-
-def shown_url(url: str) -> str:
-    """Return an address without what may be secret in it: user, password, and the query.
-
-    Examples
-    --------
-    >>> shown_url("https://me:secret@host/m.pt?token=1")
-    'https://host/m.pt'
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return printable(url.rpartition("@")[2].partition("?")[0])
-    return printable(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl())
-
-
-def host_of(url: str) -> str:
-    """Return the host of an address, empty where it has none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def save_url(url: str, path: Path, *, limit: int = MAX_BYTES) -> None:
@@ -215,15 +188,15 @@ def _request(url: str, headers: dict[str, str], method: str = "GET") -> urllib.r
 
 
 def _attempt(url: str, partial: Partial, limit: int, report: Report, find: Find | None, *, cookies: bool) -> None:
-    opener = _opener(cookies=cookies)
+    known = opener.make_opener(cookies=cookies)
     try:
-        with opener.open(_request(url, partial.headers()), timeout=_SECONDS) as answer:
+        with known.open(_request(url, partial.headers()), timeout=opener.SECONDS) as answer:
             _reached.add(host_of(url))
             found = "" if find is None else find(answer)
             if not found:
                 return _receive(answer, url, partial, limit, report)
-        _check_scheme(found, url, urlsplit(url).scheme)
-        with opener.open(_request(found, partial.headers()), timeout=_SECONDS) as answer:
+        opener.check_scheme(found, url, urlsplit(url).scheme)
+        with known.open(_request(found, partial.headers()), timeout=opener.SECONDS) as answer:
             if find is not None and find(answer):
                 raise DownloadError(f"{shown_url(url)} leads to one page after the other: fetch it with a browser")
             return _receive(answer, url, partial, limit, report)
@@ -274,7 +247,7 @@ def ask(url: str, find: Callable[[http.client.HTTPResponse], int | None]) -> int
 
 def _asked(url: str, method: str, find: Callable[[http.client.HTTPResponse], int | None]) -> int | None:
     try:
-        with _opener().open(_request(url, {}, method), timeout=min(_SECONDS, 10.0)) as answer:
+        with opener.make_opener().open(_request(url, {}, method), timeout=min(opener.SECONDS, 10.0)) as answer:
             _reached.add(host_of(url))
             return find(answer)
     except (OSError, http.client.HTTPException, EOFError, UnicodeError, DownloadError):
@@ -306,135 +279,19 @@ def _copy(  # noqa: PLR0917 - one caller
 ) -> int:
     came, mark, begun = 0, 0, time.monotonic()
     while True:
-        if isinstance(answer, _Answer):
+        if isinstance(answer, opener.PacedAnswer):
             answer.paced.allow()
         block = answer.read1(_BLOCK)
         if not block:
             return came
         file.write(block)
         came += len(block)
-        if isinstance(answer, _Answer) and answer.paced.seen > 2 * came + _MOST:
+        if isinstance(answer, opener.PacedAnswer) and answer.paced.seen > 2 * came + opener.MOST:
             raise TimeoutError("it stalls: what surrounds the chunks is larger than they are")
         if start + came > limit:
             raise DownloadError(f"{shown_url(url)} sends more than the {limit} bytes that were expected")
         report(start + came, total)
-        if (now := time.monotonic()) - begun > _SECONDS:
-            if came - mark < _RATE * _SECONDS:
-                raise TimeoutError(f"it stalls: {came - mark} bytes came in {_SECONDS:.0f} seconds")
+        if (now := time.monotonic()) - begun > opener.SECONDS:
+            if came - mark < _RATE * opener.SECONDS:
+                raise TimeoutError(f"it stalls: {came - mark} bytes came in {opener.SECONDS:.0f} seconds")
             mark, begun = came, now
-
-
-class _Paced(io.RawIOBase):
-    """A socket's bytes, of which one step may take so many and so long: a server may send headers without end."""
-
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - a socket, or what TLS puts around one
-        self._raw: io.RawIOBase = connection.makefile("rb", buffering=0)
-        self.seen = 0
-        self.allow()
-
-    def allow(self) -> None:
-        """Begin a step."""
-        self._left, self._until = _MOST, time.monotonic() + _SECONDS
-
-    def makefile(self, *_mode: object) -> io.BufferedReader:
-        """Stand for the socket: `http.client` asks it for a file."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - anything that holds bytes
-        if self._left <= 0 or time.monotonic() > self._until:
-            raise TimeoutError("it stalls: headers or the ends of chunks come without end")
-        count: int | None = self._raw.readinto(buffer)
-        self._left -= count or 0
-        self.seen += count or 0
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Answer(http.client.HTTPResponse):
-    """An answer whose socket is paced."""
-
-    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as http.client calls it
-        self.paced = _Paced(sock)
-        super().__init__(self.paced, *args, **options)  # type: ignore[arg-type]  # asked for `makefile` only
-
-
-class _Plain(http.client.HTTPConnection):
-    response_class = _Answer
-
-
-class _Secure(http.client.HTTPSConnection):
-    response_class = _Answer
-
-
-class _PlainHandler(urllib.request.HTTPHandler):
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Plain, req)
-
-
-class _SecureHandler(urllib.request.HTTPSHandler):
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Secure, req)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects that keep the protection of the address that was given."""
-
-    def http_error_302(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message
-    ) -> http.client.HTTPResponse | None:
-        try:
-            return super().http_error_302(req, fp, code, msg, headers)  # type: ignore[arg-type]  # as below
-        except ValueError as error:
-            fp.close()
-            raise DownloadError(
-                f"{shown_url(req.full_url)} redirects to no address ({printable(str(error)):.200}): give the address "
-                "of the file itself"
-            ) from error
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
-
-    def redirect_request(  # noqa: PLR0917 - urllib's own signature
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        try:
-            _check_scheme(newurl, req.full_url, req.type)
-        except DownloadError:
-            fp.close()
-            raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # typed as HTTPMessage
-
-
-def _check_scheme(url: str, given: str, protocol: str) -> None:
-    """Refuse to be led to another protocol, above all from https to http."""
-    try:
-        scheme = urlsplit(url).scheme
-    except ValueError:
-        scheme = ""
-    if scheme != "https" and not (scheme == protocol == "http"):
-        raise DownloadError(
-            f"{shown_url(given)} redirects to {scheme}: ({shown_url(url)}), which is not followed: "
-            "give the address of the file itself"
-        )
-
-
-def _opener(*, cookies: bool = False) -> urllib.request.OpenerDirector:
-    """Make an opener that knows no protocol but HTTP and HTTPS."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        _PlainHandler(),
-        _SecureHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        _Redirects(),
-        urllib.request.HTTPErrorProcessor(),
-        *((urllib.request.HTTPCookieProcessor(),) if cookies else ()),
-    ):
-        opener.add_handler(handler)
-    return opener

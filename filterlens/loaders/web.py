@@ -14,10 +14,10 @@ from filterlens.loaders.file import classes_of, filled, load_path, named_weights
 from filterlens.loaders.hub import HubFile
 from filterlens.loaders.hub_config import read_config
 from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.loaders.opener import shown_url
 from filterlens.loaders.registry import Request
 from filterlens.loaders.remote import CacheFile
 from filterlens.loaders.timm import WEIGHT_FILES, check_size, create, loaded
-from filterlens.loaders.transfer import shown_url
 from filterlens.loaders.weights import file_digest, load_weights, to_eval
 from filterlens.process.cache import cache_folder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +36,15 @@ def write_summaries(path: Path, found: Mapping[str, Summaries], stamps: Mapping[
 def read_summaries(path: Path, stamps: Mapping[str, str]) -> dict[str, Summaries]:
     """Read what was kept of the models whose dumps have not changed; nothing where the file is missing or damaged."""
     found: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
-    with suppress(DumpError), DumpReader(path) as reader:
-        for lens in reader.lenses:
-            group = reader.lens(lens)
-            for place in group.names():
-                facts = group.attributes_of(place)
-                model_id = str(facts.get("model_id"))
-                if stamps.get(model_id) == facts.get("stamp"):
-                    found.setdefault(model_id, {}).setdefault(lens, {})[str(facts.get("summary"))] = group.read(place)
+    try:
+        with DumpReader(path) as reader:
+            for lens in reader.lenses:
+                group = reader.lens(lens)
+                for place in group.names():
+                    facts = group.attributes_of(place)
+                    model_id, name = str(facts.get("model_id")), str(facts.get("summary"))
+                    if model_id in stamps and facts.get("stamp") == stamps[model_id]:
+                        found.setdefault(model_id, {}).setdefault(lens, {})[name] = group.read(place)
+    except DumpError:
+        return {}  # half of a model's would be worse than nothing
     return dict(found)

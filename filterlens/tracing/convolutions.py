@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,10 @@ from filterlens.errors import CheckpointError, LensSkipped
 from filterlens.tracing.depth import Trace, example_sizes, trace_first
 from filterlens.tracing.folding import can_fold, fold_weight
 
-__all__ = ["Convolution", "network_convolutions", "weight_convolutions"]
+__all__ = ["Convolution", "check_layers", "network_convolutions", "weight_convolutions"]
 
 Size = tuple[int, int]
+_MOST_LAYERS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,12 @@ def network_convolutions(
     LensSkipped
         BatchNorm is to be folded, but the network runs at none of the sizes tried.
     CheckpointError
-        A weight is of integers or complex numbers.
+        A weight is of integers or complex numbers, or there are more than 10,000 convolutions.
     """
     modules = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
     if not modules:
         return []
+    check_layers(len(modules))
     found = traced or trace_first(network, example_sizes(network, input_size))
     if found is None and fold:
         raise LensSkipped("BatchNorm cannot be folded: the network runs at none of the input sizes tried")
@@ -131,9 +134,10 @@ def weight_convolutions(
     Raises
     ------
     CheckpointError
-        Such a weight is of integers or complex numbers.
+        Such a weight is of integers or complex numbers, or there are more than 10,000.
     """
     found = {key: w for key, w in weights.items() if w.dim() == 4 and key.rpartition(".")[2] == "weight"}
+    check_layers(len(found))
     deepest = len(found) - 1
     told = depths or {}
     layers = []
@@ -152,6 +156,18 @@ def weight_convolutions(
             )
         )
     return layers
+
+
+def check_layers(n: int) -> None:
+    """Refuse more layers than ten of the largest published networks have: a file of 2 MB can hold 20,000.
+
+    Raises
+    ------
+    CheckpointError
+        There are more than 10,000.
+    """
+    if n > _MOST_LAYERS:
+        raise CheckpointError(f"it has {n:,} layers of weights: at most {_MOST_LAYERS:,} of a network are scored")
 
 
 def _reader(module: nn.Conv2d, norm: nn.Module | None) -> Callable[[], Tensor]:

@@ -121,7 +121,7 @@ def test_any_text_is_a_name(names: dict[str, str], tmp_path: Path) -> None:
     assert isinstance(loaded.weights, dict)
     try:
         plain = with_generated_names(model)
-    except NotImplementedError:
+    except CheckpointError:
         return
     texts = {text for text in _strings(plain) if text}
     assert texts <= {

@@ -19,7 +19,7 @@ from loaders.range_server import Answer, Handler, RangeServer, breaks_off, busy,
 from safetensors.torch import save
 
 from filterlens.errors import DownloadError
-from filterlens.loaders import download, drive, transfer
+from filterlens.loaders import download, drive, opener, transfer
 from filterlens.loaders.transfer import Retries
 
 CONTENT = save({"conv.weight": torch.arange(5000.0)})
@@ -198,7 +198,7 @@ def test_waits_grow_and_are_bounded() -> None:
 def test_a_stall_is_a_break_and_the_rest_is_asked_for(
     server: RangeServer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "_SECONDS", 0.3)
+    monkeypatch.setattr(opener, "SECONDS", 0.3)
 
     def stall(handler: Handler) -> None:
         handler.serve(most=HALF)

@@ -21,7 +21,7 @@ from loaders.conftest import Load
 from safetensors.torch import save
 
 from filterlens.errors import DownloadError
-from filterlens.loaders import download, transfer
+from filterlens.loaders import download, opener
 
 # a certificate of 127.0.0.1 that only these tests trust
 TLS = """\
@@ -343,7 +343,7 @@ def _flood(start: bytes, drop: bytes) -> Behaviour:
 def test_a_server_that_stalls_or_never_ends_is_left(
     serve: Callable[..., str], cache: Path, monkeypatch: pytest.MonkeyPatch, behave: Behaviour
 ) -> None:
-    monkeypatch.setattr(transfer, "_SECONDS", 0.6)
+    monkeypatch.setattr(opener, "SECONDS", 0.6)
     message = "cannot be reached .*(stalls|timed out)"
     refused(cache / "m.safetensors", origin(f"{serve(behave)}/m"), message)
 
@@ -351,7 +351,7 @@ def test_a_server_that_stalls_or_never_ends_is_left(
 def test_a_slow_but_steady_server_is_waited_for(
     serve: Callable[..., str], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "_SECONDS", 0.5)
+    monkeypatch.setattr(opener, "SECONDS", 0.5)
     content = save({"conv.weight": torch.ones(100, 100)})
 
     def behave(_path: str, send: Send) -> None:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from filterlens.dumps import DumpGroup
-from filterlens.errors import DumpError, InputError, NonFiniteWeightError
+from filterlens.dumps import DumpGroup, number
+from filterlens.errors import InputError, NonFiniteWeightError
 from filterlens.lens import all_scores, score_rows
 from filterlens.lenses.filters.conventions import SPARSITY_THRESHOLD, Convention
 from filterlens.lenses.filters.distribution import Summary
@@ -72,7 +72,7 @@ def analyze(group: DumpGroup) -> tuple[list[dict[str, object]], dict[str, NDArra
     summary = Summary()
     for name in group.names():
         shape, attributes = group.shape(name), group.attributes_of(name)
-        depth, norm = _number(attributes, "conv_depth", -1), _number(attributes, "conv_depth_norm", math.nan)
+        depth, norm = number(attributes, "conv_depth", -1), number(attributes, "conv_depth_norm", math.nan)
         common: dict[str, object] = {
             "layer": name,
             "kind": "x".join(str(size) for size in shape[2:]),
@@ -85,14 +85,6 @@ def analyze(group: DumpGroup) -> tuple[list[dict[str, object]], dict[str, NDArra
         if isinstance(layer, Layer):
             summary.add(layer, attributes)
     return rows, summary.arrays
-
-
-def _number(attributes: dict[str, Any], name: str, default: float) -> float:
-    """Read an attribute that is a number in sound dumps."""
-    value = attributes.get(name, default)
-    if not isinstance(value, int | float):
-        raise DumpError(f"its {name} was expected to be a number, got {value!r:.40}: extract again")
-    return float(value)
 
 
 def scorable(weight: Tensor) -> Layer | str:

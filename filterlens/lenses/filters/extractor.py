@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from filterlens.errors import CheckpointError, LensSkipped
+from filterlens.errors import LensSkipped
 from filterlens.lens import ExtractContext
 from filterlens.lenses.filters.options import FiltersOptions
-from filterlens.lenses.kernels import choose_kernel, describe_missing
+from filterlens.lenses.kernels import choose_convolutions, choose_kernel
 from filterlens.tracing.convolutions import Convolution, network_convolutions, weight_convolutions
 
 __all__ = ["extract"]
-
-#: Ten times what the largest published networks have; a file of 2 MB can hold 20,000.
-_MAX_CONVOLUTIONS: Final = 10_000
 
 
 def extract(context: ExtractContext[FiltersOptions]) -> None:
@@ -48,15 +45,7 @@ def extract(context: ExtractContext[FiltersOptions]) -> None:
         )
     else:
         every = weight_convolutions(model.weights, model.depths)
-    kernels = [layer.kernel for layer in every]
-    wanted = choose_kernel(options.kernel, kernels)
-    chosen = [layer for layer in every if wanted(layer.kernel)]
-    if not chosen:
-        raise LensSkipped(describe_missing(context.entry.model_id, options.kernel, kernels))
-    if len(chosen) > _MAX_CONVOLUTIONS:
-        raise CheckpointError(
-            f"{model.source} has {len(chosen):,} convolutions: at most {_MAX_CONVOLUTIONS:,} of a network are scored"
-        )
+    chosen = choose_convolutions(every, options.kernel, context.entry.model_id)
     for done, layer in enumerate(chosen, start=1):
         context.group.write(
             layer.name,

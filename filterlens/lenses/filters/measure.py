@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from filterlens.errors import InputError, LensSkipped
+from filterlens.errors import InputError
 from filterlens.lenses.filters.analyzer import layer_rows, scorable
 from filterlens.lenses.filters.options import FiltersOptions
-from filterlens.lenses.kernels import choose_kernel, describe_missing, kernel_note, main_kernel
+from filterlens.lenses.kernels import choose_convolutions, choose_kernel, kernel_note, main_kernel
 from filterlens.tracing.convolutions import network_convolutions
 from filterlens.tracing.depth import Trace, trace
 
@@ -43,11 +43,7 @@ def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) 
     choose_kernel(options.kernel, ())  # an option that is wrong is refused before the network is traced
     traced = None if images is None else _trace(network, images)
     every = network_convolutions(network, fold=options.fold_batchnorm, traced=traced)
-    kernels = [layer.kernel for layer in every]
-    wanted = choose_kernel(options.kernel, kernels)
-    chosen = [layer for layer in every if wanted(layer.kernel)]
-    if not chosen:
-        raise LensSkipped(describe_missing(type(network).__name__, options.kernel, kernels))
+    chosen = choose_convolutions(every, options.kernel, type(network).__name__)
     main = main_kernel(layer.kernel for layer in chosen)
     for layer in chosen:
         common: dict[str, object] = {

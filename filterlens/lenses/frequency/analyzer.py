@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterlens.dumps import DumpGroup
+from filterlens.dumps import DumpGroup, number
 from filterlens.errors import DumpError
 from filterlens.lens import score_rows
 from filterlens.lenses.frequency.scores import FilterSpectrum
@@ -58,7 +58,7 @@ def layer_rows(
     main
         Size of the filters that model means are of.
     """
-    n_filters = _number(attributes, "n_filters")
+    n_filters = number(attributes, "n_filters")
     if power.ndim != 2 or not (n_filters >= 1 and power.size):
         raise DumpError(f"an array of shape {power.shape} is no power spectrum of {n_filters:g} filters: extract again")
     spectrum = FilterSpectrum(np.asarray(power, dtype=np.float64), int(n_filters))
@@ -67,12 +67,12 @@ def layer_rows(
         notes.insert(0, "depth is the order of the state dict's keys")
     if not math.isfinite(spectrum.total):
         notes.insert(0, "skipped: holds NaN or Inf")
-    depth = _number(attributes, "conv_depth")
+    depth = number(attributes, "conv_depth")
     common: dict[str, object] = {
         "layer": name,
         "kind": str(attributes.get("kernel")),
         "conv_depth": depth if depth >= 0 else math.nan,
-        "conv_depth_norm": _number(attributes, "conv_depth_norm"),
+        "conv_depth_norm": number(attributes, "conv_depth_norm"),
         "note": "; ".join(notes),
     }
     counts = _kernel(attributes) == main
@@ -84,10 +84,3 @@ def _kernel(attributes: Mapping[str, Any]) -> tuple[int, int]:
     if found is None:
         raise DumpError(f"its kernel was expected to be a size, got {attributes.get('kernel')!r:.40}: extract again")
     return int(found[1]), int(found[2])
-
-
-def _number(attributes: Mapping[str, Any], name: str) -> float:
-    value = attributes.get(name)
-    if not isinstance(value, int | float):
-        raise DumpError(f"its {name} was expected to be a number, got {value!r:.40}: extract again")
-    return float(value)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from filterlens.errors import LensSkipped
 from filterlens.lens import ExtractContext
 from filterlens.lenses.frequency.options import FrequencyOptions
 from filterlens.lenses.frequency.transform import filter_spectrum
-from filterlens.lenses.kernels import choose_kernel, describe_missing
+from filterlens.lenses.kernels import choose_convolutions, choose_kernel
 from filterlens.tracing.convolutions import network_convolutions, weight_convolutions
 
 __all__ = ["extract"]
@@ -37,11 +36,7 @@ def extract(context: ExtractContext[FrequencyOptions]) -> None:
         every = weight_convolutions(model.weights, model.depths)
     else:
         every = network_convolutions(model.network, input_size=model.input_size)
-    kernels = [layer.kernel for layer in every]
-    wanted = choose_kernel(options.kernel, kernels)
-    chosen = [layer for layer in every if wanted(layer.kernel)]
-    if not chosen:
-        raise LensSkipped(describe_missing(context.entry.model_id, options.kernel, kernels))
+    chosen = choose_convolutions(every, options.kernel, context.entry.model_id)
     for done, layer in enumerate(chosen, start=1):
         weight = layer.read()
         context.group.write(

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from filterlens.errors import LensSkipped
 from filterlens.lenses.frequency.analyzer import layer_rows
 from filterlens.lenses.frequency.options import FrequencyOptions
 from filterlens.lenses.frequency.transform import filter_spectrum
-from filterlens.lenses.kernels import choose_kernel, describe_missing, main_kernel
+from filterlens.lenses.kernels import choose_convolutions, choose_kernel, main_kernel
 from filterlens.tracing.convolutions import network_convolutions
 from filterlens.tracing.depth import trace
 
@@ -42,11 +41,7 @@ def measure(network: nn.Module, images: Tensor | None, options: FrequencyOptions
     """
     choose_kernel(options.kernel, ())
     every = network_convolutions(network, traced=None if images is None else trace(network, images))
-    kernels = [layer.kernel for layer in every]
-    wanted = choose_kernel(options.kernel, kernels)
-    chosen = [layer for layer in every if wanted(layer.kernel)]
-    if not chosen:
-        raise LensSkipped(describe_missing(type(network).__name__, options.kernel, kernels))
+    chosen = choose_convolutions(every, options.kernel, type(network).__name__)
     main = main_kernel(layer.kernel for layer in chosen)
     for layer in chosen:
         weight = layer.read()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterlens.dumps import DumpGroup
+from filterlens.dumps import DumpGroup, number
 from filterlens.errors import DumpError
 from filterlens.lens import score_rows
 from filterlens.lenses.spectra.scores import Spectrum
@@ -49,11 +49,11 @@ def matrix_rows(name: str, values: NDArray[Any], attributes: Mapping[str, Any]) 
     attributes
         As the extractor writes them.
     """
-    rows, columns = (_number(attributes, side) for side in ("rows", "columns"))
+    rows, columns = (number(attributes, side) for side in ("rows", "columns"))
     if values.ndim != 1 or not (rows >= 1 and columns >= 1 and len(values) in {0, min(rows, columns)}):
         raise DumpError(f"its {values.shape} singular values are not those of a {rows:g} x {columns:g} matrix")
     kind = str(attributes.get("kind", ""))
-    bound = _number(attributes, "operator_norm") if "operator_norm" in attributes else math.nan
+    bound = number(attributes, "operator_norm") if "operator_norm" in attributes else math.nan
     spectrum = Spectrum(np.asarray(values, dtype=np.float64), int(rows), int(columns), kind, bound)
     notes = ["depth is the order of the state dict's keys"]
     if not len(values):
@@ -65,16 +65,9 @@ def matrix_rows(name: str, values: NDArray[Any], attributes: Mapping[str, Any]) 
     common: dict[str, object] = {
         "layer": name,
         "kind": kind,
-        "conv_depth": _number(attributes, "conv_depth"),
-        "conv_depth_norm": _number(attributes, "conv_depth_norm"),
+        "conv_depth": number(attributes, "conv_depth"),
+        "conv_depth_norm": number(attributes, "conv_depth_norm"),
         "note": "; ".join(notes),
     }
     found = [{**common, **row} for row in score_rows("spectra", spectrum)]
     return [{**row, "weight": 0.0} if math.isnan(float(str(row["value"]))) else row for row in found]
-
-
-def _number(attributes: Mapping[str, Any], name: str) -> float:
-    value = attributes.get(name)
-    if not isinstance(value, int | float):
-        raise DumpError(f"its {name} was expected to be a number, got {value!r:.40}: extract again")
-    return float(value)

@@ -9,6 +9,8 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from filterlens.tracing.convolutions import check_layers
+
 __all__ = ["Geometry", "WeightMatrix", "network_matrices", "weight_matrices"]
 
 _PARTS: Final = ("query", "key", "value")
@@ -77,7 +79,8 @@ def network_matrices(network: nn.Module) -> list[WeightMatrix]:
                 continue
             seen.add(id(module._parameters.get(name, module)))
             parent = network.get_submodule(prefix.rpartition(".")[0]) if prefix else module
-            found += _of_tensor(f"{prefix}.{name}" if prefix else name, tensor, len(_places(found)), module, parent)
+            found += _of_tensor(f"{prefix}.{name}" if prefix else name, tensor, _next_place(found), module, parent)
+    check_layers(len(found))
     return found
 
 
@@ -87,12 +90,13 @@ def weight_matrices(weights: Mapping[str, Tensor]) -> list[WeightMatrix]:
     for key, tensor in weights.items():
         last = key.rpartition(".")[2]
         if "weight" in last.split("_") or any(word in last for word in (*_EMBEDDINGS, "table")):
-            found += _of_tensor(key, tensor, len(_places(found)))
+            found += _of_tensor(key, tensor, _next_place(found))
+    check_layers(len(found))
     return found
 
 
-def _places(found: list[WeightMatrix]) -> set[int]:
-    return {matrix.place for matrix in found}
+def _next_place(found: list[WeightMatrix]) -> int:
+    return found[-1].place + 1 if found else 0
 
 
 def _of_tensor(

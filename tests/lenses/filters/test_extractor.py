@@ -236,8 +236,8 @@ def test_more_convolutions_than_any_network_has_are_refused_before_one_is_writte
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = {f"layer{number}.weight": torch.zeros(1, 1, 3, 3) for number in range(10_001)}
-    with pytest.raises(CheckpointError, match=r"m\.pt has 10,001 convolutions: at most 10,000 of a network are scored"):
+    with pytest.raises(CheckpointError, match=r"10,001 layers of weights: at most 10,000 of a network are scored"):
         dump(tmp_path, loaded(None, weights))
-    monkeypatch.setattr("filterlens.lenses.filters.extractor._MAX_CONVOLUTIONS", 4)
+    monkeypatch.setattr("filterlens.tracing.convolutions._MOST_LAYERS", 4)
     few = dict(list(weights.items())[:4])
     assert list(dump(tmp_path, loaded(None, few))) == ["layer0", "layer1", "layer2", "layer3"]

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations
 import filterlens
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpGroup, DumpReader, DumpWriter
-from filterlens.errors import DumpError, InputError, LensSkipped
+from filterlens.errors import CheckpointError, DumpError, InputError, LensSkipped
 from filterlens.lenses.spectra.analyzer import analyze, matrix_rows
 from filterlens.lenses.spectra.extractor import extract
 from filterlens.lenses.spectra.matrices import network_matrices, weight_matrices
@@ -229,3 +229,12 @@ def test_a_dump_of_another_shape_is_refused(values: NDArray[Any], attributes: di
 def test_options_out_of_range_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"expected .*, got"):
         SpectraOptions(**given)
+
+
+def test_more_matrices_than_any_network_has_are_refused_at_once() -> None:
+    weights = {f"layer{number}.weight": torch.zeros(2, 2) for number in range(10_001)}
+    with pytest.raises(CheckpointError, match="10,001 layers of weights: at most 10,000"):
+        weight_matrices(weights)
+    network = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(10_001)))
+    with pytest.raises(CheckpointError, match="10,001 layers of weights: at most 10,000"):
+        network_matrices(network)
