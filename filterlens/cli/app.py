@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from filterlens.cli import audit, catalogs, fetch, filterdb, inspect, study, train
+from filterlens.cli.lens_options import with_flag
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 from filterlens.process.files import cannot_write, explain_failure
 from filterlens.process.logs import log_end, show_escapes
@@ -93,7 +94,7 @@ def run() -> None:
         app()
     except FilterlensError as error:
         log_end(error)
-        sys.stderr.write(f"filterlens: {printable(str(error))}\n")
+        sys.stderr.write(f"filterlens: {printable(with_flag(str(error)))}\n")
         sys.exit(2 if isinstance(error, CatalogError | InputError | MissingExtraError) else 1)
     except BrokenPipeError:
         sys.stderr.close()

@@ -17,7 +17,7 @@ from filterlens.commands.bounds import bound_names
 from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, all_lenses, option_names
 
-__all__ = ["given_options", "with_bounds", "with_lens_options", "with_scoring_options"]
+__all__ = ["given_options", "with_bounds", "with_flag", "with_lens_options", "with_scoring_options"]
 
 Command = Callable[..., None]
 
@@ -138,6 +138,12 @@ def _parsed(name: str, parse: str, value: str) -> Any:  # noqa: ANN401 - values 
     except InputError as error:
         said = str(error)
         raise InputError(_flag(name) + said.removeprefix(name) if said.startswith(name) else said) from error
+
+
+def with_flag(said: str) -> str:
+    """Return a message with the flag of the setting that it begins with, as in `batch_size: …`, in its place."""
+    name, colon, rest = said.partition(":")
+    return f"{_flag(name)}:{rest}" if colon and name in {*_options(), *option_names(RunSettings)} else said
 
 
 def _flag(name: str) -> str:

@@ -137,6 +137,9 @@ Offline = Annotated[
 def _set_mirror(place: str) -> str:
     """Hand it on by the environment, which worker processes inherit."""
     if place:
+        from filterlens.loaders.mirror import check_mirror
+
+        check_mirror(place.strip().rstrip("/"))
         os.environ["FILTERLENS_MIRROR"] = place
     return place
 

@@ -96,7 +96,7 @@ def catalogs_lock(name: str | Path | Catalog, out: str | Path | None = None) -> 
     catalog = name if isinstance(name, Catalog) else load_catalog(name)
     rows: list[Locked] = []
     for entry in catalog:
-        needs = needs_of(entry, catalog.folder)
+        needs = needs_of(entry, catalog.folder, offline=True)
         paths = {place_of(path): path for path in local_files(entry.source, catalog.folder)}
         for file in needs.files:
             path = file.cached()

@@ -70,7 +70,7 @@ def fetch(
 
     catalog = leaderboard if isinstance(leaderboard, Catalog) else load_catalog(leaderboard)
     catalog = catalog.select(models) if models else catalog
-    needs = [needs_of(entry, catalog.folder) for entry in catalog]
+    needs = [needs_of(entry, catalog.folder, offline=offline) for entry in catalog]
     missing = {file.name: file for found in needs for file in found.missing}
     sizes: dict[str, int | None] = {} if offline else sizes_of(missing.values())
     free = 0 if dry_run or offline else check_disk(sizes)

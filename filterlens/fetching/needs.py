@@ -46,7 +46,7 @@ class Needs:
     is_known: bool = True
 
 
-def needs_of(entry: Entry, folder: Path) -> Needs:
+def needs_of(entry: Entry, folder: Path, *, offline: bool = False) -> Needs:
     """Ask the loader of an entry which files it needs.
 
     Parameters
@@ -55,9 +55,11 @@ def needs_of(entry: Entry, folder: Path) -> Needs:
         A catalog's row.
     folder
         The catalog's folder.
+    offline
+        Ask nobody.
     """
     try:
-        files = remote_files(entry, folder)
+        files = remote_files(entry, folder, offline=offline)
         if files is None:
             return Needs(entry, is_known=False)
         return Needs(entry, tuple(files), tuple(file for file in files if file.cached() is None))

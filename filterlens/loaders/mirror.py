@@ -15,7 +15,7 @@ from filterlens.loaders.partial import Partial
 from filterlens.loaders.transfer import MAX_BYTES, Report, stream_url
 from filterlens.process.cache import cache_folder
 
-__all__ = ["MIRROR", "Mirror", "mirror_of"]
+__all__ = ["MIRROR", "Mirror", "check_mirror", "mirror_of"]
 
 MIRROR: Final = "FILTERLENS_MIRROR"
 """The variable that names it, inherited by worker processes."""
@@ -62,6 +62,22 @@ class Mirror:
                 report(done, total)
 
 
+def check_mirror(place: str) -> None:
+    """Refuse what no mirror is.
+
+    Raises
+    ------
+    InputError
+        It is neither a folder nor an address.
+    """
+    if _is_url(place):
+        parts = urlsplit(place)
+        if "@" in parts.netloc or not parts.hostname:
+            raise InputError(f"--mirror {shown_url(place)}: an address without a user's name or password was expected")
+    elif not Path(place).expanduser().is_dir():
+        raise InputError(f"--mirror {place}: give a folder, or an https: address, in the layout of the cache")
+
+
 def mirror_of(target: Path, *, checksum: str) -> Mirror | None:
     """Return where the mirror has a file of the cache; None where there is no mirror, or the file has another place.
 
@@ -80,14 +96,10 @@ def mirror_of(target: Path, *, checksum: str) -> Mirror | None:
     place = os.environ.get(MIRROR, "").strip().rstrip("/")
     if not place:
         return None
-    if _is_url(place):
-        parts = urlsplit(place)
-        if "@" in parts.netloc or not parts.hostname:
-            raise InputError(f"--mirror {shown_url(place)}: an address without a user's name or password was expected")
-        if parts.scheme == "http" and not checksum and not _is_here(parts.hostname):
-            return None
-    elif not Path(place).expanduser().is_dir():
-        raise InputError(f"--mirror {place}: give a folder, or an https: address, in the layout of the cache")
+    check_mirror(place)
+    parts = urlsplit(place)
+    if parts.scheme == "http" and not checksum and not _is_here(parts.hostname or ""):
+        return None
     try:
         return Mirror(place, target.relative_to(cache_folder()))
     except ValueError:

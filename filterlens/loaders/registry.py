@@ -165,8 +165,8 @@ def _loader(scheme: str) -> Loader:
     return _third_party()[scheme]
 
 
-def remote_files(entry: Entry, folder: Path) -> Sequence[RemoteFile] | None:
-    """Name the files that an entry needs from elsewhere.
+def remote_files(entry: Entry, folder: Path, *, offline: bool = False) -> Sequence[RemoteFile] | None:
+    """Name the files that an entry needs from elsewhere; with `offline` nobody is asked.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def remote_files(entry: Entry, folder: Path) -> Sequence[RemoteFile] | None:
         The source names no model, or what is known of it cannot be asked for.
     """
     source = parse_source(entry.source)
-    request = Request(entry=entry, rest=source.rest, folder=folder)
+    request = Request(entry=entry, rest=source.rest, folder=folder, offline=offline)
     if source.scheme in _FILES:
         module, _, name = _FILES[source.scheme].partition(":")
         found: Sequence[RemoteFile] = getattr(import_module(module), name)(request)

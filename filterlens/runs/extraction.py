@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filterlens.catalogs import Catalog
 from filterlens.dumps import DumpReader
-from filterlens.errors import DumpError, InputError
+from filterlens.errors import DumpError, InputError, WriteError
 from filterlens.lens import Options, RunSettings, get_lens
 from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, check_belongs, joined, read_earlier, remove_run
@@ -134,8 +134,16 @@ def extract(
                 ledger.append(new)
                 rows += new
                 listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
-        write_run_lock(folder, ledger.latest())
+        _lock(folder, ledger, listener)
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun, unstarted=unstarted)
+
+
+def _lock(folder: Path, ledger: Ledger, listener: Callable[[Event], None]) -> None:
+    """Write the run's lock; where the disk is full that is said, and the next run writes it."""
+    try:
+        write_run_lock(folder, ledger.latest())
+    except WriteError as error:
+        listener(Event("", "", 0, 0, note=str(error)))
 
 
 def _jobs(catalog: Catalog, folder: Path, config: RunConfig, *, keep_tracebacks: bool) -> list[Job]:

@@ -85,6 +85,10 @@ def test_one_broken_model_costs_exit_code_one_and_nothing_else(tmp_path: Path) -
         (["explain", "sparsety"], "did you mean sparsity"),
         (["check", "x.pt"], "give at least one bound"),
         (["check", "x.pt", "-b", "sparsity=3"], "is no bound"),
+        (["audit", "--lens", "robustness", "--attack", "cw"], "--attack: expected pgd or apgd, got 'cw'"),
+        (["audit", "--lens", "filters", "--kernel", "3by3"], "--kernel '3by3' is no filter size"),
+        (["audit", "--lens", "spectra", "--operator-frequencies", "0"], "--operator-frequencies: expected 1 to 1024"),
+        (["fetch", "-l", "fonts-linf", "--mirror", "nowhere"], "--mirror nowhere: give a folder"),
     ],
 )
 def test_bad_usage_is_one_clear_line_and_exit_code_two(arguments: list[str], said: str, tmp_path: Path) -> None:

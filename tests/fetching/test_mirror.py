@@ -113,8 +113,6 @@ def test_the_option_reaches_the_loaders(
     done = CliRunner().invoke(app, ["fetch", "-l", str(tmp_path / "zoo.csv"), "--mirror", str(mirror)])
     assert done.exit_code == 0, done.output
     assert server.asked == []
-    done = CliRunner().invoke(app, ["fetch", "-l", str(tmp_path / "zoo.csv"), "--mirror", str(tmp_path / "no")])
-    assert done.exit_code == 0, "all is cached: the mirror is not asked"
 
 
 def test_a_mirror_that_is_none_is_said_by_the_command(

@@ -121,3 +121,15 @@ def _at(server: RangeServer, url: str, **how: Any) -> Any:
     from filterlens.loaders.download import web
 
     return web(url.replace("https://zenodo.org", server.address), **how)
+
+
+def test_offline_no_record_is_asked(
+    server: RangeServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zenodo, "RECORD", f"{server.address}/api/records/{{}}")
+    catalog = tmp_path / "zoo.csv"
+    catalog.write_text("model_id,source\nm,zenodo:7097538/cifar10/Wong2020Fast\n")
+    assert filterlens.fetch(catalog, offline=True)["status"].tolist() == ["missing"]
+    filterlens.catalogs_lock(catalog, tmp_path / "lock.csv")
+    assert server.asked == []
+    assert not cache.exists()

@@ -9,7 +9,7 @@ import numpy as np
 from filterlens.errors import LensSkipped
 from filterlens.lens import ExtractContext
 from filterlens.lenses.filters.options import FiltersOptions
-from filterlens.lenses.kernels import choose_convolutions, choose_kernel
+from filterlens.lenses.kernels import choose_convolutions
 from filterlens.tracing.convolutions import Convolution, network_convolutions, weight_convolutions
 
 __all__ = ["extract"]
@@ -35,7 +35,6 @@ def extract(context: ExtractContext[FiltersOptions]) -> None:
         The `kernel` option is no kernel size.
     """
     model, options = context.model, context.options
-    choose_kernel(options.kernel, ())  # an option that is wrong is refused before a network is traced
     if model.network is not None:
         every = network_convolutions(model.network, input_size=model.input_size, fold=options.fold_batchnorm)
     elif options.fold_batchnorm:

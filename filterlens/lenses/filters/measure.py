@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from filterlens.errors import InputError
 from filterlens.lenses.filters.analyzer import layer_rows, scorable
 from filterlens.lenses.filters.options import FiltersOptions
-from filterlens.lenses.kernels import choose_convolutions, choose_kernel, kernel_note, main_kernel
+from filterlens.lenses.kernels import choose_convolutions, kernel_note, main_kernel
 from filterlens.tracing.convolutions import network_convolutions
 from filterlens.tracing.depth import Trace, trace
 
@@ -40,7 +40,6 @@ def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) 
     LensSkipped
         There is no such convolution, or BatchNorm cannot be folded because the network does not run.
     """
-    choose_kernel(options.kernel, ())  # an option that is wrong is refused before the network is traced
     traced = None if images is None else _trace(network, images)
     every = network_convolutions(network, fold=options.fold_batchnorm, traced=traced)
     chosen = choose_convolutions(every, options.kernel, type(network).__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from filterlens.lens import Options, option
+from filterlens.lenses.kernels import choose_kernel
 
 __all__ = ["FiltersOptions"]
 
@@ -20,9 +21,18 @@ class FiltersOptions(Options):
         `k x k`, or `all` larger than 1x1.
     fold_batchnorm
         Score convolution and BatchNorm folded into one, as an ONNX export has them.
+
+    Raises
+    ------
+    InputError
+        The kernel is no filter size.
     """
 
     kernel: str = option(
         default="auto", help="Filter size: 3x3 or another, all larger than 1x1, or auto: 3x3, else the most frequent."
     )
     fold_batchnorm: bool = option(default=False, help="Score convolution and BatchNorm folded into one.")
+
+    def __post_init__(self) -> None:
+        """Refuse a filter size that is none."""
+        choose_kernel(self.kernel, ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from filterlens.lens import ExtractContext
 from filterlens.lenses.frequency.options import FrequencyOptions
 from filterlens.lenses.frequency.transform import filter_spectrum
-from filterlens.lenses.kernels import choose_convolutions, choose_kernel
+from filterlens.lenses.kernels import choose_convolutions
 from filterlens.tracing.convolutions import network_convolutions, weight_convolutions
 
 __all__ = ["extract"]
@@ -31,7 +31,6 @@ def extract(context: ExtractContext[FrequencyOptions]) -> None:
         The `kernel` option is no kernel size.
     """
     model, options = context.model, context.options
-    choose_kernel(options.kernel, ())  # an option that is wrong is refused before a network is traced
     if model.network is None:
         every = weight_convolutions(model.weights, model.depths)
     else:

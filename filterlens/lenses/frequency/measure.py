@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from filterlens.lenses.frequency.analyzer import layer_rows
 from filterlens.lenses.frequency.options import FrequencyOptions
 from filterlens.lenses.frequency.transform import filter_spectrum
-from filterlens.lenses.kernels import choose_convolutions, choose_kernel, main_kernel
+from filterlens.lenses.kernels import choose_convolutions, main_kernel
 from filterlens.tracing.convolutions import network_convolutions
 from filterlens.tracing.depth import trace
 
@@ -39,7 +39,6 @@ def measure(network: nn.Module, images: Tensor | None, options: FrequencyOptions
     LensSkipped
         There is no such convolution.
     """
-    choose_kernel(options.kernel, ())
     every = network_convolutions(network, traced=None if images is None else trace(network, images))
     chosen = choose_convolutions(every, options.kernel, type(network).__name__)
     main = main_kernel(layer.kernel for layer in chosen)

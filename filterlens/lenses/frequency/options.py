@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from filterlens.errors import InputError
 from filterlens.lens import Options, option
+from filterlens.lenses.kernels import choose_kernel
 
 __all__ = ["FrequencyOptions"]
 
@@ -25,7 +26,7 @@ class FrequencyOptions(Options):
     Raises
     ------
     InputError
-        The number of frequencies is not positive, even and at most 256.
+        The kernel is no filter size, or the number of frequencies is not positive, even and at most 256.
     """
 
     kernel: str = option(
@@ -34,7 +35,8 @@ class FrequencyOptions(Options):
     filter_frequencies: int = option(default=32, help="Frequencies an axis of a filter's zero-padded transform.")
 
     def __post_init__(self) -> None:
-        """Refuse a transform that no filter has."""
+        """Refuse a filter size that is none, and a transform that no filter has."""
+        choose_kernel(self.kernel, ())
         if not 2 <= self.filter_frequencies <= 256 or self.filter_frequencies % 2:
             raise InputError(
                 f"filter_frequencies: expected an even number from 2 to 256, got {self.filter_frequencies}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from filterlens.errors import InputError
 from filterlens.lens import Options, option
 
 __all__ = ["RobustnessOptions"]
+
+_ATTACKS = ("pgd", "apgd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,11 @@ class RobustnessOptions(Options):
         Run AutoAttack's standard version too.
     bf16
         Forward passes of attacked models in bfloat16; the loss of precision is reported beside the scores.
+
+    Raises
+    ------
+    InputError
+        There is no such attack.
     """
 
     images: int = option(default=1000, help="Images a lens looks at.")
@@ -35,6 +43,11 @@ class RobustnessOptions(Options):
     )
     autoattack: bool = option(default=False, help="Run AutoAttack (standard) too: slow.")
     bf16: bool = option(default=False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
+
+    def __post_init__(self) -> None:
+        """Refuse an attack that there is not."""
+        if self.attack not in _ATTACKS:
+            raise InputError(f"attack: expected {' or '.join(_ATTACKS)}, got {self.attack!r}")
 
     @classmethod
     def fast(cls) -> Self:
