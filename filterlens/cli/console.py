@@ -25,6 +25,7 @@ __all__ = ["Display", "set_up_logging"]
 
 _STYLE = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _SHOWN = 10
+_NAMED = 5
 
 
 class Display:
@@ -116,8 +117,9 @@ class Display:
         for row in table.to_dict("records"):
             drawn.add_row(*_comparison_cells(row))
         self.console.print(drawn)
-        for note in dict.fromkeys(str(note) for note in table["note"] if isinstance(note, str) and note):
-            self.say(note)
+        for note, rows in table[table["note"].fillna("") != ""].groupby("note", sort=False):
+            named = ", ".join(rows["title"].astype(str)) if len(rows) <= _NAMED else f"{len(rows)} scores"
+            self.say(f"{named}: {note}")
 
     def summary(self, outcome: Outcome) -> None:
         """Print what became of the models, and why some failed."""
