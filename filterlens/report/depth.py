@@ -6,6 +6,7 @@ As in Gavrikov2022Lens, figures 3 to 5; for every score that is declared with `b
 from __future__ import annotations
 
 from functools import partial
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -23,6 +24,7 @@ __all__ = ["by_depth", "depth_figure"]
 
 SIDES = (("normal", False, NORMAL, -0.19), ("robust", True, ROBUST, 0.19))
 
+_LABEL = 18  # characters of a line that is no longer than a row is high
 _MEAN = {
     "marker": "D",
     "markersize": 1.8,
@@ -98,7 +100,7 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
             if i == 0:
                 axes[i, j].set_title(dataset)
         score = shown[metric]
-        axes[i, 0].set_ylabel(f"mean {score.title.lower()}")
+        axes[i, 0].set_ylabel(fill(f"mean {score.title.lower()}", _LABEL))
         settle_constant(axes[i, 0], data.loc[data["metric"] == metric, "value"], score.bounds)
     for axis in axes[-1]:
         axis.set_xticks(range(len(DEPTH_GROUPS)), DEPTH_GROUPS, rotation=60, ha="right", rotation_mode="anchor")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from report.synthetic import score_rows, write_run, zoo
 
-from filterlens.report.depth import by_depth
+from filterlens.lens import all_lenses
+from filterlens.report.data import read_run
+from filterlens.report.depth import by_depth, depth_figure
+from filterlens.report.style import paper_style
 from filterlens.score import DEPTH_GROUPS, as_table, depth_group
 
 
@@ -36,3 +42,22 @@ def test_a_group_is_the_weighted_mean_of_its_layers() -> None:
 
 def test_scores_without_depth_have_no_groups() -> None:
     assert by_depth(as_table([{"model_id": "m", "metric": "x", "value": 1.0}])).empty
+
+
+def test_no_label_is_longer_than_its_row_is_high(tmp_path: Path) -> None:
+    models = zoo(4)
+    rows = score_rows(models, 6)
+    for row in [row for row in rows if row["metric"] == "sparsity"]:
+        rows += [row | {"lens": "frequency", "metric": name} for name in ("low_frequency_share", "spectral_centroid")]
+    write_run(tmp_path, models, rows)
+    all_lenses()
+    with paper_style():
+        drawn = depth_figure("frequency").draw(read_run(tmp_path))
+        assert drawn is not None
+        figure = drawn.figure
+        figure.canvas.draw()
+        labelled = [axis for axis in figure.axes if axis.get_ylabel()]
+        assert len(labelled) == 2
+        for axis in labelled:
+            label, whole = axis.yaxis.label.get_window_extent(), axis.get_window_extent()
+            assert label.height <= 1.1 * whole.height, axis.get_ylabel()
