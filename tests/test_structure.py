@@ -8,13 +8,17 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 import filterlens
 
 PACKAGE = Path(filterlens.__file__).parent
+ROOT = PACKAGE.parent
 
 
 def _loaded_after(code: str) -> set[str]:
@@ -248,3 +252,12 @@ def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
             seen.add(name)
             todo += graph.get(name, ())
     return seen
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "docs", "tools"])
+def test_no_script_is_named_like_a_library(folder: str) -> None:
+    """A script's folder is where Python looks first: `coverage.py` there is what Numba would import."""
+    elsewhere = [path for path in sys.path if Path(path or ".").resolve() not in {ROOT, ROOT / "tests", ROOT / folder}]
+    names = [path.stem for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("_")]
+    assert names
+    assert [name for name in names if PathFinder.find_spec(name, elsewhere) is not None] == []
