@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, DumpError, ReportError
-from filterlens.lens import all_lenses
+from filterlens.lens import RunSettings, all_lenses
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.events import Event
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
@@ -36,8 +36,9 @@ def analyze(
     executor: Executor | None = None,
     listener: Callable[[Event], None] = lambda _: None,
     keep_tracebacks: bool = False,
+    settings: RunSettings | None = None,
 ) -> pd.DataFrame:
-    """Turn a run's dumps into `scores.parquet` and `pooled.h5`. Needs no model.
+    """Turn a run's dumps into `scores.parquet` and `pooled.h5`. Needs no model where dumps hold the weights.
 
     Parameters
     ----------
@@ -53,6 +54,9 @@ def analyze(
         Called with every `Event`.
     keep_tracebacks
         Store the traceback of a dump that cannot be read in the ledger.
+    settings
+        Whether checkpoints whose weights are in no dump (`--dumps none`), and which are read again to be pooled, may be
+        fetched or run code; by default neither.
 
     Returns
     -------
@@ -85,7 +89,8 @@ def analyze(
             )
             for entry, path in dumps
         ]
-        return _analyze(jobs, folder, failures, executor or InProcess(), listener, reuse=reuse, pooled=pooled)
+        pooling = (settings or RunSettings(offline=True)) if pooled else None
+        return _analyze(jobs, folder, failures, executor or InProcess(), listener, reuse=reuse, pooling=pooling)
 
 
 def _analyze(
@@ -96,7 +101,7 @@ def _analyze(
     listener: Callable[[Event], None],
     *,
     reuse: bool,
-    pooled: bool,
+    pooling: RunSettings | None,
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -109,7 +114,7 @@ def _analyze(
     found: dict[str, Scored] = {}
     if old is not None:
         same = {model_id: stamp for model_id, stamp in seen.items() if stamps.get(model_id) == stamp}
-        found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=pooled)
+        found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=pooling is not None)
     found |= _score(jobs, found, executor, failures, listener)
     for model_id in set(stamps):
         if failures.has(model_id):
@@ -118,12 +123,13 @@ def _analyze(
     if not good:
         raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
     scores = pd.concat([found[job.entry.model_id].table for job in good], ignore_index=True)
-    if pooled:
+    if pooling is not None:
         digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
         paths = {job.entry.model_id: job.path for job in good}
         summaries: dict[str, Summaries] = {model_id: found[model_id].summaries for model_id in paths}
         distinct = distinct_of_run([job.entry for job in good], digests, scores).entries
-        pool([(entry, paths[entry.model_id]) for entry in distinct], summaries, folder, executor, failures)
+        dumps = [(entry, paths[entry.model_id]) for entry in distinct]
+        pool(dumps, summaries, folder, executor, failures, settings=pooling)
         for model_id in set(stamps):
             if failures.has(model_id):
                 del stamps[model_id]

@@ -19,10 +19,12 @@ from filterlens.runs.events import Event, Outcome, versions
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
 from filterlens.runs.folder import freeze_catalog, lock_folder
 from filterlens.runs.jobs import Job, images_for, run_job
+from filterlens.runs.kept import is_fresh
 from filterlens.runs.keys import Keys
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.locks import with_locks, write_run_lock
 from filterlens.runs.prepared import prepared
+from filterlens.runs.undumped import stores_nothing
 
 __all__ = ["check_device", "extract"]
 
@@ -93,6 +95,8 @@ def extract(
         check_device(config.settings.device)
     elif evict:
         raise InputError("--evict is for jobs of this machine: on a cluster each node fetches for itself")
+    if evict and any(stores_nothing(get_lens(name), config.settings) for name in config.lenses):
+        raise InputError("--dumps none reads checkpoints again once all are scored, and --evict removes them: give one")
     with lock_folder(folder):
         ledger = Ledger(folder / "ledger.jsonl")
         known = {} if existing == "replace" else ledger.latest()
@@ -104,7 +108,7 @@ def extract(
         jobs: list[Job] = []
         kept: list[LedgerRow] = []
         for job in every:
-            held = frozenset() if existing == "replace" else _held(job.dump, listener)
+            held = frozenset() if existing == "replace" else _held(job, listener)
             done = [row for name in job.options if (row := _done(known, job, name, held, extend=existing == "extend"))]
             kept += done
             if missing := set(job.options) - {row.lens for row in done}:
@@ -168,15 +172,20 @@ def _content(jobs: list[Job]) -> dict[str, str]:
     return {name: digest for name, digest in sorted(found.items()) if digest}
 
 
-def _held(dump: Path, listener: Callable[[Event], None]) -> frozenset[str]:
-    """Lenses of a dump; none of one that is damaged, which is extracted again."""
-    if not dump.is_file():
+def _held(job: Job, listener: Callable[[Event], None]) -> frozenset[str]:
+    """Lenses of a job's dump, whole or scored where that is enough; none of one that is damaged and made again."""
+    if not job.dump.is_file():
         return frozenset()
     try:
-        with DumpReader(dump) as reader:
-            return frozenset(reader.lenses)
+        with DumpReader(job.dump) as dump:
+            scored = [
+                name
+                for name in dump.scored
+                if name in job.options and stores_nothing(get_lens(name), job.settings) and is_fresh(dump, name)
+            ]
+            return frozenset((*dump.lenses, *scored))
     except DumpError:
-        listener(Event("", "", 0, 0, note=f"{dump} is damaged: extracted again"))
+        listener(Event("", "", 0, 0, note=f"{job.dump} is damaged: extracted again"))
         return frozenset()
 
 

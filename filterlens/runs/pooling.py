@@ -10,11 +10,12 @@ from typing import TypeVar
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpWriter
 from filterlens.errors import DumpError, LensSkipped, WriteError
-from filterlens.lens import Each, Lens, PoolContext, PooledModel, all_lenses
+from filterlens.lens import Each, Lens, PoolContext, PooledModel, RunSettings, all_lenses
 from filterlens.process.files import cannot_write
 from filterlens.runs.executors import Executor, WorkerLost
 from filterlens.runs.failures import Failures, Fault
 from filterlens.runs.scoring import Summaries, Task, run_task
+from filterlens.runs.undumped import open_group
 
 __all__ = ["pool"]
 
@@ -28,6 +29,8 @@ def pool(
     folder: Path,
     executor: Executor,
     failures: Failures,
+    *,
+    settings: RunSettings,
 ) -> None:
     """Let every lens that has one compute what it says over all models together, into `pooled.h5`.
 
@@ -43,6 +46,8 @@ def pool(
         Where each model's part is computed.
     failures
         Told of models that cannot take part; they are left out.
+    settings
+        Whether checkpoints that are read again, because no dump holds their weights, may be fetched or run code.
 
     Raises
     ------
@@ -52,7 +57,11 @@ def pool(
     with DumpWriter(folder / "pooled.h5", {"model_id": folder.name, "source": "pooled"}, keep=False) as out:
         for lens in all_lenses().values():
             taking = [
-                PooledModel(entry=entry, path=path, summary=summaries[entry.model_id][lens.name])
+                PooledModel(
+                    entry=entry,
+                    group=open_group(entry, path, lens.name, settings),
+                    summary=summaries[entry.model_id][lens.name],
+                )
                 for entry, path in dumps
                 if lens.pool and lens.name in summaries.get(entry.model_id, {})
             ]
