@@ -146,12 +146,13 @@ def analyze(
     folder: Folder,
     *,
     jobs: o.Jobs = 1,
+    reread: o.Reread = False,
     trust_pickle: o.TrustPickle = None,
     allow_code: o.AllowCode = False,
     verbose: o.Verbose = False,
     log_file: o.LogFile = None,
 ) -> None:
-    """Turn a run's dumps into scores; needs no model, unless it was extracted with `--dumps none`.
+    """Turn a run's dumps into scores; needs no model.
 
     Example:
 
@@ -174,6 +175,7 @@ def analyze(
             jobs=jobs,
             listener=hear,
             keep_tracebacks=verbose,
+            reread=reread,
             trust_pickle=bool(trust_pickle),
             allow_code=allow_code,
         )

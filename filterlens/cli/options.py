@@ -177,6 +177,12 @@ StoredDumps = Annotated[
         show_default="all",
     ),
 ]
+Reread = Annotated[
+    bool,
+    typer.Option(
+        "--reread", help="Read checkpoints again whose weights are in no dump (--dumps none). Fetches nothing."
+    ),
+]
 TimeLimit = Annotated[
     str,
     typer.Option(

@@ -190,13 +190,13 @@ def analyze(
     executor: Executor | None = None,
     listener: Listener = lambda _: None,
     keep_tracebacks: bool = False,
+    reread: bool = False,
     trust_pickle: bool = False,
     allow_code: bool = False,
 ) -> pd.DataFrame:
     """Turn a run's dumps into the tidy score table (see `filterlens.score`); needs no model.
 
-    Dumps of a run with `dumps="none"` hold the scores. For what is said over all models together, the checkpoints are
-    read again, and nothing is fetched.
+    Dumps of a run with `dumps="none"` hold the scores; what is said over all models together needs the checkpoints.
 
     Parameters
     ----------
@@ -210,8 +210,10 @@ def analyze(
         Called with every `Event`.
     keep_tracebacks
         Store the traceback of a failure in the ledger.
+    reread
+        Read checkpoints again whose weights are in no dump; nothing is fetched.
     trust_pickle, allow_code
-        Let a checkpoint that is read again run code, as for `RunSettings`.
+        Let these run code, as for `RunSettings`.
 
     Raises
     ------
@@ -230,7 +232,7 @@ def analyze(
         executor=executor or _processes(jobs),
         listener=listener,
         keep_tracebacks=keep_tracebacks,
-        settings=RunSettings(offline=True, trust_pickle=trust_pickle, allow_code=allow_code),
+        settings=RunSettings(offline=True, trust_pickle=trust_pickle, allow_code=allow_code) if reread else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,8 @@ def analyze(
     keep_tracebacks
         Store the traceback of a dump that cannot be read in the ledger.
     settings
-        Whether checkpoints whose weights are in no dump (`--dumps none`), and which are read again to be pooled, may be
-        fetched or run code; by default neither.
+        How checkpoints are read again whose weights are in no dump (`--dumps none`): what is said over all models
+        together needs them. None: they are not, and nothing is said.
 
     Returns
     -------
@@ -89,8 +90,17 @@ def analyze(
             )
             for entry, path in dumps
         ]
-        pooling = (settings or RunSettings(offline=True)) if pooled else None
-        return _analyze(jobs, folder, failures, executor or InProcess(), listener, reuse=reuse, pooling=pooling)
+        how = _How(reuse=reuse, pooled=pooled, settings=settings)
+        return _analyze(jobs, folder, failures, executor or InProcess(), listener, how=how)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """Options of an analysis, as `analyze` has them."""
+
+    reuse: bool
+    pooled: bool
+    settings: RunSettings | None
 
 
 def _analyze(
@@ -100,21 +110,20 @@ def _analyze(
     executor: Executor,
     listener: Callable[[Event], None],
     *,
-    reuse: bool,
-    pooling: RunSettings | None,
+    how: _How,
 ) -> pd.DataFrame:
     import pandas as pd
 
     seen_path, table_path = folder / "analysis.json", folder / "scores.parquet"
     stamps = {job.entry.model_id: f"{__version__} {stamp(job.path)}" for job in jobs}
-    old = _old_scores(table_path, listener) if reuse else None
+    old = _old_scores(table_path, listener) if how.reuse else None
     seen = read_json(seen_path) if old is not None else {}
     if old is not None and seen == stamps and _is_sound(folder / "pooled.h5", listener):
         return old
     found: dict[str, Scored] = {}
     if old is not None:
         same = {model_id: stamp for model_id, stamp in seen.items() if stamps.get(model_id) == stamp}
-        found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=pooling is not None)
+        found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=how.pooled)
     found |= _score(jobs, found, executor, failures, listener)
     for model_id in set(stamps):
         if failures.has(model_id):
@@ -123,15 +132,15 @@ def _analyze(
     if not good:
         raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
     scores = pd.concat([found[job.entry.model_id].table for job in good], ignore_index=True)
-    if pooling is not None:
+    if how.pooled:
         digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
         paths = {job.entry.model_id: job.path for job in good}
         summaries: dict[str, Summaries] = {model_id: found[model_id].summaries for model_id in paths}
         distinct = distinct_of_run([job.entry for job in good], digests, scores).entries
         dumps = [(entry, paths[entry.model_id]) for entry in distinct]
-        pool(dumps, summaries, folder, executor, failures, settings=pooling)
+        unread = pool(dumps, summaries, folder, executor, failures, settings=how.settings)
         for model_id in set(stamps):
-            if failures.has(model_id):
+            if failures.has(model_id) or model_id in unread:
                 del stamps[model_id]
         write_summaries(folder / "summaries.h5", summaries, stamps)
     write_scores(scores, table_path)

@@ -15,7 +15,7 @@ from filterlens.process.files import cannot_write
 from filterlens.runs.executors import Executor, WorkerLost
 from filterlens.runs.failures import Failures, Fault
 from filterlens.runs.scoring import Summaries, Task, run_task
-from filterlens.runs.undumped import open_group
+from filterlens.runs.undumped import Reread, open_group
 
 __all__ = ["pool"]
 
@@ -30,8 +30,8 @@ def pool(
     executor: Executor,
     failures: Failures,
     *,
-    settings: RunSettings,
-) -> None:
+    settings: RunSettings | None,
+) -> set[str]:
     """Let every lens that has one compute what it says over all models together, into `pooled.h5`.
 
     Parameters
@@ -47,26 +47,39 @@ def pool(
     failures
         Told of models that cannot take part; they are left out.
     settings
-        Whether checkpoints that are read again, because no dump holds their weights, may be fetched or run code.
+        How checkpoints are read again where no dump holds the weights; None: they are not.
+
+    Returns
+    -------
+        Models that cannot be pooled because their checkpoints are not to be read again.
 
     Raises
     ------
     DumpError, WriteError
         The file cannot be written.
     """
+    unread: set[str] = set()
     with DumpWriter(folder / "pooled.h5", {"model_id": folder.name, "source": "pooled"}, keep=False) as out:
         for lens in all_lenses().values():
             taking = [
                 PooledModel(
                     entry=entry,
-                    group=open_group(entry, path, lens.name, settings),
+                    group=open_group(entry, path, lens.name, settings or RunSettings(offline=True)),
                     summary=summaries[entry.model_id][lens.name],
                 )
                 for entry, path in dumps
                 if lens.pool and lens.name in summaries.get(entry.model_id, {})
             ]
-            if taking:
+            again = {model.entry.model_id for model in taking if isinstance(model.group, Reread)}
+            if again and settings is None:
+                failures.say(
+                    f"{lens.name}: nothing is said of all models together, as the weights of {len(again)} are not "
+                    f"stored (--dumps none): run the same `filterlens audit`, or `filterlens analyze {folder} --reread`"
+                )
+                unread |= again
+            elif taking:
                 _pool_lens(lens, taking, out, _each(executor), failures)
+    return unread
 
 
 def _each(executor: Executor) -> Each:

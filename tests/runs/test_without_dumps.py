@@ -73,7 +73,7 @@ def test_the_numbers_of_the_bundled_zoo_are_those_with_dumps_bit_for_bit(
     }
     for name, settings in (("with", RunSettings()), ("without", WITHOUT)):
         extract(catalog, tmp_path / name, lenses=lenses, settings=settings)
-        analyze(tmp_path / name)
+        analyze(tmp_path / name, settings=settings)
     assert_same(tmp_path / "without", tmp_path / "with")
 
 
@@ -81,7 +81,7 @@ def test_processes_score_and_read_again_as_one_process_does(zoo: Path, tmp_path:
     catalog = load_catalog(zoo)
     for name, executor in (("here", InProcess()), ("there", LocalProcesses(2))):
         extract(catalog, tmp_path / name, settings=WITHOUT, executor=executor)
-        analyze(tmp_path / name, executor=executor)
+        analyze(tmp_path / name, executor=executor, settings=WITHOUT)
     extract(catalog, tmp_path / "with")
     analyze(tmp_path / "with")
     assert_same(tmp_path / "here", tmp_path / "with")
@@ -97,8 +97,13 @@ def test_weights_of_other_types_are_scored_as_they_would_be_stored(tmp_path: Pat
     assert_same(tmp_path / "without", tmp_path / "with")
 
 
-def test_an_audit_from_the_command_line_reports_the_same_and_repeats_itself(zoo: Path, tmp_path: Path) -> None:
+def test_an_audit_from_the_command_line_reports_the_same_and_repeats_itself(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runner = CliRunner()
+    every = import_module("filterlens.commands.audit").all_figures()
+    own = [figure for figure in every if "filter" in figure.name]
+    monkeypatch.setattr(import_module("filterlens.commands.audit"), "all_figures", lambda: own)
     for name, more in (("with", []), ("without", ["--dumps", "none"])):
         done = runner.invoke(app, ["audit", "-l", str(zoo), "--out", str(tmp_path / name), *more])
         assert done.exit_code == 0, done.output
@@ -117,6 +122,13 @@ def test_an_audit_from_the_command_line_reports_the_same_and_repeats_itself(zoo:
         assert (dump.lenses, dump.scored) == ([], ["filters"])
     analyzed = runner.invoke(app, ["analyze", str(tmp_path / "x")])
     assert analyzed.exit_code == 0, analyzed.output
+    assert "--reread" in analyzed.output
+    ours, theirs = (read_scores(tmp_path / name / "scores.parquet") for name in ("x", "with"))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    with DumpReader(tmp_path / "x" / "pooled.h5") as pooled:
+        assert not pooled.lenses
+    analyzed = runner.invoke(app, ["analyze", str(tmp_path / "x"), "--reread"])
+    assert analyzed.exit_code == 0, analyzed.output
     assert_same(tmp_path / "x", tmp_path / "with")
 
 
@@ -124,8 +136,12 @@ def test_python_says_it_in_the_same_words(zoo: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(import_module("filterlens.commands.audit"), "all_figures", list)
     outcome = filterlens.audit(zoo, tmp_path / "run", dumps="none")
     assert outcome.page is not None
-    filterlens.analyze(tmp_path / "run")
+    filterlens.analyze(tmp_path / "run")  # checkpoints are read where they are asked for
+    assert "filters" not in h5py.File(tmp_path / "run" / "pooled.h5")
     assert filterlens.audit(zoo, tmp_path / "run", dumps="none").reused == 6
+    assert "filters" in h5py.File(tmp_path / "run" / "pooled.h5")
+    filterlens.analyze(tmp_path / "run", reread=True)
+    assert "filters" in h5py.File(tmp_path / "run" / "pooled.h5")
     with pytest.raises(InputError, match="dumps: expected all or none, got 'some'"):
         filterlens.audit(zoo, tmp_path / "run", dumps="some")
 
@@ -222,7 +238,7 @@ def test_a_checkpoint_that_cannot_be_read_again_costs_its_model_its_place_in_the
     else:
         shutil.move(zoo.parent, tmp_path / "moved")
     heard: list[Event] = []
-    table = analyze(run, listener=heard.append)
+    table = analyze(run, listener=heard.append, settings=WITHOUT)
     assert table["model_id"].nunique() == 6  # the scores are there
     said = [event.note for event in heard if event.note]
     if what == "elsewhere":
@@ -250,7 +266,7 @@ def test_scores_of_another_version_are_made_anew(zoo: Path, tmp_path: Path, monk
     monkeypatch.setattr("filterlens.runs.kept.__version__", "99")
     heard: list[Event] = []
     with pytest.raises(DumpError, match="run the same `filterlens audit` or `extract` again"):
-        analyze(run, listener=heard.append)
+        analyze(run, listener=heard.append, settings=WITHOUT)
     assert audit(zoo, run, settings=WITHOUT).reused == 0
 
 
@@ -358,7 +374,7 @@ def test_damaged_scores_are_one_line_and_extracted_again(zoo: Path, tmp_path: Pa
     with h5py.File(run / "dumps" / "net0-robust.h5", "r+") as file:
         damage(file["scored/filters/table"])
     heard: list[Event] = []
-    table = analyze(run, listener=heard.append)
+    table = analyze(run, listener=heard.append, settings=WITHOUT)
     assert table["model_id"].nunique() == 5
     notes = [event.note for event in heard if event.note]
     assert len(notes) == 1
