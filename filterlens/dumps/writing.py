@@ -107,6 +107,18 @@ class DumpWriter:
             raise DumpError(f"{self.path} is not open for writing")
         return WritableGroup(self._file.create_group(place, track_order=True), self._check_disk)
 
+    def take(self, other: h5py.File) -> None:
+        """Copy the lenses of another dump, in the place of those that this one holds."""
+        if self._file is None:
+            raise DumpError(f"{self.path} is not open for writing")
+        for name in other:
+            lenses = list(other[SCORED]) if name == SCORED else [name]
+            for lens in lenses:
+                self.discard(lens)
+                into = self._file.require_group(SCORED) if name == SCORED else self._file
+                other.copy(other[name][lens] if name == SCORED else other[name], into, lens)
+        self._check_disk()
+
     def discard(self, name: str) -> None:
         """Take a lens out, whole or scored (its extractor failed half-way)."""
         for place in (name, f"{SCORED}/{name}"):

@@ -124,7 +124,10 @@ def _analyze(
     if old is not None:
         same = {model_id: stamp for model_id, stamp in seen.items() if stamps.get(model_id) == stamp}
         found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=how.pooled)
-    found |= _score(jobs, found, executor, failures, listener)
+    reading = executor.for_analysis(folder)
+    if reading.local and not executor.local:
+        failures.say(f"the cluster's nodes do not see {folder}: its dumps are analysed on this machine")
+    found |= _score(jobs, found, reading, failures, listener)
     for model_id in set(stamps):
         if failures.has(model_id):
             del stamps[model_id]
@@ -138,7 +141,15 @@ def _analyze(
         summaries: dict[str, Summaries] = {model_id: found[model_id].summaries for model_id in paths}
         distinct = distinct_of_run([job.entry for job in good], digests, scores).entries
         dumps = [(entry, paths[entry.model_id]) for entry in distinct]
-        unread = pool(dumps, summaries, folder, executor, failures, settings=how.settings)
+        unread = pool(
+            dumps,
+            summaries,
+            folder,
+            reading,
+            failures,
+            settings=how.settings,
+            elsewhere=executor.for_analysis(None),
+        )
         for model_id in set(stamps):
             if failures.has(model_id) or model_id in unread:
                 del stamps[model_id]

@@ -31,6 +31,7 @@ def pool(
     failures: Failures,
     *,
     settings: RunSettings | None,
+    elsewhere: Executor,
 ) -> set[str]:
     """Let every lens that has one compute what it says over all models together, into `pooled.h5`.
 
@@ -48,6 +49,8 @@ def pool(
         Told of models that cannot take part; they are left out.
     settings
         How checkpoints are read again where no dump holds the weights; None: they are not.
+    elsewhere
+        Where they are read again: nothing of the run's folder is needed.
 
     Returns
     -------
@@ -78,7 +81,8 @@ def pool(
                 )
                 unread |= again
             elif taking:
-                _pool_lens(lens, taking, out, _each(executor), failures)
+                where = elsewhere if len(again) == len(taking) else executor
+                _pool_lens(lens, taking, out, _each(where), failures)
     return unread
 
 
