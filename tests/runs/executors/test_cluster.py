@@ -52,7 +52,8 @@ def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     work.mkdir()
 
     def add(found: Any) -> Any:
-        with ThreadPoolExecutor(1) as thread:  # what it starts sees the files that it sees
+        with ThreadPoolExecutor(1) as thread, monkeypatch.context() as patched:  # its processes see what it sees
+            patched.setattr("ray._private.utils.set_sigterm_handler", lambda _: None)  # the main thread's alone
             return thread.submit(_add_apart, found, work).result()
 
     with two_nodes(monkeypatch, head={**SMALL, "num_cpus": 0}, second=add) as found:
