@@ -144,6 +144,7 @@ def main() -> None:
 
 def rehearse(arguments: argparse.Namespace, work: Path) -> None:
     mirror, cache = work / "mirror", work / "cache"
+    mirror.mkdir(parents=True, exist_ok=True)
     os.environ |= {"FILTERLENS_CACHE": str(cache), "TORCH_HOME": str(work / "torch"), "OMP_NUM_THREADS": "1"}
     most = float("inf") if arguments.large else 12 * MILLION
     written: dict[Model, int] = {}
