@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from filterlens.errors import InputError
 
-__all__ = ["Options", "RunSettings", "option", "option_names", "with_options"]
+__all__ = ["Dumps", "Options", "RunSettings", "option", "option_names", "with_options"]
+
+Dumps = Literal["all", "none"]
+"""Whether lenses store the weights that they look at."""
 
 
 def option(
@@ -101,6 +104,9 @@ class RunSettings:
         Let `module:` rows of a catalog run the code that they name.
     offline
         Fetch nothing; what is cached loads.
+    dumps
+        `all`, or `none`: lenses that would store a model's weights are scored where it is loaded, and what the report
+        shows is all that is kept of them.
     """
 
     seed: int = 0
@@ -111,11 +117,14 @@ class RunSettings:
     trust_pickle: bool = False
     allow_code: bool = False
     offline: bool = False
+    dumps: Dumps = "all"
 
     def __post_init__(self) -> None:
         """Refuse what no run can work with."""
         if self.batch_size < 1:
             raise InputError(f"batch_size: expected at least 1, got {self.batch_size}")
+        if self.dumps not in get_args(Dumps):
+            raise InputError(f"dumps: expected all or none, got {self.dumps!r}")
 
     def for_images(self) -> dict[str, object]:
         """Return what concerns a lens that looks at images, as plain values."""
