@@ -76,7 +76,7 @@ def corrupt(image: Pixels, corruption: str, severity: int, state: State, *, save
 
 def _grey_levels(image: NDArray[Any]) -> NDArray[Any]:
     """From [0, 1] to [0, 255], what lies outside cut off."""
-    return np.clip(image, 0, 1) * 255
+    return np.asarray(np.clip(image, 0, 1) * 255)
 
 
 def _gaussian_noise(image: Pixels, scale: float, state: State) -> NDArray[Any]:

@@ -84,7 +84,7 @@ def plasma(side: int, decay: float, state: np.random.RandomState) -> NDArray[np.
         cloud[half::step, ::step] = settle(beside + (corners + np.roll(corners, -1, axis=0)))
         step, noise = half, noise / decay
     cloud -= cloud.min()
-    return cloud / cloud.max()
+    return np.asarray(cloud / cloud.max(), dtype=np.float64)
 
 
 def blur_kernel(radius: float, sigma: float) -> NDArray[np.float32]:
@@ -105,7 +105,7 @@ def blur_kernel(radius: float, sigma: float) -> NDArray[np.float32]:
 def brighten(image: NDArray[np.float64], more: float) -> NDArray[np.float64]:
     """Raise the value of hue, saturation and value of an image (h, w, c) in [0, 1], cut off at 1."""
     if image.shape[2] == 1:
-        return np.clip(image + more, 0, 1)
+        return np.asarray(np.clip(image + more, 0, 1), dtype=np.float64)
     hue, saturation, value = _hsv(image)
     value = np.clip(value + more, 0, 1)
     sector = np.floor(hue * 6)
@@ -118,7 +118,7 @@ def brighten(image: NDArray[np.float64], more: float) -> NDArray[np.float64]:
         (low, falling, value), (rising, low, value), (value, low, falling),
     ]  # fmt: skip
     which = (sector.astype(np.uint8) % 6)[..., None]
-    return np.choose(which, [np.stack(order, axis=-1) for order in orders])
+    return np.asarray(np.choose(which, [np.stack(order, axis=-1) for order in orders]), dtype=np.float64)
 
 
 def _hsv(image: NDArray[np.float64]) -> tuple[Array, Array, Array]:

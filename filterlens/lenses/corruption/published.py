@@ -60,8 +60,7 @@ class CifarC:
     def read(self, corruption: str, severity: int, rows: slice) -> NDArray[np.uint8]:
         """Images of those rows, shape (b, 32, 32, 3)."""
         first = (severity - 1) * self._m
-        found: NDArray[np.uint8] = self._images(corruption).rows(slice(first + rows.start, first + rows.stop))
-        return found
+        return self._images(corruption).rows(slice(first + rows.start, first + rows.stop)).astype(np.uint8, copy=False)
 
     def _images(self, corruption: str) -> _Array:
         found = _Array.open(self._folder / f"{corruption}.npy")

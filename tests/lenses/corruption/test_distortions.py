@@ -35,7 +35,7 @@ def picture(side: int) -> NDArray[np.uint8]:
     """Smooth colours with a fine texture, by whole numbers only."""
     i, j, c = np.indices((side, side, 3))
     wave = np.abs((i * 512 // side + 90 * c) % 256 - 128) + np.abs((j * 384 // side + 40 * c) % 256 - 128)
-    return ((wave * 7 // 8) + (i * 7 + j * 13 + c * 29) % 31).clip(0, 255).astype(np.uint8)
+    return np.asarray(((wave * 7 // 8) + (i * 7 + j * 13 + c * 29) % 31).clip(0, 255), dtype=np.uint8)
 
 
 def state(seed: int) -> np.random.RandomState:
