@@ -95,7 +95,8 @@ def _score_dump(job: ScoreJob) -> Scored:
                     analyzed = resolve_name(lens.analyze)(group)
                     rows, summary = analyzed if lens.pool else (analyzed, None)
                     facts = {"model_id": job.entry.model_id, "lens": name}
-                    caution = UNNORMALISED if group.parameters.get("normalisation") == "none" else ""
+                    raw = group.parameters.get("normalisation") == "none"
+                    caution = "; ".join(filter(None, [raw * UNNORMALISED, group.parameters.get("resized", "")]))
                     parts.append(as_table([facts | _cautioned(row, caution) for row in rows]))
                 except Exception as error:  # noqa: BLE001 - one lens of one model never stops the others
                     found.faults.append(
