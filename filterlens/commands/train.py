@@ -150,7 +150,8 @@ def train_manifold(
     >>> learned = filterlens.train_manifold("cifar10", images=50_000)         # doctest: +SKIP
     >>> filterlens.audit("cifar10-linf", lenses=["manifold"], manifold=str(learned.path))  # doctest: +SKIP
     """
-    from filterlens.manifolds.fit import Fit, fit_manifold, load_split
+    from filterlens.inputs import load_split
+    from filterlens.manifolds.fit import Fit, fit_manifold
 
     place = Path("trained") / f"manifold-{Path(data).stem}" if folder is None else Path(folder)
     path = place / "manifold.safetensors"
