@@ -7,7 +7,7 @@ from typing import Final, Literal, cast
 
 import numpy as np
 
-from filterlens.errors import InputError
+from filterlens.errors import DownloadError, InputError
 from filterlens.inputs.arrays import check_fits
 from filterlens.inputs.images import Images
 from filterlens.inputs.reading import is_there
@@ -57,7 +57,8 @@ def load_images(
     InputError
         There is nothing of that name, or the images are of a wrong shape, type or range.
     DownloadError
-        The data set is not here and cannot be fetched.
+        The data set is not here and cannot be fetched. For test images of CIFAR-10 the 512 that come with the package
+        are given instead, under a name of their own, unless `cache` is given.
     """
     try:
         return _load(data, n, seed=seed, dataset=dataset, cache=cache, fonts=fonts, split=split)
@@ -89,7 +90,7 @@ def load_split(
     """
     from filterlens.inputs.folder import has_splits
 
-    kind, path = _place(data, "", cache)
+    kind, path = _place(data, "", cache, split="train")
     train = load_images(data, n, seed=seed, cache=cache, fonts=fonts, split="train")
     if kind in {"fonts", *CIFAR} or (kind == "folder" and has_splits(path)):
         return train, load_images(data, min(n, held_out), cache=cache, fonts=fonts)
@@ -148,7 +149,7 @@ def data_digest(data: str, *, dataset: str = "", cache: Path | None = None, font
 def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fonts: Path | None, split: str) -> Images:
     if n < 1:
         raise InputError(f"{n} images are none: ask for at least one")
-    kind, path = _place(data, dataset, cache)
+    kind, path = _place(data, dataset, cache, split=split)
     if kind == "fonts":
         from filterlens.inputs.fonts import load_fonts
 
@@ -157,6 +158,10 @@ def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fon
         from filterlens.inputs.cifar import load_cifar
 
         return load_cifar(kind, path, n, split=split)
+    if kind == "bundled":
+        from filterlens.inputs.bundled import bundled_cifar10
+
+        return bundled_cifar10(n)
     if kind == "npz":
         from filterlens.inputs.npz import load_npz
 
@@ -170,9 +175,12 @@ def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fon
     return load_folder(path, n, seed=seed, split=split)
 
 
-def _place(data: str, dataset: str, cache: Path | None) -> tuple[str, Path]:
-    """Kind of the data of that name, and where they lie; CIFAR that is nowhere is fetched."""
-    from filterlens.inputs.cifar import fetch_cifar, holds_cifar
+def _place(data: str, dataset: str, cache: Path | None, *, split: str = "test") -> tuple[str, Path]:
+    """Kind of the data of that name, and where they lie; CIFAR that is nowhere is fetched.
+
+    Where CIFAR-10 cannot be fetched, its test images are those that come with the package.
+    """
+    from filterlens.inputs.cifar import holds_cifar
 
     places = data_folders() if cache is None else (cache,)
     path = Path(data)
@@ -180,9 +188,7 @@ def _place(data: str, dataset: str, cache: Path | None) -> tuple[str, Path]:
         return data, Path()
     if data in CIFAR:
         found = [place for place in places if data in holds_cifar(place)]
-        if not found:
-            fetch_cifar(data, places[0])
-        return data, (found or places)[0]
+        return (data, found[0]) if found else _fetched(data, places[0], bundled=split == "test" and cache is None)
     if data == "imagenet":
         folders = [place / "imagenet" for place in places]
         return data, next((folder for folder in folders if folder.is_dir()), folders[0])
@@ -196,3 +202,17 @@ def _place(data: str, dataset: str, cache: Path | None) -> tuple[str, Path]:
     if names := holds_cifar(path):
         return dataset if dataset in names else names[0], path
     return "imagenet" if dataset == "imagenet" else "folder", path
+
+
+def _fetched(data: str, place: Path, *, bundled: bool) -> tuple[str, Path]:
+    """Fetch CIFAR; where that fails and it may be `bundled`, name the images that come with the package."""
+    from filterlens.inputs.bundled import bundled_file
+    from filterlens.inputs.cifar import fetch_cifar
+
+    try:
+        fetch_cifar(data, place)
+    except DownloadError:
+        if data != "cifar10" or not bundled:
+            raise
+        return "bundled", bundled_file()
+    return data, place

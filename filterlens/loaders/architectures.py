@@ -7,7 +7,7 @@ the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from filterlens.errors import InputError
 
-__all__ = ["ACTIVATIONS", "ARCHITECTURES", "Shape", "build"]
+__all__ = ["ACTIVATIONS", "ARCHITECTURES", "Shape", "build", "build_as_said"]
 
+_SIZES: Final = {"in_channels": 1, "classes": 10, "width": 16, "blocks": 1}
 ACTIVATIONS: Final[dict[str, Callable[[], nn.Module]]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
@@ -90,6 +91,34 @@ def build(
     if min(in_channels, classes, blocks) < 1 or width < 2:
         raise InputError(f"a network has at least one block a stage and two channels; got {blocks} and {width}")
     return ARCHITECTURES[architecture](Shape(in_channels, classes, width, blocks, activation))
+
+
+def build_as_said(metadata: Mapping[str, str]) -> nn.Module:
+    """Make the network that the metadata of a trained file describe; sizes that they lack are FONTS' ones.
+
+    Parameters
+    ----------
+    metadata
+        `architecture`, and perhaps the other parameters of `build`.
+
+    Raises
+    ------
+    InputError
+        They name no architecture, or a size is no number.
+    """
+    try:
+        sizes = [int(metadata.get(name, default)) for name, default in _SIZES.items()]
+    except ValueError as error:
+        raise InputError(f"a size of a trained network is no number ({error})") from error
+    in_channels, classes, width, blocks = sizes
+    return build(
+        metadata.get("architecture", ""),
+        in_channels=in_channels,
+        classes=classes,
+        width=width,
+        blocks=blocks,
+        activation=metadata.get("activation", "relu"),
+    )
 
 
 class PreActivationBlock(nn.Module):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from filterlens.inputs.fonts import load_prototypes
 from filterlens.training.augment import Crops
 from filterlens.training.recipes import TrainingBatch
 
-__all__ = ["TrainingData", "load_data"]
+__all__ = ["LoadData", "TrainingData", "load_data"]
 
 
 class TrainingData:
@@ -35,8 +36,8 @@ class TrainingData:
 
     def __init__(self, examples: TrainingBatch, *, classes: int, digest: str, augment: bool = False) -> None:
         self.channels, self.classes, self.digest = examples.images.shape[1], classes, digest
-        self._examples = examples
         self._crops = Crops(examples.images) if augment else None
+        self._examples = replace(examples, images=examples.images[:0].clone()) if augment else examples
 
     def __len__(self) -> int:
         return len(self._examples.labels)
@@ -92,6 +93,9 @@ def load_data(
         _tensors(train, prototypes, device), classes=classes, digest=data_digest(data, fonts=fonts), augment=augment
     )
     return learned, _tensors(test, prototypes, device)
+
+
+LoadData = Callable[..., tuple[TrainingData, TrainingBatch]]  # with the parameters of `load_data`
 
 
 def _tensors(images: Images, prototypes: Tensor | None, device: torch.device) -> TrainingBatch:

@@ -19,9 +19,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, InputError
-from filterlens.loaders.architectures import build
+from filterlens.loaders.architectures import build, build_as_said
 from filterlens.process.files import write_atomically
-from filterlens.training.data import TrainingData, load_data
+from filterlens.training.data import LoadData, TrainingData, load_data
 from filterlens.training.evaluation import evaluate, score_model
 from filterlens.training.recipes import AttackBudget, TrainingBatch, recipe
 
@@ -148,7 +148,7 @@ class TrainingPlan:
 
 
 _PHOTOGRAPHS: Final[dict[str, Any]] = {
-    "epochs": 6,
+    "epochs": 10,
     "images": 50_000,
     "batch_size": 64,
     "learning_rate": 0.1,
@@ -189,6 +189,7 @@ def train(
     *,
     checkpoints: bool = False,
     progress: Callable[[Step], None] | None = None,
+    load: LoadData = load_data,
 ) -> Trained:
     """Train a network, or go on with it where a kill stopped it.
 
@@ -202,6 +203,8 @@ def train(
         Keep the weights of every epoch.
     progress
         Called after every step.
+    load
+        How the images are loaded, where anything is left to train: for callers that keep them between trainings.
 
     Raises
     ------
@@ -220,7 +223,7 @@ def train(
     state = _read_state(out / _STATE, plan)
     if state is not None and len(state.log) >= plan.epochs:
         return Trained(state.network(), tuple(state.log), out / "weights.safetensors")
-    data, test = load_data(
+    data, test = load(
         plan.data,
         plan.images,
         plan.test_images,
@@ -395,14 +398,7 @@ class _State:
 
     def network(self) -> nn.Module:
         """Build the network in eval mode."""
-        said = self.metadata
-        model = build(
-            said["architecture"],
-            in_channels=int(said["in_channels"]),
-            classes=int(said["classes"]),
-            width=int(said["width"]),
-            blocks=int(said["blocks"]),
-        )
+        model = build_as_said(self.metadata)
         model.load_state_dict(self._weights)
         return model.eval()
 
@@ -429,7 +425,7 @@ def _read_state(path: Path, plan: TrainingPlan) -> _State | None:
         raise CheckpointError(f"{path} cannot be read ({error}): remove it to start again") from error
     if not _is_of(plan, json.loads(metadata.get("plan", "{}"))):
         raise InputError(f"{path.parent} holds a training of another plan: choose another --out, or remove the folder")
-    return _State({"width": "16", "blocks": "1"} | metadata, tensors)
+    return _State(metadata, tensors)
 
 
 def _is_of(plan: TrainingPlan, said: dict[str, Any]) -> bool:
