@@ -25,5 +25,6 @@ LENS = Lens(
     tables="filterlens.lenses.filters.tables:TABLES",
     measure="filterlens.lenses.filters.measure:measure",
     attack_free=True,
+    per_kernel=True,
     rank=10,
 )
