@@ -40,7 +40,8 @@ def compare(
     Returns
     -------
         As `compare_scores`: one row a model, layer and score. `attrs["left_out"]` says which lenses do not apply, and
-        why, and filters of which sizes are not compared; where none of those asked for does, all others take their place that need weights only.
+        why, and filters of which sizes are not compared; where none of the lenses asked for applies, all others take
+        their place that need weights only.
 
     Raises
     ------
@@ -113,7 +114,8 @@ def _unlike_sizes(first: pd.DataFrame, second: pd.DataFrame, *, single: bool) ->
     for table in (first, second):
         main = main_sizes(table)
         rows = table[table["lens"].isin(per_kernel_lenses()) & table["kind"].map(is_size).astype(bool)]
-        means = rows.assign(layer="", kind=[main.get(key) for key in zip(rows["model_id"], rows["lens"], strict=True)])
+        kinds = [main.get(key) for key in zip(rows["model_id"], rows["lens"], strict=True)]
+        means = rows.assign(layer="", kind=pd.Series(kinds, index=rows.index, dtype=object))
         every = pd.concat([rows, means]).assign(model=lambda found: "" if single else found["model_id"])
         sides.append(
             every.drop_duplicates(["model", "layer", "metric"]).set_index(["model", "layer", "metric"])["kind"]

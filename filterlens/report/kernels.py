@@ -68,9 +68,8 @@ def main_sizes(scores: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Filter size that the means of a model are of, by model and lens; only where it is known."""
     rows = _of_filters(scores)
     weighted = rows[(rows["weight"] > 0) & rows["kind"].map(is_size).astype(bool)]
-    keys = ["model_id", "lens"]
-    found: dict[tuple[str, str], str] = weighted.drop_duplicates(keys).set_index(keys)["kind"].to_dict()
-    return found
+    first = weighted.drop_duplicates(["model_id", "lens"])
+    return dict(zip(zip(first["model_id"], first["lens"], strict=True), first["kind"], strict=True))
 
 
 def _of_filters(scores: pd.DataFrame) -> pd.DataFrame:
