@@ -17,6 +17,7 @@ from typing import Final
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from filterlens.catalogs import shipped_folder
 from filterlens.inputs.fonts import load_fonts
@@ -25,7 +26,7 @@ from filterlens.process.files import write_atomically
 from filterlens.training.evaluation import Accuracy, evaluate
 from filterlens.training.loop import TrainingPlan, train
 
-__all__ = ["EPS", "MEMBERS", "ZooModel", "measure_accuracy", "train_zoo"]
+__all__ = ["EPS", "MEMBERS", "ZooModel", "load_member", "measure_accuracy", "train_zoo"]
 
 EPS: Final = 0.2
 _CARD: Final = """\
@@ -175,6 +176,14 @@ def train_zoo(
     return card
 
 
+def load_member(weights: Path) -> nn.Module:
+    """Load a bundled model from its `.safetensors` file; in training mode, as it was built."""
+    with safe_open(weights, framework="pt") as file:
+        model = build(file.metadata()["architecture"])
+    model.load_state_dict(load_file(weights))
+    return model
+
+
 def measure_accuracy(weights: Path, *, images: int = 200, restarts: int = _RESTARTS, eps: float = EPS) -> Accuracy:
     """Measure a bundled model under PGD-20 on test images that the logs of its training have not seen.
 
@@ -185,9 +194,7 @@ def measure_accuracy(weights: Path, *, images: int = 200, restarts: int = _RESTA
     images, restarts, eps
         Settings of the attack.
     """
-    with safe_open(weights, framework="pt") as file:
-        model = build(file.metadata()["architecture"])
-    model.load_state_dict(load_file(weights))
+    model = load_member(weights)
     drawn = load_fonts(images, _MEASURED_SEED)
     pixels, labels = torch.from_numpy(drawn.pixels), torch.from_numpy(drawn.labels)
     return evaluate(
