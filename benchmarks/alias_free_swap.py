@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from filterlens.catalogs import shipped_folder
+import filterlens
 from filterlens.inputs.fonts import load_fonts
 from filterlens.loaders.architectures import ARCHITECTURES
 from filterlens.training.alias_free import Pooling, without_aliasing
@@ -29,12 +29,19 @@ from filterlens.training.evaluation import evaluate
 from filterlens.training.loop import TrainingPlan
 from filterlens.training.monitor import Monitor
 from filterlens.training.recipes import TrainingBatch, recipe
-from filterlens.training.zoo import EPS, load_member
 
+EPS = 0.2  # of FONTS
 ROOT = Path(__file__).resolve().parents[1]
 POOLINGS: tuple[Pooling | None, ...] = (None, "ideal", "flc", "asap")
 SCORES = ("aliasing", "aliasing_relative", "alias_energy")
 FIELDS = ("model", "pooling", "epochs", "clean_accuracy", "robust_accuracy", *SCORES, "forward_ratio")
+
+
+def bundled(name: str) -> nn.Module:
+    """A network of the bundled zoo, in eval mode."""
+    network = filterlens.load_model(f"bundled:fonts/{name}").network
+    assert network is not None
+    return network.eval().requires_grad_(True)
 
 
 def train_on(model: nn.Module, plan: TrainingPlan) -> None:
@@ -93,7 +100,7 @@ def run(out: Path, architectures: Sequence[str], epochs: int, images: int) -> No
         facts = (name, pooling or "strided", str(trained))
         if facts in done:
             continue
-        strided = load_member(shipped_folder() / "fonts-linf" / f"{name}.safetensors").eval()
+        strided = bundled(name)
         model = strided if pooling is None else without_aliasing(strided, pooling=pooling)[0].eval()
         if trained:
             train_on(model, TrainingPlan(how, architecture, epochs=trained, images=images, eps=EPS))

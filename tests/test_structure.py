@@ -174,6 +174,7 @@ LATE = {
     "loaders.robustbench": {"loaders.timm"},
     "manifolds.learned": {"loaders.module"},
     "runs.jobs": {"inputs", "loaders", "loaders.examine", "runs.fitting", "tracing.normalisation"},
+    "runs.undumped": {"loaders", "loaders.examine"},
 }
 
 

@@ -53,8 +53,7 @@ def low_pass(maps: Tensor, *, stride: Pair, pooling: Pooling = "ideal") -> Tenso
 
     References
     ----------
-    [Grabinski2022FLC]_, section 3: Grabinski, Jung, Keuper & Keuper, FrequencyLowCut Pooling, ECCV 2022.
-    [Grabinski2023]_: Grabinski, Keuper & Keuper, Fix your downsampling ASAP!, arXiv 2307.09804.
+    [Grabinski2022FLC]_; [Grabinski2023]_.
 
     Notes
     -----
