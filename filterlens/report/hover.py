@@ -101,13 +101,14 @@ def _marks(axes: Axes) -> Iterator[tuple[float, float]]:
 
 
 def _numbers(axes: Axes, x: float, y: float) -> str:
-    """Say a point's coordinates under its axes' names; an axis of categories says its category."""
-    parts = []
-    for value, axis in ((x, axes.xaxis), (y, axes.yaxis)):
-        name = " ".join(axis.get_label_text().split())
-        if name:
-            parts.append(f"{name}: {cell(value)}")
-    return "; ".join(parts)
+    """Say a point's coordinates under the names of its axes, or of those that they are shared with."""
+    beside, above = axes.get_shared_x_axes().get_siblings(axes), axes.get_shared_y_axes().get_siblings(axes)
+    named = (
+        (x, [one.xaxis.get_label_text() for one in (axes, *beside)]),
+        (y, [one.yaxis.get_label_text() for one in (axes, *above)]),
+    )
+    texts = [(value, next((" ".join(label.split()) for label in labels if label), "")) for value, labels in named]
+    return "; ".join(f"{name}: {cell(value)}" for value, name in texts if name)
 
 
 def grid_of(figure: MatplotlibFigure, matrix: Matrix) -> Grid:

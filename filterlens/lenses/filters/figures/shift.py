@@ -71,7 +71,7 @@ def draw_shift_by_depth(run: RunData) -> Drawing | None:
 
 
 def draw_shift_of_models(run: RunData) -> Drawing | None:
-    """Draw a heat map of the shift between every two models, alike ones side by side."""
+    """Draw a heat map of the shift between every two models, robust ones first, alike ones of a side neighbours."""
     pool = read_filter_pool(run)
     if pool is None or len(pool.models) < 2:
         return None
@@ -79,7 +79,9 @@ def draw_shift_of_models(run: RunData) -> Drawing | None:
     from matplotlib.figure import Figure
 
     shift = np.asarray(pool.arrays["shift_models"], dtype=np.float64)
-    order = cluster(shift)
+    side_of = np.array([{True: 0, False: 1}.get(model["robust"], 2) for model in pool.models])
+    sides = [np.flatnonzero(side_of == side) for side in range(3)]
+    order = np.concatenate([side[cluster(shift[np.ix_(side, side)])] for side in sides])
     shift = shift[np.ix_(order, order)]
     names = [str(pool.models[i]["model_id"]) for i in order]
     robust = [pool.models[i]["robust"] for i in order]
@@ -111,7 +113,8 @@ def draw_shift_of_models(run: RunData) -> Drawing | None:
     caption = (
         "Shift between the filters of every two models, on the principal components of all; colour grows with its "
         f"square root. "
-        f"Models in the order of average-linkage clustering (strip: robust dark, normal light). {n} models: {counts}."
+        f"Robust models first (strip: robust dark, normal light), each side in the order of average-linkage "
+        f"clustering. {n} models: {counts}."
     )
     return Drawing(figure, data, caption, Matrix(tuple(names), shift, "nats", axis))
 
