@@ -173,7 +173,8 @@ LATE = {
     "loaders.file": {"loaders.onnx", "loaders.safetensors"},
     "loaders.robustbench": {"loaders.timm"},
     "manifolds.learned": {"loaders.module"},
-    "runs.jobs": {"inputs", "loaders", "loaders.examine", "tracing.normalisation"},
+    "runs.jobs": {"inputs", "loaders", "loaders.examine", "runs.fitting", "tracing.normalisation"},
+    "runs.undumped": {"loaders", "loaders.examine"},
 }
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from filterlens.catalogs.trajectories import training_of
 from filterlens.errors import FilterlensError
 from filterlens.report.comparison import compare_scores, incomplete_pairs, main_scores, robustness_column
-from filterlens.report.correlation import correlate
+from filterlens.report.correlation import SHIFTS, correlate, correlate_shifts
 from filterlens.report.data import RunData
 from filterlens.report.depth import by_depth
 from filterlens.report.formats import Column, Table
@@ -29,6 +29,7 @@ ARCHITECTURE = Column("architecture", "architecture", "name")
 ROBUST = Column("robust", "robust", "flag", about="Trained to be robust.")
 CLEAN_ACC = Column("clean_acc", "clean acc.", "number", "%", "", "Published clean accuracy.")
 ROBUST_ACC = Column("robust_acc", "robust acc.", "number", "%", "↑", "Published robust accuracy.")
+SHIFTED = {name: f"{text} acc." for name, text in SHIFTS.items() if name != "clean_acc"}
 SCORE = Column("title", "score", "name")
 METRIC = Column("metric", "key", "name", about="The score's name in scores.parquet.")
 
@@ -50,7 +51,12 @@ def counts_of(models: pd.DataFrame) -> str:
 def models_table(run: RunData, models: pd.DataFrame) -> Table:
     """Every model: published accuracies beside the mean of every score."""
     scores = [score for score in main_scores(run) if score.name in models]
-    columns = (NAME, DATASET, ARCHITECTURE, ROBUST, CLEAN_ACC, ROBUST_ACC, *map(score_column, scores))
+    shifts = [
+        Column(name, text, "number", "%")
+        for name, text in SHIFTED.items()
+        if name in models and models[name].notna().any()
+    ]
+    columns = (NAME, DATASET, ARCHITECTURE, ROBUST, CLEAN_ACC, ROBUST_ACC, *shifts, *map(score_column, scores))
     paper = Column("paper", "paper", about="Title or link.")
     note = f"{counts_of(models)}. Arrows point to the side that goes with robustness, where that is known."
     return Table("models", "Every model", note, models.reset_index(), (*columns, paper))
@@ -168,6 +174,27 @@ def correlation_table(run: RunData, models: pd.DataFrame) -> Table:
     return Table("correlation", "Correlation with robust accuracy", note, frame, columns)
 
 
+def shifts_table(run: RunData, models: pd.DataFrame) -> Table:
+    """Rank correlation with accuracies under distribution shift."""
+    note = (
+        "Spearman's ρ among the models that are not robust, with published accuracies. Models of one family are no "
+        "independent draws, so that intervals and p are too small where families are large. Accuracies on these test "
+        "sets go together: the last column takes out what score and accuracy share with clean accuracy."
+    )
+    columns = (
+        *(DATASET, Column("test_set", "test set", "name"), SCORE),
+        Column("rho", "ρ", "value", about="Spearman's rank correlation, −1 to 1."),
+        Column("ci_low", "95 % interval", "value", "", "", "Fisher's z (Bonett and Wright).", "ci_high", " to "),
+        Column("n", "n", "count", about="Models with both."),
+        Column("p", "p", "p", about="Two-sided, against no monotone relation."),
+        Column("p_adjusted", "p (BH)", "p", about="Benjamini–Hochberg over the scores of the test set."),
+        Column("rho_given_clean", "ρ given clean acc.", "value", about="Partial rank correlation, −1 to 1."),
+        METRIC,
+    )
+    frame = correlate_shifts(models, main_scores(run))
+    return Table("correlation_shifts", "Correlation with accuracy under distribution shift", note, frame, columns)
+
+
 def prediction_table(run: RunData, models: pd.DataFrame) -> Table:
     """How well attack-free scores predict robust accuracy."""
     note = (
@@ -229,7 +256,8 @@ def report_tables(
     models = run.models
     first = models_table(run, models)
     made = list(comparison_tables(run, models))
-    for make in (trajectory_table, *lens_tables, depth_table, correlation_table, prediction_table, pairs_table):
+    general = (depth_table, correlation_table, shifts_table, prediction_table, pairs_table)
+    for make in (trajectory_table, *lens_tables, *general):
         try:
             made.append(make(run, models))
         except Exception as error:

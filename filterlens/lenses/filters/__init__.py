@@ -20,6 +20,7 @@ LENS = Lens(
         "filterlens.lenses.filters.orthogonality",
         "filterlens.lenses.filters.z_scores",
     ),
+    keep="filterlens.lenses.filters.kept:keep",
     pool="filterlens.lenses.filters.distribution:pool",
     figures="filterlens.lenses.filters.figures:FIGURES",
     tables="filterlens.lenses.filters.tables:TABLES",
