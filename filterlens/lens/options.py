@@ -15,7 +15,14 @@ Dumps = Literal["all", "none"]
 """Whether lenses store the weights that they look at."""
 
 
-def option(*, default: Any, help: str, parse: str = "", names_file: bool = False) -> Any:  # noqa: A002, ANN401 - a field of any type
+def option(
+    *,
+    default: Any,  # noqa: ANN401 - a field of any type
+    help: str,  # noqa: A002
+    parse: str = "",
+    names_file: bool = False,
+    at_least: float | None = None,
+) -> Any:  # noqa: ANN401
     """Make a field of `Options` that is an option of the command line too.
 
     Parameters
@@ -29,8 +36,11 @@ def option(*, default: Any, help: str, parse: str = "", names_file: bool = False
     names_file
         The value is the path of a file, or `module:` code: what it holds decides whether a dump is still good, not
         its name.
+    at_least
+        The smallest number that is taken.
     """
-    return field(default=default, metadata={"help": help, "parse": parse, "names_file": names_file})
+    facts = {"help": help, "parse": parse, "names_file": names_file, "at_least": at_least}
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,13 @@ class Options:
     """
 
     preset: Literal["paper", "fast"] = "paper"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers smaller than their options take. A lens with its own `__post_init__` calls this one."""
+        for known in fields(self):
+            least, value = known.metadata.get("at_least"), getattr(self, known.name)
+            if least is not None and value is not None and value < least:
+                raise InputError(f"{known.name}: expected at least {least:g}, got {value}")
 
     @classmethod
     def paper(cls) -> Self:
@@ -123,6 +140,12 @@ def option_names(options: Options | type[Options | RunSettings]) -> tuple[str, .
 
 
 def with_options(options: Own, given: Mapping[str, Any]) -> Own:
-    """Return options with those of `given` that the lens has in their place."""
+    """Return options with those of `given` that the lens has in their place.
+
+    Raises
+    ------
+    InputError
+        A number is smaller than the option takes.
+    """
     own = option_names(options)
     return replace(options, **{name: value for name, value in given.items() if name in own})

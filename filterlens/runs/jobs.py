@@ -82,9 +82,9 @@ class _Longest:
 
 
 def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
-    from filterlens.inputs import check_fits
     from filterlens.loaders import load_model
     from filterlens.loaders.examine import examine_weights
+    from filterlens.runs.fitting import fit_images
 
     blank = {
         name: LedgerRow(
@@ -142,8 +142,11 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
                     images = images_for(job.entry, options, job.settings, lens=name, content=key.content)
                     parameters = lens.parameters(options, job.settings) | {"content": key.content}
                     if images is not None:
-                        check_fits(images, model.input_size)
+                        images, resized = fit_images(model, images)
                         parameters["normalisation"] = _normalisation(model, images)
+                        if resized:
+                            parameters["resized"] = resized
+                            noted = replace(noted, notes=(*noted.notes, resized))
                     parameters["versions"] = versions()
                     alone = InMemoryGroup(job.dump, parameters) if stores_nothing(lens, job.settings) else None
                     context = ExtractContext(

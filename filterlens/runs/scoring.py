@@ -130,7 +130,8 @@ def score_group(lens: Lens, group: DumpGroup, model_id: str) -> tuple[pd.DataFra
     analyzed = resolve_name(lens.analyze)(group)
     rows, summary = analyzed if lens.pool else (analyzed, None)
     facts = {"model_id": model_id, "lens": lens.name}
-    caution = UNNORMALISED if group.parameters.get("normalisation") == "none" else ""
+    raw = group.parameters.get("normalisation") == "none"
+    caution = "; ".join(filter(None, [raw * UNNORMALISED, group.parameters.get("resized", "")]))
     return as_table([facts | _cautioned(row, caution) for row in rows]), summary
 
 
