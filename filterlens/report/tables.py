@@ -104,10 +104,12 @@ def comparison_tables(run: RunData, models: pd.DataFrame) -> Iterable[Table]:
     """Robust against normal: overall, by data set, by architecture."""
     scores = main_scores(run)
     overall = (SCORE, UNIT, *SIDES, *CLAIM)
-    yield Table("robust_vs_normal", "Robust against normal", HOW, compare_scores(models, scores), overall)
+    frame = compare_scores(models, scores)
+    yield Table("robust_vs_normal", "Robust against normal", "", frame, overall, general=(HOW,))
     for by, column in (("dataset", DATASET), ("architecture", ARCHITECTURE)):
         title = f"Robust against normal by {column.head}"
-        yield Table(f"robust_vs_normal_by_{by}", title, HOW, compare_scores(models, scores, by=by), (column, *overall))
+        frame = compare_scores(models, scores, by=by)
+        yield Table(f"robust_vs_normal_by_{by}", title, "", frame, (column, *overall), general=(HOW,))
 
 
 def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -136,8 +138,8 @@ def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     depth = Column("depth", "depth", "name", about="0: first convolution; (a, b]: share of the network's depth.")
     columns = (DATASET, SCORE, depth, UNIT, *SIDES)
     lens = next((score.lens for score in main_scores(run) if score.by_depth), "")
-    note = f"Layers weighted as in the paper. {HOW}"
-    return Table("by_depth", "Robust against normal by depth", note, frame, columns, lens=lens)
+    note = "Layers weighted as in the paper."
+    return Table("by_depth", "Robust against normal by depth", note, frame, columns, lens, general=(HOW,))
 
 
 def kernel_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -290,4 +292,4 @@ def report_tables(
 
 def _with_notes(table: Table, mixed: Mapping[str, str], duplicates: str) -> Table:
     said = [text for lens, text in mixed.items() if table.lens in {"", lens}]
-    return replace(table, note=" ".join(filter(None, [*said, table.note, duplicates])))
+    return replace(table, general=(*said, *table.general, *filter(None, [duplicates])))
