@@ -38,10 +38,10 @@ FIELDS = ("model", "pooling", "epochs", "clean_accuracy", "robust_accuracy", *SC
 
 
 def bundled(name: str) -> nn.Module:
-    """A network of the bundled zoo, in eval mode."""
+    """Load a network of the bundled zoo, in eval mode."""
     network = filterlens.load_model(f"bundled:fonts/{name}").network
     assert network is not None
-    return network.eval().requires_grad_(True)
+    return network.eval().requires_grad_()
 
 
 def train_on(model: nn.Module, plan: TrainingPlan) -> None:
