@@ -6,15 +6,14 @@ speaks for or against it.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
+from filterlens.report.claims import verdict
+
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-sys.path.insert(0, str(ROOT / "tools"))
-from publish_zoo import verdict  # noqa: E402 - a script beside, not a package
 
 ZOO = "reports/examples/fonts-linf/tables/robust_vs_normal.csv"
 NUMBER = "{robust_mean:.3g} against {normal_mean:.3g}, {n_expected:.0f} of {n_pairs} pairs, p = {p_adjusted:.3f}"

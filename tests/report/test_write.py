@@ -204,7 +204,10 @@ def test_hostile_names_are_text_in_attributes_and_data_too(tmp_path: Path, monke
         assert json.loads(page.attributes["data-grid"][0])["models"] == ["normal", *shown]
         data = json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
         assert {name for name, _ in data["models"]} == set(shown) | {"normal"}
-        assert all(re.fullmatch(r"model-[\w.+-]+", place) for _, place in data["models"])
+        beside = [link for link in page.links if not link.startswith(("#", "data:"))]
+        assert all((folder / link).is_file() for link in beside)
+        assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+        assert all(re.fullmatch(r"model-[\w.-]+", place) for _, place in data["models"])
     for path in (folder / "tables").glob("layers-*.html"):
         page = Page(path.read_text(encoding="utf-8"))
         assert not page.handlers
