@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from filterlens.commands.fetch import fetch
     from filterlens.commands.filterdb import export_filterdb, import_filterdb
     from filterlens.commands.inspect import Inspection, inspect
+    from filterlens.commands.listing import ls
     from filterlens.commands.load import load_model
     from filterlens.commands.measure import measure
     from filterlens.commands.notebook import Run
+    from filterlens.commands.schemas import schema
     from filterlens.commands.selftest import selftest
     from filterlens.commands.train import train, train_manifold, train_zoo
     from filterlens.errors import FilterlensError
@@ -63,8 +65,10 @@ __all__ = [
     "inspect",
     "load_catalog",
     "load_model",
+    "ls",
     "measure",
     "report",
+    "schema",
     "score",
     "selftest",
     "study_filters",
@@ -99,8 +103,10 @@ _HOME = {
     "inspect": "commands.inspect",
     "load_catalog": "catalogs",
     "load_model": "commands.load",
+    "ls": "commands.listing",
     "measure": "commands.measure",
     "report": "commands.audit",
+    "schema": "commands.schemas",
     "score": "score",
     "selftest": "commands.selftest",
     "study_filters": "studies",

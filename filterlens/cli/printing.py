@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "print_comparison",
     "print_inspection",
+    "print_object",
     "print_results",
     "print_score",
     "print_scores",
@@ -88,6 +89,11 @@ def print_tables(tables: Mapping[str, pd.DataFrame], form: Format, **facts: obje
         _write_csv(next(iter(tables.values())))
     else:
         sys.stdout.write("\n".join(f"## {name}\n\n{_as_markdown(table, {})}" for name, table in tables.items()))
+
+
+def print_object(content: Mapping[str, object]) -> None:
+    """Print one JSON object."""
+    _write_json(content)
 
 
 class Result(Protocol):

@@ -6,16 +6,13 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filterlens.catalogs import Catalog, catalog_names, load_catalog
+from filterlens.catalogs import Catalog, Entry, catalog_names, load_catalog
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["catalogs", "catalogs_lock"]
 
-_COLUMNS = (
-    "model_id", "architecture", "robust", "match", "match_rule", "eps", "clean_acc", "robust_acc", "source",
-)  # fmt: skip
 _LOCK_COLUMNS = ("model_id", "source", "file", "size", "sha256")
 
 
@@ -32,8 +29,9 @@ def catalogs(name: str | Path = "", *, licences: bool = False) -> pd.DataFrame:
     Returns
     -------
         One row a catalog (`catalog`, `models`, `robust`, `pairs`, `unmatched`, `datasets`, `threat_models`) or one a
-        model, as in the catalog's file. Of licences: one row a catalog and licence, with the number of `models`, or
-        one a model.
+        model, with every column of a catalog's file: written as CSV, it is a catalog again, wherever it lies (the paths
+        of sources are absolute). Of licences: one row a catalog and licence, with the number of `models`, or one a
+        model.
 
     Raises
     ------
@@ -53,10 +51,20 @@ def catalogs(name: str | Path = "", *, licences: bool = False) -> pd.DataFrame:
         return _licences(load_catalog(name)) if name else _licence_totals()
     if not name:
         return pd.DataFrame([_counts(load_catalog(shipped)) for shipped in catalog_names()])
-    entries = list(load_catalog(name))
-    table = pd.DataFrame([[getattr(entry, column) for column in _COLUMNS] for entry in entries], columns=_COLUMNS)
-    table["robust"] = table["robust"].astype("boolean")  # unknown is not False
-    return table
+    return _models(load_catalog(name))
+
+
+def _models(catalog: Catalog) -> pd.DataFrame:
+    """Return a catalog's rows; what is unknown is empty, not False or 0."""
+    import pandas as pd
+
+    from filterlens.loaders import absolute_source
+
+    table = pd.DataFrame([entry.model_dump() for entry in catalog], columns=list(Entry.model_fields))
+    for column in ("mean", "std"):
+        table[column] = [" ".join(map(repr, values)) if values else "" for values in table[column]]
+    table["source"] = [absolute_source(entry.source, catalog.folder) for entry in catalog]
+    return table.astype({"robust": "boolean", "epoch": "Int64", "eps": float, "clean_acc": float, "robust_acc": float})
 
 
 def catalogs_lock(name: str | Path | Catalog, out: str | Path | None = None) -> pd.DataFrame:
