@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from filterlens.commands.catalogs import catalogs, catalogs_lock
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
+    from filterlens.commands.estimate import Estimate, estimate
     from filterlens.commands.explain import explain
     from filterlens.commands.fetch import fetch
     from filterlens.commands.filterdb import export_filterdb, import_filterdb
@@ -44,6 +45,7 @@ __all__ = [
     "BoundCheck",
     "Catalog",
     "Entry",
+    "Estimate",
     "FilterlensError",
     "Inspection",
     "Lens",
@@ -57,6 +59,7 @@ __all__ = [
     "catalogs_lock",
     "check",
     "compare",
+    "estimate",
     "explain",
     "export_filterdb",
     "extract",
@@ -82,6 +85,7 @@ _HOME = {
     "BoundCheck": "commands.bounds",
     "Catalog": "catalogs",
     "Entry": "catalogs",
+    "Estimate": "commands.estimate",
     "FilterlensError": "errors",
     "Inspection": "commands.inspect",
     "Lens": "lens",
@@ -95,6 +99,7 @@ _HOME = {
     "catalogs_lock": "commands.catalogs",
     "check": "commands.check",
     "compare": "commands.compare",
+    "estimate": "commands.estimate",
     "explain": "commands.explain",
     "export_filterdb": "commands.filterdb",
     "extract": "commands.audit",

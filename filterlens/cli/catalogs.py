@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from filterlens.cli import completion
 from filterlens.cli import options as o
 from filterlens.cli.options import Format
 from filterlens.cli.printing import print_table, warn
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CATALOGS_HELP", "catalogs"]
 
+_HIDDEN = ("source", "dataset", "threat_model", "mean", "std", "paper", "epoch", "training")
+_SPARE = ("match_rule", "eps", "architecture", "robust")
+
 CATALOGS_HELP = """List the shipped catalogs, or one catalog's models and their matched normal models.
 
 Examples:
@@ -25,7 +29,7 @@ Examples:
 
     filterlens catalogs cifar10-linf
 
-    filterlens catalogs gavrikov2022 --format csv
+    filterlens catalogs gavrikov2022 --format csv > mine.csv
 
     filterlens catalogs cifar10-linf --licences
 
@@ -38,10 +42,13 @@ def catalogs(
         str,
         typer.Argument(
             help="A shipped catalog, or the path of a CSV file; nothing lists all. `lock`: write size and SHA-256 of "
-            "the files of the catalog that follows into a lock file, which audits hold them against."
+            "the files of the catalog that follows into a lock file, which audits hold them against.",
+            autocompletion=completion.catalogs,
         ),
     ] = "",
-    locked: Annotated[str, typer.Argument(metavar="[CATALOG]", help="After `lock`: whose files.")] = "",
+    locked: Annotated[
+        str, typer.Argument(metavar="[CATALOG]", help="After `lock`: whose files.", autocompletion=completion.catalogs)
+    ] = "",
     *,
     out: Annotated[
         Path | None,
@@ -64,8 +71,9 @@ def catalogs(
     table = run(name, licences=licences)
     what = "licences of the weights" if licences else "" if name else "shipped catalogs"
     title = ": ".join(part for part in (name, what or _summary(table)) if part)
-    hidden = ("source",) if name else ()
-    print_table(table, Format.json if json else form, title=title, looks={"eps": _fraction}, hidden=hidden)
+    hidden = _HIDDEN if name and not licences else ("source",) if name else ()
+    spare = _SPARE if name else ("threat_models", "unmatched", "datasets")
+    print_table(table, Format.json if json else form, title=title, looks={"eps": _fraction}, hidden=hidden, spare=spare)
 
 
 def _lock(name: str, out: Path | None, form: Format) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from filterlens.cli import completion
 from filterlens.cli import options as o
 from filterlens.cli.lens_options import with_bounds, with_scoring_options
 from filterlens.cli.options import Format
@@ -31,10 +32,12 @@ Model = Annotated[
     str,
     typer.Argument(
         help="A checkpoint's path, a source such as timm:resnet18, or CATALOG/MODEL_ID (of a shipped catalog or of a "
-        "CSV file: my/catalog.csv/MODEL_ID)."
+        "CSV file: my/catalog.csv/MODEL_ID).",
+        autocompletion=completion.models,
     ),
 ]
 How = dict[str, Any]
+_TOP = 20  # layers' scores of a comparison on a terminal
 
 
 @with_scoring_options
@@ -85,9 +88,31 @@ def inspect(
 
 @with_scoring_options
 def compare(
-    first: Annotated[str, typer.Argument(help="A checkpoint, a source, CATALOG/MODEL_ID, or a run's folder.")],
-    second: Annotated[str, typer.Argument(help="Another of the same kind.")],
+    first: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint, a source, CATALOG/MODEL_ID, or a run's folder.", autocompletion=completion.models
+        ),
+    ],
+    second: Annotated[str, typer.Argument(help="Another of the same kind.", autocompletion=completion.models)],
     *,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            min=0,
+            help="Only the layers' scores that changed most. Default: 20 on a terminal, all elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
+    noise: Annotated[
+        list[str],
+        typer.Option(
+            "--noise",
+            help="The first one trained again with another seed: larger changes are marked. Repeatable.",
+            autocompletion=completion.models,
+        ),
+    ] = [],  # noqa: B006 - typer copies it
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the comparison here too: .csv, .md or .tex.")
     ] = None,
@@ -97,11 +122,15 @@ def compare(
 ) -> None:
     """Compare two checkpoints (before and after fine-tuning, say) or two audited runs, layer by layer.
 
+    What changed most comes first, and what lies outside the noise is marked with *.
+
     --arch, --eps, --mean and --std are of both checkpoints; a side named as CATALOG/MODEL_ID carries its own.
 
     Examples
     --------
         filterlens compare before.pt after.pt --out change.csv
+
+        filterlens compare before.pt after.pt --noise before-seed1.pt --noise before-seed2.pt --top 10
 
         filterlens compare my.csv/normal my.csv/robust --lens downsampling --data images.npz
     """
@@ -111,7 +140,9 @@ def compare(
     from filterlens.score import UNNORMALISED
 
     set_up_logging(verbose=False, log_file=None)
-    table = run(first, second, **how)
+    form = Format.json if json else form
+    shown = _TOP if top is None and form is Format.table and out is None else top
+    table = run(first, second, noise=noise, top=shown, **how)
     for said in table.attrs["left_out"]:
         warn(said)
     for name, source in (("first", first), ("second", second)):
@@ -119,7 +150,7 @@ def compare(
             warn(say_unnormalised([source]))
     if out is not None:
         write_table(table, out)
-    print_table(table, Format.json if json else form, draw=print_comparison)
+    print_table(table, form, draw=print_comparison)
 
 
 @with_bounds
@@ -138,7 +169,11 @@ def check(
     ] = [],  # noqa: B006 - typer copies it
     against: Annotated[
         str | None,
-        typer.Option("--against", help="A checkpoint, an audited run's folder, or `bundled`: no score may be worse."),
+        typer.Option(
+            "--against",
+            help="A checkpoint, an audited run's folder, or `bundled`: no score may be worse.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="How much worse is still good, as a share of the score's range.")
@@ -200,7 +235,10 @@ def check(
 
 
 def explain(
-    score: Annotated[str, typer.Argument(help="A score's name; without one, all are listed.")] = "",
+    score: Annotated[
+        str,
+        typer.Argument(help="A score's name; without one, all are listed.", autocompletion=completion.scores),
+    ] = "",
     *,
     form: o.Form = Format.table,
     json: o.Json = False,

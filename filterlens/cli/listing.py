@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from filterlens.cli import completion
 from filterlens.cli import options as o
 from filterlens.cli.options import Format
 from filterlens.cli.printing import print_object, print_table
@@ -15,8 +16,11 @@ from filterlens.commands.schemas import SCHEMAS
 __all__ = ["ls", "schema"]
 
 
+_SPARE = ("auxiliary", "scores", "needs_images", "unit", "low", "high", "higher_is_better", "title", "id")
+
+
 def ls(
-    what: Annotated[str, typer.Argument(help=f"One of {', '.join(LISTS)}.")],
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(LISTS)}.", autocompletion=completion.lists)],
     *,
     form: o.Form = Format.table,
     json: o.Json = False,
@@ -31,11 +35,17 @@ def ls(
     """
     from filterlens.commands.listing import ls as run
 
-    print_table(run(what), Format.json if json else form)
+    print_table(run(what), Format.json if json else form, spare=_SPARE)
 
 
 def schema(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(SCHEMAS)}; `filterlens ls schemas` says of what.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help=f"One of {', '.join(SCHEMAS)}; `filterlens ls schemas` says of what.",
+            autocompletion=completion.schemas,
+        ),
+    ],
 ) -> None:
     """Print the JSON Schema of what filterlens writes for machines.
 

@@ -27,6 +27,7 @@ from filterlens.version import __version__
 __all__ = ["DumpWriter", "WritableGroup"]
 
 _CHUNK = 1 << 20
+_MAX_ATTRIBUTE = 60_000  # bytes; HDF5 takes 64 KB
 Attribute = str | int | float | bool | NDArray[Any]
 
 
@@ -105,6 +106,11 @@ class DumpWriter:
         """Take a lens's group out again (its extractor failed half-way)."""
         if self._file is not None and name in self._file:
             del self._file[name]
+
+    def record(self, name: str, row: str) -> None:
+        """Store a lens's row of the ledger beside its data, unless it is longer than an attribute may be."""
+        if self._file is not None and len(row.encode()) < _MAX_ATTRIBUTE:
+            self._file[name].attrs["ledger_row"] = row
 
     @property
     def lenses(self) -> list[str]:
