@@ -11,7 +11,7 @@ import typer
 
 from filterlens.cli import completion
 from filterlens.cli import options as o
-from filterlens.cli.lens_options import with_bounds, with_scoring_options
+from filterlens.cli.lens_options import with_bounds, with_flag, with_scoring_options
 from filterlens.cli.options import Format
 from filterlens.cli.printing import (
     print_comparison,
@@ -156,7 +156,14 @@ def compare(
 @with_bounds
 @with_scoring_options
 def check(
-    model: Model,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Checkpoints: paths, sources such as timm:resnet18, or CATALOG/MODEL_ID.",
+            autocompletion=completion.models,
+        ),
+    ],
     *,
     bound: Annotated[
         list[str],
@@ -182,11 +189,17 @@ def check(
         bool, typer.Option("--allow-dead-layers", help="Let layers pass that are all zero, all equal, NaN or Inf.")
     ] = False,
     junit: Annotated[Path | None, typer.Option("--junit", help="Write a JUnit file.")] = None,
+    sarif: Annotated[
+        Path | None, typer.Option("--sarif", help="Write what does not pass as SARIF 2.1.0, for code scanning.")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", help="Write results as Markdown, for the summary of a job.")
+    ] = None,
     form: o.Form = Format.table,
     json: o.Json = False,
     how: How,
 ) -> None:
-    """Hold a checkpoint to bounds: a gate for a training pipeline.
+    """Hold checkpoints to bounds: a gate for a training pipeline or a pull request.
 
     A layer whose weights are all zero, all equal, NaN or Inf fails, whatever the bounds. Exit code 0: passed; 1: a
     bound is broken; 2: bad usage, or something cannot be read or written. Results are written in each case.
@@ -196,42 +209,47 @@ def check(
         filterlens check model.pt --max-sparsity 0.3 --min-layer-orthogonality 0.5 --junit check.xml
 
         filterlens check model.pt --against last-week.pt --tolerance 0.02
+
+        filterlens check weights/*.safetensors --max-sparsity 0.3 --sarif check.sarif --summary check.md
     """
     import sys
 
     from filterlens.cli.console import set_up_logging
-    from filterlens.commands.bounds import BoundCheck
-    from filterlens.commands.check import CheckError, WeightCheck, as_junit
-    from filterlens.commands.check import check as run
-    from filterlens.errors import FilterlensError, WriteError
+    from filterlens.commands.check import CheckError, CheckResult, as_junit
+    from filterlens.commands.check import check_all as run
+    from filterlens.commands.check_outputs import as_sarif, as_summary
+    from filterlens.errors import WriteError
     from filterlens.process.files import write_atomically
     from filterlens.process.logs import log_end
     from filterlens.report.cautions import say_unnormalised
 
     set_up_logging(verbose=False, log_file=None)
-    results: Sequence[BoundCheck | WeightCheck | CheckError]
+    results: Sequence[CheckResult]
 
-    def write(results: Sequence[BoundCheck | WeightCheck | CheckError]) -> None:
+    def write(results: Sequence[CheckResult]) -> None:
         if junit is not None:
-            write_atomically(junit, as_junit(model, results))
+            write_atomically(junit, as_junit(", ".join(models), results))
+        if sarif is not None:
+            write_atomically(sarif, as_sarif(results))
+        if summary is not None:
+            write_atomically(summary, as_summary(results))
 
     try:
         write([CheckError("the check did not end")])  # no verdict of an earlier check may outlive this one
-        results = run(model, bound, against=against, tolerance=tolerance, allow_dead_layers=allow_dead_layers, **how)
+        results = run(models, bound, against=against, tolerance=tolerance, allow_dead_layers=allow_dead_layers, **how)
         write(results)
-        if any(isinstance(result, BoundCheck) and result.note for result in results):
-            warn(say_unnormalised([model]))
-    except FilterlensError as error:
-        log_end(error)
-        sys.stderr.write(f"filterlens: {printable(str(error))}\n")
+    except WriteError as error:
         results = [CheckError(str(error))]
-        if not isinstance(error, WriteError):
-            write(results)
-    unchecked = any(isinstance(result, CheckError) for result in results)
+        log_end(error)
+    for model in dict.fromkeys(result.model for result in results if getattr(result, "note", "")):
+        warn(say_unnormalised([model]))
+    errors = list(dict.fromkeys(result.text for result in results if isinstance(result, CheckError)))
+    for text in errors:
+        sys.stderr.write(f"filterlens: {printable(with_flag(text))}\n")
     form = Format.json if json else form
-    if form is not Format.table or not unchecked:
+    if form is not Format.table or len(results) > len(errors):
         print_results(results, form)
-    raise typer.Exit(2 if unchecked else 0 if all(result.passed for result in results) else 1)
+    raise typer.Exit(2 if errors else 0 if all(result.passed for result in results) else 1)
 
 
 def explain(

@@ -107,13 +107,22 @@ def print_results(results: Sequence[Result], form: Format) -> None:
     table = pd.DataFrame(rows)
 
     def draw(_: pd.DataFrame) -> None:
-        for result in results:
-            if not (result.passed and _is_of_a_layer(result)):
-                say(f"{'PASS' if result.passed else 'FAIL'} {result.text}")
-        if hidden := sum(result.passed and _is_of_a_layer(result) for result in results):
-            say(f"PASS {hidden} bounds on single layers (baseline)")
+        models = list(dict.fromkeys(getattr(result, "model", "") for result in results))
+        for model in models:
+            if len(models) > 1:
+                say(f"{model}:")
+            _print_verdicts([result for result in results if getattr(result, "model", "") == model])
 
     print_table(table, form, draw=draw)
+
+
+def _print_verdicts(results: Sequence[Result]) -> None:
+    """Print what passed and what failed; of bounds that a baseline's layers make, only what failed."""
+    for result in results:
+        if not (result.passed and _is_of_a_layer(result)):
+            say(f"{'PASS' if result.passed else 'FAIL'} {result.text}")
+    if hidden := sum(result.passed and _is_of_a_layer(result) for result in results):
+        say(f"PASS {hidden} bounds on single layers (baseline)")
 
 
 def _is_of_a_layer(result: Result) -> bool:

@@ -1,4 +1,4 @@
-"""Terminals of 60, 80, 120 and 200 columns: nothing runs over the edge, nothing is cut, and nothing of weight is lost."""
+"""Terminals of 60 to 200 columns: nothing runs over the edge, nothing is cut, and nothing of weight is lost."""
 
 from __future__ import annotations
 
