@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.audit import analyze, audit, extract, report
     from filterlens.commands.bounds import BoundCheck
+    from filterlens.commands.card import Card, card
     from filterlens.commands.catalogs import catalogs, catalogs_lock
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BoundCheck",
+    "Card",
     "Catalog",
     "Entry",
     "Estimate",
@@ -55,6 +57,7 @@ __all__ = [
     "Score",
     "analyze",
     "audit",
+    "card",
     "catalogs",
     "catalogs_lock",
     "check",
@@ -83,6 +86,7 @@ __all__ = [
 
 _HOME = {
     "BoundCheck": "commands.bounds",
+    "Card": "commands.card",
     "Catalog": "catalogs",
     "Entry": "catalogs",
     "Estimate": "commands.estimate",
@@ -95,6 +99,7 @@ _HOME = {
     "Score": "score",
     "analyze": "commands.audit",
     "audit": "commands.audit",
+    "card": "commands.card",
     "catalogs": "commands.catalogs",
     "catalogs_lock": "commands.catalogs",
     "check": "commands.check",
