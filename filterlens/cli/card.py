@@ -33,7 +33,7 @@ def card(
         typer.Option(
             "--benchmark",
             metavar="ORG/DATASET",
-            help="A data set of the Hub that registers these scores as tasks: writes .eval_results/filterlens.yaml "
+            help="A data set of the Hub that registers these scores as tasks: writes .eval_results/audit.yaml "
             "beside --out too.",
         ),
     ] = "",
@@ -52,14 +52,14 @@ def card(
 
     made = write(run, model, benchmark=benchmark)
     if benchmark and out is None:
-        raise InputError("--benchmark goes with --out README.md, beside which .eval_results/filterlens.yaml is written")
+        raise InputError("--benchmark goes with --out README.md, beside which .eval_results/audit.yaml is written")
     if out is None:
         sys.stdout.write(printable(made.text, lines=True))
         return
     write_atomically(out, made.put_into(read_card(out)))
     say(f"{len(made.results)} scores of {model}: {out}")
     if made.entries:
-        path = out.parent / ".eval_results" / "filterlens.yaml"
+        path = out.parent / ".eval_results" / "audit.yaml"
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, made.eval_results)
         say(f"evaluation results: {path}")

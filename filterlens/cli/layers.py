@@ -110,12 +110,10 @@ def _z(row: Row, name: str) -> str:
     return "" if math.isnan(z) else f"{z:+.1f}" if abs(z) < 100 else f"{z:+.0f}"
 
 
-def print_places(places: Sequence[Place]) -> None:
-    """Print where each score stands among a zoo's models."""
-    from filterlens.cli.printing import say_wrapped
-
+def print_places(places: Sequence[Place]) -> list[str]:
+    """Print where each score stands among a zoo's models, and return what is to be said below."""
     if not places:
-        return
+        return []
     columns = [
         Column("score", [escape(p.metric) for p in places]),
         Column("here", [_number(p.value) for p in places], right=True),
@@ -126,11 +124,11 @@ def print_places(places: Sequence[Place]) -> None:
         Column("nearer", [p.looks for p in places], spare=1),
     ]
     print_columns(columns, "place among them")
-    for p in places:
-        if p.looks:
-            how_often = f"{p.right} of {p.tested} networks whose architecture was left out"
-            say_wrapped(
-                f"{p.metric}: nearer to the {p.looks} ones by its z against chance, which was right for {how_often}"
-            )
-    if any(p.looks for p in places):
-        say_wrapped("That is how a network was trained: whether it withstands attacks, only attacks tell.")
+    said = [
+        f"{p.metric}: nearer to the {p.looks} ones by its z against chance, which was right for {p.right} of "
+        f"{p.tested} networks whose architecture was left out"
+        for p in places
+        if p.looks
+    ]
+    last = "That is how a network was trained: whether it withstands attacks, only attacks tell."
+    return [*said, last] if said else []

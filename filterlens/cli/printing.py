@@ -198,7 +198,8 @@ def print_inspection(found: Inspection) -> None:
 
     print_layers(found.layers)
     say_wrapped(found.comparison)
-    print_places(found.places)
+    for text in print_places(found.places):
+        say_wrapped(text)
     for row in found.outstanding.itertuples(index=False):
         distance = f"{row.z:+.1f} spreads from this model's median layer"
         say_wrapped(f"stands out: {row.layer}: {row.metric} {row.value:.3f}, {distance}")

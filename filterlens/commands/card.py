@@ -75,7 +75,7 @@ class Card:
 
         try:
             found = ModelCard(content or "---\n{}\n---\n", ignore_metadata_errors=False)
-            data = found.data
+            data: Any = found.data  # of the library's base class
             others = [result for result in data.eval_results or () if "filterlens" not in (result.dataset_args or {})]
         except Exception as error:
             raise InputError(f"the card's metadata cannot be read: {' '.join(str(error).split()):.300}") from error
@@ -135,7 +135,7 @@ def card(folder: str | Path, model_id: str, *, benchmark: str = "") -> Card:
     if scores.empty:
         raise ReportError(f"{folder} has no scores of {model_id}: see its ledger.jsonl for why")
     means = model_scores(scores).iloc[0].to_dict()
-    values = {name: float(value) for name, value in means.items() if math.isfinite(value)}
+    values = {str(name): float(value) for name, value in means.items() if math.isfinite(value)}
     shown = [score for score in all_scores().values() if not score.auxiliary and score.name in values]
     config = _config(run.folder)
     facts = _facts(run, entry, config)
@@ -241,7 +241,7 @@ def _entries(
     try:
         from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
     except ImportError as error:
-        raise InputError("--benchmark needs a newer huggingface_hub: pip install --upgrade huggingface_hub") from error
+        raise InputError("--benchmark needs a newer huggingface_hub: pip install -U huggingface_hub") from error
     entries = [
         EvalResultEntry(
             dataset_id=benchmark,

@@ -145,8 +145,9 @@ def check(
         results += _against(found, against, tolerance, how, settings)
     without = set(found.scores.loc[found.scores["note"].str.contains(UNNORMALISED, regex=False), "metric"])
     results = [replace(result, note=UNNORMALISED) if result.metric in without else result for result in results]
-    alive = [WeightCheck(fault, allowed=allow_dead_layers) for fault in found.faults or ("",)]
-    return [replace(result, model=str(source)) for result in (*results, *alive)]
+    bounded = [replace(result, model=str(source)) for result in results]
+    faults = found.faults or ("",)
+    return [*bounded, *(WeightCheck(fault, allowed=allow_dead_layers, model=str(source)) for fault in faults)]
 
 
 def check_all(sources: Sequence[str | Path], bounds: Sequence[str] = (), **how: Any) -> list[CheckResult]:  # noqa: ANN401 - as `check` takes them

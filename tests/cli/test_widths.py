@@ -63,7 +63,7 @@ def test_every_layer_score_and_z_is_there_at_every_width() -> None:
     for width in WIDTHS:
         text = run(["inspect", PGD], width)
         for row in layers[layers["metric"].isin(["orthogonality", "variance_entropy"])].itertuples():
-            assert re.search(rf"^{re.escape(row.layer)} .*{row.value:.3f}", text, re.MULTILINE), (width, row.layer)
+            assert re.search(rf"^{re.escape(str(row.layer))} .*{row.value:.3f}", text, re.MULTILINE), (width, row.layer)
         z = layers.loc[layers["metric"] == "orthogonality_z", "value"].to_numpy(float)
         assert f"{z[1]:+.1f}" in text
         assert width == 120 or ("█" in text) == (width > 120), "bars where there is room"

@@ -15,7 +15,6 @@ from small_zoo import make_zoo
 
 from filterlens.catalogs import load_catalog
 from filterlens.dumps import DumpReader
-from filterlens.lens import ExtractContext
 from filterlens.runs import Event, analyze, extract
 from filterlens.runs.ledger import Ledger
 
@@ -31,7 +30,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run's folder of which nothing was recorded, and one lens of one model is done."""
     from filterlens.lenses.frequency import extractor
 
-    def stop(_: ExtractContext) -> None:
+    def stop(_: object) -> None:
         raise Stop
 
     zoo = make_zoo(tmp_path / "zoo", pairs=1)
