@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
     from filterlens.commands.estimate import Estimate, estimate
-    from filterlens.commands.explain import explain
+    from filterlens.commands.explain import bibtex, explain
     from filterlens.commands.fetch import fetch
     from filterlens.commands.filterdb import export_filterdb, import_filterdb
     from filterlens.commands.inspect import Inspection, inspect
@@ -57,6 +57,7 @@ __all__ = [
     "Score",
     "analyze",
     "audit",
+    "bibtex",
     "card",
     "catalogs",
     "catalogs_lock",
@@ -99,6 +100,7 @@ _HOME = {
     "Score": "score",
     "analyze": "commands.audit",
     "audit": "commands.audit",
+    "bibtex": "commands.explain",
     "card": "commands.card",
     "catalogs": "commands.catalogs",
     "catalogs_lock": "commands.catalogs",

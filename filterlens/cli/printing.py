@@ -137,10 +137,11 @@ def _draw(table: pd.DataFrame, title: str, looks: Mapping[str, Callable[[Any], s
     from filterlens.cli.terminal import Column, print_columns
 
     rank = {name: len(spare) - place for place, name in enumerate(spare)}
+    rows = table.to_dict("records")  # values of Python's own types
     columns = [
         Column(
             str(name).replace("_", " "),
-            [escape(_text(value, looks.get(str(name)))) for value in table[name]],
+            [escape(_text(row[name], looks.get(str(name)))) for row in rows],
             right=is_numeric_dtype(table[name]) and not is_bool_dtype(table[name]),
             spare=rank.get(str(name), 0),
         )
@@ -277,6 +278,7 @@ def _duration(seconds: float) -> str:
 def print_score(table: pd.DataFrame) -> None:
     """Print what a score means."""
     from filterlens.lens import get_score
+    from filterlens.references import cited_papers
 
     score = get_score(str(table["name"].iloc[0]))
     low, high = ("" if bound is None else f"{bound:g}" for bound in score.bounds)
@@ -296,6 +298,8 @@ def print_score(table: pd.DataFrame) -> None:
     for name, text in lines.items():
         if text:
             _say_below(f"  {name + ':':15} ", text)
+    for paper in cited_papers(score.reference, score.claim):
+        _say_below(f"  [{paper.key}] ", str(paper))
 
 
 def print_scores(table: pd.DataFrame) -> None:

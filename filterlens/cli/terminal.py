@@ -30,7 +30,7 @@ __all__ = [
 _PIPED_WIDTH: Final = 160
 _GAP: Final = 2  # between two columns
 _FOLDED: Final = 12  # no column of texts is made narrower
-_LONG_WORD: Final = 9  # of a heading, beyond which it is shortened where there is no room
+_LONG_WORD: Final = 10  # of a heading, beyond which it is shortened where there is no room
 
 
 class _SafeConsole(Console):
@@ -99,8 +99,8 @@ def table_width(columns: Sequence[Column]) -> int:
 
 
 def shortened(heading: str) -> str:
-    """Shorten the long words of a heading: `Orthogonality` is `Orthog.`."""
-    words = [word if len(word) <= _LONG_WORD else f"{word[: _LONG_WORD - 2]}." for word in heading.split()]
+    """Shorten the long words of a heading: `Orthogonality` is `Orthogo.`."""
+    words = [word if len(word) <= _LONG_WORD else f"{word[: _LONG_WORD - 3]}." for word in heading.split()]
     return " ".join(words)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from filterlens.commands.scoring import Scored, carries_its_own, score_source
 from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, all_scores
+from filterlens.report.kernels import is_size, main_sizes, per_kernel_lenses
 from filterlens.score import UNNORMALISED, model_scores
 
 __all__ = ["compare", "compare_scores"]
@@ -25,6 +26,7 @@ _NOTES: Final = {
     "layers": "* of layers: more than 4.4 times what the score changes in the median layer; retrainings with another "
     "seed (--noise) would say what is noise",
 }
+_UNLIKE = "not compared: filters of"
 
 
 def compare(
@@ -55,8 +57,9 @@ def compare(
     Returns
     -------
         As `compare_scores`: one row a model, layer and score. `attrs["left_out"]` says which lenses do not apply, and
-        why; where none of those asked for does, all others take their place that need weights only. `attrs["notes"]`
-        says what `outside` means here, and how many rows `top` has left out.
+        why, and filters of which sizes are not compared; where none of the lenses asked for applies, all others take
+        their place that need weights only. `attrs["notes"]` says what `outside` means here, and how many rows `top` has
+        left out.
 
     Raises
     ------
@@ -86,14 +89,14 @@ def compare(
     sides = [scored(source, has_its_own=found) for source, found in zip((first, second), own, strict=True)]
     again = [scored(source, has_its_own=carries_its_own(source)).scores for source in noise]
     table = compare_scores(*(side.scores for side in sides), again=again)
-    notes = [
-        _NOTES[kind] for kind in _NOTES if (table["noise_from"].eq(kind) & table["outside"].fillna(value=False)).any()
-    ]
+    marked = set(table.loc[table["outside"].fillna(value=False), "noise_from"])
+    notes = [said for kind, said in _NOTES.items() if kind in marked]
+    unlike = [said for note in table["note"].unique() for said in note.split("; ") if said.startswith(_UNLIKE)]
     layers = int((table["layer"] != "").sum())
     if top is not None and layers > top:
         table = table.head(len(table) - layers + top)
         notes.append(f"{layers - top} smaller changes of layers are left out (--top {layers} shows all)")
-    table.attrs["left_out"] = list(dict.fromkeys(said for side in sides for said in side.left_out))
+    table.attrs["left_out"] = list(dict.fromkeys([*(said for side in sides for said in side.left_out), *unlike]))
     table.attrs["notes"] = notes
     return table
 
@@ -114,8 +117,9 @@ def compare_scores(first: pd.DataFrame, second: pd.DataFrame, *, again: Sequence
         `second`, `difference` = second - first; `change`, its size as a share of the score's range, or of the larger
         value where the range is open; `noise`, the largest difference that is unremarkable, NaN where nobody knows;
         `noise_from`, which says how that is known; `outside`, whether the difference is larger; and `note`: which side
-        was run without normalisation. The means come first, each part in the order of `change`. A layer that only one
-        side has is NaN on the other, and comes last.
+        was run without normalisation, or that filters of different sizes are not compared, whose difference is NaN. The
+        means come first, each part in the order of `change`. A layer that only one side has is NaN on the other, and
+        comes last.
 
     Notes
     -----
@@ -129,6 +133,7 @@ def compare_scores(first: pd.DataFrame, second: pd.DataFrame, *, again: Sequence
         _share(str(metric), one, other)
         for metric, one, other in zip(joined["metric"], joined["first"], joined["second"], strict=True)
     ]
+    joined["change"] = joined["change"].where(joined["difference"].notna())
     joined["noise"], joined["noise_from"] = math.nan, ""
     for known, kind in ((_of_layers(joined), "layers"), (_of_intervals(joined, first, second), "interval")):
         _set_noise(joined, known, kind)
@@ -206,6 +211,8 @@ def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         without.append({("" if single else row.model_id, row.metric) for row in cautioned.itertuples()})
     joined: pd.DataFrame = pd.concat(sides, axis=1, sort=False)
     joined["difference"] = joined["second"] - joined["first"]
+    joined["sizes"] = _unlike_sizes(first, second, single=single).reindex(joined.index)
+    joined["difference"] = joined["difference"].where(joined["sizes"].isna())
     joined = joined.reset_index()
     joined["note"] = [
         "; ".join(
@@ -213,4 +220,25 @@ def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         )
         for id_ in zip(joined["model"], joined["metric"], strict=True)
     ]
-    return joined
+    said = [
+        "; ".join(filter(None, [note, None if pd.isna(sizes) else f"{_UNLIKE} {sizes}"]))
+        for note, sizes in zip(joined["note"], joined.pop("sizes"), strict=True)
+    ]
+    return joined.assign(note=said)
+
+
+def _unlike_sizes(first: pd.DataFrame, second: pd.DataFrame, *, single: bool) -> pd.Series:
+    """Both sizes, by model, layer (empty: the means) and metric, where the filters of the two sides differ in size."""
+    sides = []
+    for table in (first, second):
+        main = main_sizes(table)
+        rows = table[table["lens"].isin(per_kernel_lenses()) & table["kind"].map(is_size).astype(bool)]
+        kinds = [main.get(key) for key in zip(rows["model_id"], rows["lens"], strict=True)]
+        means = rows.assign(layer="", kind=pd.Series(kinds, index=rows.index, dtype=object))
+        every = pd.concat([rows, means]).assign(model=lambda found: "" if single else found["model_id"])
+        sides.append(
+            every.drop_duplicates(["model", "layer", "metric"]).set_index(["model", "layer", "metric"])["kind"]
+        )
+    both = pd.concat(sides, axis=1, keys=["first", "second"], join="inner").dropna()
+    unlike = both[both["first"] != both["second"]]
+    return unlike["first"] + " and of " + unlike["second"]

@@ -74,7 +74,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """One table of a report: file name, heading, what it shows, and its rows."""
+    """One table of a report: file name, heading, what it shows, and its rows.
+
+    What `general` says holds for other tables too: a file repeats it, for it stands alone; the page says it once.
+    """
 
     name: str
     title: str
@@ -82,6 +85,12 @@ class Table:
     frame: pd.DataFrame
     columns: tuple[Column, ...]
     lens: str = ""
+    general: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> str:
+        """Everything to be said of the table, as its files say it."""
+        return " ".join(filter(None, [self.note, *self.general]))
 
     def rows(self) -> list[list[str]]:
         """Every cell as text, with numbers rounded for people."""
@@ -177,7 +186,7 @@ def to_markdown(table: Table) -> str:
     head = "| " + " | ".join(_markdown_cell(column.label) for column in table.columns) + " |"
     rule = "|" + "|".join("---:" if column.is_numeric else "---" for column in table.columns) + "|"
     body = ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in table.rows()]
-    return "\n".join([f"## {table.title}", "", table.note, "", head, rule, *body, ""])
+    return "\n".join([f"## {table.title}", "", table.notes, "", head, rule, *body, ""])
 
 
 def _markdown_cell(text: str) -> str:
@@ -271,7 +280,7 @@ def to_latex(table: Table) -> str:
         of = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
         body = [_latex_row([_shorten(row[i], table.columns[i].kind) for i in [0, *places]]) for row in rows]
         label = f"tab:{table.name.replace('_', '-')}" + (f"-{number}" if len(parts) > 1 else "")
-        caption = rf"\caption{{{escape_latex(table.title + of)}. {escape_latex(table.note)}}}\label{{{label}}}"
+        caption = rf"\caption{{{escape_latex(table.title + of)}. {escape_latex(table.notes)}}}\label{{{label}}}"
         out.append(_latex_part(columns, body, caption))
     return "\n".join(out)
 

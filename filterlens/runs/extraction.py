@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from filterlens.catalogs import Catalog
 from filterlens.errors import InputError, WriteError
 from filterlens.lens import Options, RunSettings, get_lens
+from filterlens.runs.away import received, run_away
 from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, joined, read_earlier, remove_run
 from filterlens.runs.events import Event, Outcome, versions
@@ -22,6 +22,7 @@ from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.locks import with_locks, write_run_lock
 from filterlens.runs.prepared import prepared
 from filterlens.runs.remaining import Remaining, remaining
+from filterlens.runs.undumped import stores_nothing
 
 __all__ = ["check_device", "extract"]
 
@@ -92,6 +93,8 @@ def extract(
         check_device(config.settings.device)
     elif evict:
         raise InputError("--evict is for jobs of this machine: on a cluster each node fetches for itself")
+    if evict and any(stores_nothing(get_lens(name), config.settings) for name in config.lenses):
+        raise InputError("--dumps none reads checkpoints again once all are scored, and --evict removes them: give one")
     with lock_folder(folder):
         ledger = Ledger(folder / "ledger.jsonl")
         found = remaining(catalog, folder, config, existing, listener=listener, keep_tracebacks=keep_tracebacks)
@@ -103,26 +106,37 @@ def extract(
         _tell_kept(found, listener)
         rows = list(found.kept)
 
-        def report_progress(job: Job, what: str, done: int, total: int) -> None:
-            listener(Event(job.entry.model_id, what, done, total))
-
         deadline = math.inf if time_limit is None else begun_at + time_limit
         jobs = [replace(job, deadline=deadline) for job in with_locks(list(found.jobs), catalog, folder)]
         unstarted = 0
-        at_once = getattr(executor, "jobs", 1)
-        with prepared(jobs, listener, at_once=at_once, evict=evict) if executor.local else nullcontext() as ahead:
-            for job, result in executor.run(jobs if ahead is None else ahead, run_job, report_progress):
-                new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
-                if ahead is not None:
-                    ahead.finished(job)
-                if not new:
-                    unstarted += 1
-                    continue
-                ledger.append(new)
-                rows += new
-                listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
+        for job, new in _results(jobs, executor, listener, evict=evict):
+            if not new:
+                unstarted += 1
+                continue
+            ledger.append(new)
+            rows += new
+            listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
         _lock(folder, ledger, listener)
     return Outcome(folder, tuple(rows), len(found.kept), time.monotonic() - begun, unstarted=unstarted)
+
+
+def _results(
+    jobs: list[Job], executor: Executor, listener: Callable[[Event], None], *, evict: bool
+) -> Iterator[tuple[Job, list[LedgerRow]]]:
+    """Yield every job and what became of it, its dump being in the run's folder."""
+
+    def report_progress(job: Job, what: str, done: int, total: int) -> None:
+        listener(Event(job.entry.model_id, what, done, total))
+
+    if not executor.local:
+        there = [replace(job, folder=job.folder.resolve()) for job in jobs]
+        for job, sent in executor.run(there, run_away, report_progress):
+            yield job, _lost(job, sent.reason) if isinstance(sent, WorkerLost) else received(job, sent)
+        return
+    with prepared(jobs, listener, at_once=getattr(executor, "jobs", 1), evict=evict) as ahead:
+        for job, rows in executor.run(ahead, run_job, report_progress):
+            ahead.finished(job)
+            yield job, _lost(job, rows.reason) if isinstance(rows, WorkerLost) else rows
 
 
 def _lock(folder: Path, ledger: Ledger, listener: Callable[[Event], None]) -> None:

@@ -16,7 +16,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
 from filterlens.catalogs import Entry
-from filterlens.dumps import DumpWriter
+from filterlens.dumps import DumpWriter, InMemoryGroup
 from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import FilterlensError, InputError, LensSkipped
 from filterlens.fetching import Locked, check_locked, place_of
@@ -27,6 +27,7 @@ from filterlens.runs.events import failed, versions
 from filterlens.runs.executors import Progress
 from filterlens.runs.keys import Key
 from filterlens.runs.ledger import LedgerRow, as_line
+from filterlens.runs.undumped import store_scores, stores_nothing
 
 if TYPE_CHECKING:
     from filterlens.loaders.model import LoadedModel
@@ -147,33 +148,42 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
 
 def _run_lens(job: Job, row: LedgerRow, model: LoadedModel, dump: DumpWriter, progress: Progress) -> LedgerRow:
     """Let one lens look at a model; its group of the dump holds its row too, for a run that ends before the ledger."""
-    from filterlens.inputs import check_fits
+    from filterlens.runs.fitting import fit_images
 
     name, begun = row.lens, time.monotonic()
     lens, key, options = get_lens(name), job.keys[name], job.options[name]
+    alone = None
     try:
         images = images_for(job.entry, options, job.settings, lens=name, content=key.content)
         parameters = lens.parameters(options, job.settings) | {"content": key.content}
         if images is not None:
-            check_fits(images, model.input_size)
+            images, resized = fit_images(model, images)
             parameters["normalisation"] = _normalisation(model, images)
+            if resized:
+                parameters["resized"] = resized
+                row = replace(row, notes=(*row.notes, resized))
         parameters["versions"] = versions()
+        alone = InMemoryGroup(job.dump, parameters) if stores_nothing(lens, job.settings) else None
         context = ExtractContext(
             model=model,
             entry=job.entry,
             images=images,
             options=options,
             settings=job.settings,
-            group=dump.lens(name, parameters),
+            group=dump.lens(name, parameters) if alone is None else alone,
             progress=partial(progress, name),
         )
         resolve_name(lens.extract)(context)
+        if alone is not None:
+            store_scores(dump, lens, parameters, group=alone, model=model, folder=job.folder)
     except LensSkipped as reason:
         dump.discard(name)
         row = replace(row, status="skipped", reason=str(reason))
     except Exception as error:  # noqa: BLE001 - one lens's failure leaves the others their results
         dump.discard(name)
         row = failed(row, error, keep_traceback=job.keep_tracebacks)
+        if alone is not None and alone.current:
+            row = replace(row, reason=f"scoring: layer {alone.current}: {row.reason}")
     row = replace(row, seconds=round(time.monotonic() - begun, 3))
     if row.status == "ok":
         dump.record(name, as_line(row))

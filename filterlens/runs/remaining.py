@@ -14,8 +14,10 @@ from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, check_belongs
 from filterlens.runs.events import Event
 from filterlens.runs.jobs import Job, images_for
+from filterlens.runs.kept import is_fresh
 from filterlens.runs.keys import Keys
 from filterlens.runs.ledger import Ledger, LedgerRow, read_line
+from filterlens.runs.undumped import stores_nothing
 
 __all__ = ["Remaining", "remaining"]
 
@@ -68,7 +70,7 @@ def remaining(
     if not fresh:
         models = {job.entry.model_id: key.model for job in every for key in job.keys.values()}
         check_belongs(catalog, folder, config, models, known, extend=existing == "extend")
-    held = {} if fresh else {job.entry.model_id: _held(job.dump, listener) for job in every}
+    held = {} if fresh else {job.entry.model_id: _held(job, listener) for job in every}
     unrecorded = [row for job in every for row in _unrecorded(job, held.get(job.entry.model_id, {}), known)]
     known |= {(row.model_id, row.lens): row for row in unrecorded}
     jobs, kept = _to_do(every, known, held, extend=existing == "extend")
@@ -98,15 +100,23 @@ def _content(jobs: list[Job]) -> dict[str, str]:
     return {name: digest for name, digest in sorted(found.items()) if digest}
 
 
-def _held(dump: Path, listener: Callable[[Event], None]) -> dict[str, str]:
-    """Lenses of a dump, with their rows of the ledger as it holds them; none of one that is damaged."""
-    if not dump.is_file():
+def _held(job: Job, listener: Callable[[Event], None]) -> dict[str, str]:
+    """Lenses of a job's dump, whole or scored where that is enough, with their rows of the ledger as it holds them.
+
+    A dump that is damaged has none, and is made again.
+    """
+    if not job.dump.is_file():
         return {}
     try:
-        with DumpReader(dump) as reader:
-            return {name: str(reader.lens(name).attributes.get("ledger_row", "")) for name in reader.lenses}
+        with DumpReader(job.dump) as dump:
+            scored = [
+                name
+                for name in dump.scored
+                if name in job.options and stores_nothing(get_lens(name), job.settings) and is_fresh(dump, name)
+            ]
+            return {name: dump.row(name) for name in (*dump.lenses, *scored)}
     except DumpError:
-        listener(Event("", "", 0, 0, note=f"{dump} is damaged: extracted again"))
+        listener(Event("", "", 0, 0, note=f"{job.dump} is damaged: extracted again"))
         return {}
 
 

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredLayer:
-    """One convolution's weight, float64 (c_out, c_in / groups, k_h, k_w), as a dump holds it."""
+    """One convolution's weight, float64 (c_out, c_in / groups, k_h, k_w), as a dump holds it; perhaps its beginning."""
 
     name: str
     weight: Array
@@ -52,9 +52,9 @@ def end_layer(run: RunData, model_id: str, *, last: bool = False) -> StoredLayer
     """Read a model's first (conv_depth 0) or last (conv_depth_norm 1) convolution, None where its dump has none."""
     try:
         with run.dump(model_id) as reader:
-            if "filters" not in reader.lenses:
+            if "filters" not in reader.held:
                 return None
-            return _find(reader.lens("filters"), last=last)
+            return _find(reader.kept("filters"), last=last)
     except DumpError:
         return None  # a model that failed has no dump; the ledger says why
 

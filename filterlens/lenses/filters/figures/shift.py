@@ -11,6 +11,7 @@ import pandas as pd
 from filterlens.lenses.filters.pooled import read_filter_pool
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
+from filterlens.report.hover import Matrix, cluster
 from filterlens.report.style import CATEGORIES, NEUTRAL, PAGE_WIDTH, short, side_colour
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def draw_shift_by_depth(run: RunData) -> Drawing | None:
 
 
 def draw_shift_of_models(run: RunData) -> Drawing | None:
-    """Draw a heat map of the shift between every two models, robust ones first, each side sorted by mean shift."""
+    """Draw a heat map of the shift between every two models, robust ones first, alike ones of a side neighbours."""
     pool = read_filter_pool(run)
     if pool is None or len(pool.models) < 2:
         return None
@@ -78,8 +79,9 @@ def draw_shift_of_models(run: RunData) -> Drawing | None:
     from matplotlib.figure import Figure
 
     shift = np.asarray(pool.arrays["shift_models"], dtype=np.float64)
-    side_of = [{True: 0, False: 1}.get(model["robust"], 2) for model in pool.models]
-    order = np.lexsort((np.nanmean(shift, axis=1), side_of))
+    side_of = np.array([{True: 0, False: 1}.get(model["robust"], 2) for model in pool.models])
+    sides = [np.flatnonzero(side_of == side) for side in range(3)]
+    order = np.concatenate([side[cluster(shift[np.ix_(side, side)])] for side in sides])
     shift = shift[np.ix_(order, order)]
     names = [str(pool.models[i]["model_id"]) for i in order]
     robust = [pool.models[i]["robust"] for i in order]
@@ -111,9 +113,10 @@ def draw_shift_of_models(run: RunData) -> Drawing | None:
     caption = (
         "Shift between the filters of every two models, on the principal components of all; colour grows with its "
         f"square root. "
-        f"Robust models first (strip: robust dark, normal light), each side by mean shift. {n} models: {counts}."
+        f"Robust models first (strip: robust dark, normal light), each side in the order of average-linkage "
+        f"clustering. {n} models: {counts}."
     )
-    return Drawing(figure, data, caption)
+    return Drawing(figure, data, caption, Matrix(tuple(names), shift, "nats", axis))
 
 
 def _mark_sides(axis: Axes, robust: Sequence[bool | None]) -> None:
