@@ -94,6 +94,7 @@ def extract(
     keep_tracebacks: bool = False,
     evict: bool = False,
     time_limit: float | None = None,
+    style: str = "",
     **options: object,
 ) -> Outcome:
     """Write one HDF5 dump a model; only what is missing or failed is done again.
@@ -130,6 +131,8 @@ def extract(
         Remove a checkpoint that this run fetched once its lenses are done; never one that was there before.
     time_limit
         In seconds: no model is begun that would end later; `Outcome.unstarted` counts those left to the next run.
+    style
+        Preset of the report's figures, such as `cvpr`; kept in `run.toml`.
     options
         Of lenses, such as `kernel="5x5"` or `images=64`.
 
@@ -148,6 +151,7 @@ def extract(
     >>> filterlens.extract("cifar10-linf", "runs/c10", kernel="all", jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
+    from filterlens.report.style import find_style
 
     if extend and replace:
         raise InputError("a run is extended or replaced: give one of --extend and --replace")
@@ -157,6 +161,7 @@ def extract(
         named = "catalog.csv" if isinstance(leaderboard, Catalog) else str(leaderboard)
         chosen = choose_lenses(lenses, options, fast=fast)
         config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
+    config = replaced(config, style=find_style(style).name) if style else config
     return runs.extract(
         catalog,
         Path("reports") / catalog.name if folder is None else Path(folder),
@@ -215,7 +220,9 @@ def analyze(
     return runs.analyze(Path(folder), executor=where, listener=listener, keep_tracebacks=keep_tracebacks)
 
 
-def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress | None = None) -> Path:
+def report(
+    folder: str | Path, *, first_stage_pair: str = "", style: str = "", progress: Progress | None = None
+) -> Path:
     """Turn a run's scores into tables, figures and a page; return the page's path.
 
     Parameters
@@ -224,6 +231,8 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
         A run's folder, analysed.
     first_stage_pair
         The robust model whose first stage under attack is drawn, beside its normal one's; empty: the first pair.
+    style
+        Preset of the figures: `neurips`, `cvpr`, `icml`, `slides` or `plain`; empty: that of `run.toml`.
     progress
         Called as `progress(done, total)`.
 
@@ -232,7 +241,7 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
     ReportError
         The folder holds no analysed run.
     InputError
-        `first_stage_pair` is no robust model of the run with a matched normal one.
+        `first_stage_pair` is no robust model of the run with a matched normal one, or there is no such style.
 
     Examples
     --------
@@ -246,6 +255,7 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
         figures=all_figures(),
         tables=all_tables(),
         first_stage_pair=first_stage_pair,
+        style=style,
         progress=progress,
     )
 
@@ -279,6 +289,9 @@ def audit(
     >>> filterlens.audit("cifar10-linf", "reports/mine", lenses=["filters"], jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
+    from filterlens.report.data import style_of_run
+    from filterlens.report.style import find_style
+    from filterlens.report.write import written_style
 
     missed: list[LedgerRow] = []
 
@@ -307,7 +320,8 @@ def audit(
         changed = True
     page = outcome.folder / "index.html"
     fresh = page.is_file() and page.stat().st_mtime >= (outcome.folder / "scores.parquet").stat().st_mtime
-    if changed or missed or not fresh:
+    restyled = written_style(outcome.folder) != find_style(style_of_run(outcome.folder)).name
+    if changed or missed or not fresh or restyled:
         page = report(outcome.folder, progress=progress)
     return replaced(outcome, page=page, missed=tuple(missed))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import audit, choose_lenses, extract
 from filterlens.errors import InputError
+from filterlens.report.style import find_style
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def plan(
     config
         A `run.toml` to start from, or None.
     what
-        `leaderboard`, `models`, `checkpoints`, `arch`, `eps`, `mean`, `std`: what is audited; empty values leave the
-        file's.
+        `leaderboard`, `models`, `checkpoints`, `arch`, `eps`, `mean`, `std`, `style`: what is audited, and how figures
+        look; empty values leave the file's.
     lenses
         Names; empty takes the file's, or the filters lens, or for the bundled zoo all.
     fast
@@ -92,6 +93,7 @@ def plan(
     allowed = bool((settings or {}).get("allow_code"))
     base = RunConfig() if config is None else RunConfig.read(config, allow_code=allowed)
     said = replace(base, **{name: value for name, value in what.items() if value})
+    find_style(said.style)
     if what.get("checkpoints") and what.get("leaderboard"):
         raise InputError("--folder stands instead of --leaderboard: give one of them")
     if what.get("leaderboard"):
