@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import audit, choose_lenses, extract
 from filterlens.errors import InputError
-from filterlens.report.style import find_style
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -90,6 +89,8 @@ def plan(
     FilterlensError
         The file, the catalog, a lens or an option is wrong.
     """
+    from filterlens.report.style import find_style
+
     allowed = bool((settings or {}).get("allow_code"))
     base = RunConfig() if config is None else RunConfig.read(config, allow_code=allowed)
     said = replace(base, **{name: value for name, value in what.items() if value})

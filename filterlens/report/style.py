@@ -76,6 +76,8 @@ class Style:
         Factor of line widths and sizes of marks.
     dpi
         Pixels an inch of the PNG file.
+    columns
+        Of the text: one or two.
     """
 
     name: str
@@ -88,6 +90,12 @@ class Style:
     family: tuple[str, ...] = ("DejaVu Sans",)
     lines: float = 1.0
     dpi: int = 200
+    columns: int = 2
+
+    @property
+    def text_column(self) -> float:
+        """Width of a column of the text, which is the page's where there is one."""
+        return self.column if self.columns > 1 else self.page
 
 
 _TIMES = ("STIXGeneral", "DejaVu Sans")  # a Times, as the papers' text
@@ -95,10 +103,21 @@ STYLES: Mapping[str, Style] = {
     style.name: style
     for style in (
         Style("plain", "a two-column paper of no particular journal, without serifs"),
-        Style("neurips", "NeurIPS: one column of 5.5 in", 5.5, 2.65, 7.6, 9, 8, _TIMES),
+        Style("neurips", "NeurIPS: one column of 5.5 in", 5.5, 2.65, 7.6, 9, 8, _TIMES, columns=1),
         Style("cvpr", "CVPR, ICCV, WACV: columns of 3.28 in, page 6.875 in", 6.875, 3.28125, 7.4, 9, 8, _TIMES),
         Style("icml", "ICML: columns of 3.25 in, page 6.75 in", 6.75, 3.25, 7.6, 9, 8, _TIMES),
-        Style("slides", "Beamer 16:9: 14 cm wide, at most 7.2 cm high", 5.51, 2.65, 2.83, 8, 7, lines=1.2, dpi=350),
+        Style(
+            "slides",
+            "Beamer 16:9: 14 cm wide, at most 7.2 cm high",
+            5.51,
+            2.65,
+            2.83,
+            8,
+            7,
+            lines=1.2,
+            dpi=350,
+            columns=1,
+        ),
     )
 }
 _CURRENT: ContextVar[Style] = ContextVar("style", default=STYLES["plain"])
@@ -135,7 +154,8 @@ MARKS: Mapping[str, Mark] = {
     "unknown": Mark("unknown", "#777777", "^", "....", ":"),
     "unpaired": Mark("unpaired", "#777777", "^", "....", ":"),  # where a side is pooled: on neither
 }
-ROBUST, NORMAL = MARKS["robust"].colour, MARKS["normal"].colour
+ROBUST = MARKS["robust"].colour
+NORMAL = MARKS["normal"].colour
 NEUTRAL = "#555555"  # frames, crosses, notes: no model
 CATEGORIES = (  # data sets: Okabe-Ito without the two above, each with a hatch for grey print that is no side's
     ("#0072B2", ""),

@@ -30,7 +30,7 @@ ROBUST = Column("robust", "robust", "flag", about="Trained to be robust.")
 CLEAN_ACC = Column("clean_acc", "clean acc.", "number", "%", "", "Published clean accuracy.")
 ROBUST_ACC = Column("robust_acc", "robust acc.", "number", "%", "↑", "Published robust accuracy.")
 SCORE = Column("title", "score", "name")
-METRIC = Column("metric", "key", "name", about="The score's name in scores.parquet.")
+METRIC = Column("metric", "key", "name", about="The score's name in scores.parquet.", detail=True)
 
 
 def score_column(score: Score) -> Column:
@@ -51,7 +51,7 @@ def models_table(run: RunData, models: pd.DataFrame) -> Table:
     """Every model: published accuracies beside the mean of every score."""
     scores = [score for score in main_scores(run) if score.name in models]
     columns = (NAME, DATASET, ARCHITECTURE, ROBUST, CLEAN_ACC, ROBUST_ACC, *map(score_column, scores))
-    paper = Column("paper", "paper", about="Title or link.")
+    paper = Column("paper", "paper", about="Title or link.", detail=True)
     note = f"{counts_of(models)}. Arrows point to the side that goes with robustness, where that is known."
     return Table("models", "Every model", note, models.reset_index(), (*columns, paper))
 
@@ -82,7 +82,7 @@ CLAIM = (
         "robust_is", "claimed", "name", about="What a paper claims of robust models; `filterlens explain` says which."
     ),
     Column("n_expected", "as claimed", "count", about="Pairs with the claimed sign."),
-    Column("note", "note"),
+    Column("note", "note", detail=True),
 )
 UNIT = Column("unit", "unit", "name")
 HOW = (

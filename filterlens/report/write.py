@@ -16,7 +16,8 @@ from filterlens.report.cautions import cautions_table, mixed_options, read_setti
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData, read_run
 from filterlens.report.figure import Drawing, Figure, FinishedFigure
-from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_latex, to_markdown
+from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_markdown
+from filterlens.report.latex import chosen_columns, to_latex
 from filterlens.report.page import render_page
 from filterlens.report.style import find_style, paper_style
 from filterlens.report.tables import TableMaker, report_tables
@@ -108,7 +109,8 @@ def _write_all(
         warnings.warn(f"table {name!r} could not be made: {said}", ReportWarning, stacklevel=2)
     for table in [*tables, code_book(tables)]:
         writer.write(f"tables/{table.name}.csv", to_csv(table).encode("utf-8", "replace"))
-        writer.write(f"tables/{table.name}.tex", to_latex(table).encode("utf-8", "replace"))
+        latex = to_latex(chosen_columns(table), style=run.style)
+        writer.write(f"tables/{table.name}.tex", latex.encode("utf-8", "replace"))
         writer.write(f"tables/{table.name}.md", to_markdown(table).encode("utf-8", "replace"))
     step(1, total)
     finished: list[FinishedFigure] = []
