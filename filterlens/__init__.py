@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from filterlens.commands.catalogs import catalogs, catalogs_lock
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
-    from filterlens.commands.explain import explain
+    from filterlens.commands.explain import bibtex, explain
     from filterlens.commands.fetch import fetch
     from filterlens.commands.filterdb import export_filterdb, import_filterdb
     from filterlens.commands.inspect import Inspection, inspect
@@ -52,6 +52,7 @@ __all__ = [
     "Score",
     "analyze",
     "audit",
+    "bibtex",
     "catalogs",
     "catalogs_lock",
     "check",
@@ -89,6 +90,7 @@ _HOME = {
     "Score": "score",
     "analyze": "commands.audit",
     "audit": "commands.audit",
+    "bibtex": "commands.explain",
     "catalogs": "commands.catalogs",
     "catalogs_lock": "commands.catalogs",
     "check": "commands.check",

@@ -80,6 +80,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         offline: o.Offline = False,
         mirror: o.Mirror = "",
         evict: o.Evict = False,
+        dumps: o.StoredDumps = None,
         time_limit: o.TimeLimit = "",
         style: o.Style = "",
         verbose: o.Verbose = False,
@@ -95,6 +96,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
             "data": data, "fonts": fonts, "seed": seed, "device": device, "batch_size": batch_size,
             "trust_pickle": trust_pickle,
             "offline": offline or None,
+            "dumps": dumps and dumps.value,
             "allow_code": allow_code or arch.startswith("module:") or None,  # typed, not read
         }  # fmt: skip
         what = {"leaderboard": leaderboard, "arch": arch, "eps": eps, "mean": mean, "std": std, "style": style}
@@ -141,7 +143,16 @@ audit = _command(whole=True)
 extract = _command(whole=False)
 
 
-def analyze(folder: Folder, *, jobs: o.Jobs = 1, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
+def analyze(
+    folder: Folder,
+    *,
+    jobs: o.Jobs = 1,
+    reread: o.Reread = False,
+    trust_pickle: o.TrustPickle = None,
+    allow_code: o.AllowCode = False,
+    verbose: o.Verbose = False,
+    log_file: o.LogFile = None,
+) -> None:
     """Turn a run's dumps into scores; needs no model.
 
     Example:
@@ -160,7 +171,15 @@ def analyze(folder: Folder, *, jobs: o.Jobs = 1, verbose: o.Verbose = False, log
             missed.extend(event.rows)
             display.hear(event)
 
-        scores = run(folder, jobs=jobs, listener=hear, keep_tracebacks=verbose)
+        scores = run(
+            folder,
+            jobs=jobs,
+            listener=hear,
+            keep_tracebacks=verbose,
+            reread=reread,
+            trust_pickle=bool(trust_pickle),
+            allow_code=allow_code,
+        )
     display.cautions(unnormalised(scores))
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
     raise typer.Exit(1 if missed else 0)

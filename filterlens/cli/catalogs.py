@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CATALOGS_HELP", "catalogs"]
 
+_MOST_COLUMNS = 10  # of a terminal's table
+
 CATALOGS_HELP = """List the shipped catalogs, or one catalog's models and their matched normal models.
 
 Examples:
@@ -26,6 +28,8 @@ Examples:
     filterlens catalogs cifar10-linf
 
     filterlens catalogs gavrikov2022 --format csv
+
+    filterlens catalogs timm-imagenet --models 'resnet*'
 
     filterlens catalogs cifar10-linf --licences
 
@@ -47,6 +51,7 @@ def catalogs(
         Path | None,
         typer.Option("--out", "-o", help="After `lock`: the file. Default: beside the catalog, where audits find it."),
     ] = None,
+    models: o.Models = None,
     licences: Annotated[
         bool, typer.Option("--licences", help="Licences of the weights that would be downloaded.")
     ] = False,
@@ -57,14 +62,16 @@ def catalogs(
     from filterlens.commands.catalogs import catalogs as run
 
     if name == "lock":
+        if models:
+            raise InputError("filterlens catalogs lock CATALOG locks every model of the catalog: leave --models out")
         _lock(locked, out, Format.json if json else form)
         return
     if locked or out is not None:
         raise InputError(f"{locked or f'--out {out}'} goes with `filterlens catalogs lock CATALOG`")
-    table = run(name, licences=licences)
+    table = run(name, models=models or (), licences=licences)
     what = "licences of the weights" if licences else "" if name else "shipped catalogs"
     title = ": ".join(part for part in (name, what or _summary(table)) if part)
-    hidden = ("source",) if name else ()
+    hidden = _hidden(table) if name else ()
     print_table(table, Format.json if json else form, title=title, looks={"eps": _fraction}, hidden=hidden)
 
 
@@ -83,10 +90,18 @@ def _lock(name: str, out: Path | None, form: Format) -> None:
         warn(f"{row.model_id!s} is not in the lock: {file} is not here; filterlens fetch brings it")
 
 
+def _hidden(table: pd.DataFrame) -> tuple[str, ...]:
+    """Columns that a terminal goes without: those without any value, and in wide tables what the ids say too."""
+    empty = [str(column) for column in table if not (table[column].notna() & (table[column] != "")).any()]
+    wide = len(table.columns) - len(empty) > _MOST_COLUMNS
+    return ("source", *empty, *(("architecture", "match_rule", "licence") if wide else ()))
+
+
 def _summary(table: pd.DataFrame) -> str:
-    matched = (table["match"] != "").sum()
-    unmatched = table["robust"].sum() - matched
-    return f"{len(table)} models, {matched} pairs, {unmatched} unmatched"
+    robust, matched = table["robust"].fillna(False).astype(bool), table["match"] != ""  # noqa: FBT003 - a value
+    pairs, twins = int((robust & matched).sum()), int((~robust & matched).sum())
+    told = [f"{len(table)} models", f"{pairs} pairs", f"{int(robust.sum()) - pairs} unmatched"]
+    return ", ".join([*told, *([f"{twins} twins that are not robust"] if twins else [])])
 
 
 def _fraction(eps: float) -> str:

@@ -20,6 +20,7 @@ from filterlens.cli.printing import (
     print_scores,
     print_table,
     print_tables,
+    say,
     warn,
     write_table,
 )
@@ -202,17 +203,25 @@ def check(
 def explain(
     score: Annotated[str, typer.Argument(help="A score's name; without one, all are listed.")] = "",
     *,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the papers to cite as BibTeX instead.")] = False,
     form: o.Form = Format.table,
     json: o.Json = False,
 ) -> None:
     """Say what a score means: formula, range, chance level, source, pitfalls.
 
-    Example:
-
+    Examples
+    --------
         filterlens explain aliasing_relative
+
+        filterlens explain --bibtex > papers.bib
     """
+    from filterlens.commands.explain import bibtex as entries
     from filterlens.commands.explain import explain as run
 
+    if bibtex:
+        for line in entries(score).splitlines():
+            say(line)
+        return
     print_table(run(score), Format.json if json else form, draw=print_score if score else print_scores)
 
 

@@ -173,7 +173,13 @@ def _annotation(name: str, lenses: dict[str, Any]) -> Any:  # noqa: ANN401 - an 
         said += f" ({', '.join(lenses)})"
     return Annotated[
         kind | None,
-        typer.Option(*names, help=said, rich_help_panel=where[0].upper() + where[1:], show_default=shown),
+        typer.Option(
+            *names,
+            help=said,
+            min=field.metadata.get("at_least"),
+            rich_help_panel=where[0].upper() + where[1:],
+            show_default=shown,
+        ),
     ]
 
 

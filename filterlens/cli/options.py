@@ -21,6 +21,13 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+class Dumps(StrEnum):
+    """Whether the weights that a lens looks at are stored."""
+
+    all = "all"
+    none = "none"
+
+
 Leaderboard = Annotated[
     str,
     typer.Option(
@@ -159,6 +166,21 @@ Evict = Annotated[
     typer.Option(
         "--evict",
         help="Remove a checkpoint that this run fetched once its lenses are done, never one that was there before.",
+    ),
+]
+StoredDumps = Annotated[
+    Dumps | None,
+    typer.Option(
+        "--dumps",
+        help="none: no weights are stored; they are scored where a model is loaded, and checkpoints are read again for "
+        "what all models say together.",
+        show_default="all",
+    ),
+]
+Reread = Annotated[
+    bool,
+    typer.Option(
+        "--reread", help="Read checkpoints again whose weights are in no dump (--dumps none). Fetches nothing."
     ),
 ]
 TimeLimit = Annotated[

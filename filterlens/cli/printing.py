@@ -282,6 +282,7 @@ def _number(value: float, sign: str = "") -> str:
 def print_score(table: pd.DataFrame) -> None:
     """Print what a score means."""
     from filterlens.lens import get_score
+    from filterlens.references import cited_papers
 
     score = get_score(str(table["name"].iloc[0]))
     low, high = ("" if bound is None else f"{bound:g}" for bound in score.bounds)
@@ -301,6 +302,8 @@ def print_score(table: pd.DataFrame) -> None:
     for name, text in lines.items():
         if text:
             say(f"  {name + ':':15} {text}")
+    for paper in cited_papers(score.reference, score.claim):
+        say(f"  [{paper.key}] {paper}")
 
 
 def print_scores(table: pd.DataFrame) -> None:

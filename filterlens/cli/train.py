@@ -1,4 +1,4 @@
-"""`filterlens train`: small networks on FONTS, one recipe at a time, or the whole bundled zoo."""
+"""`filterlens train`: small networks on FONTS or photographs, one recipe at a time, or a whole bundled zoo."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+_ZOOS = {"zoo": "fonts-linf", "fonts-linf": "fonts-linf", "cifar10-small": "cifar10-small"}
+
 
 def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="normal, pgd, half, fgsm, free, trades, on-manifold, transformations; `zoo`: every bundled model; or "
-            "`manifold`: a decoder of --data for `--manifold FILE`."
+            help="normal, pgd, half, fgsm, free, trades, on-manifold, transformations; `zoo` or `cifar10-small`: every "
+            "model of a bundled zoo; or `manifold`: a decoder of --data for `--manifold FILE`."
         ),
     ],
     *,
@@ -30,39 +32,83 @@ def train(
         str, typer.Option("--arch", help="preact_resnet, resnet_strided, vgg_maxpool or wide_resnet_avgpool.")
     ] = "preact_resnet",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for weights and log. Default: trained/RECIPE-ARCH-sSEED.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for weights and log. Default: trained/[DATA-]RECIPE-ARCH-sSEED."),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the images.")] = 12,
-    images: Annotated[int, typer.Option("--images", "-n", min=1, help="Training images, drawn by the seed.")] = 8000,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0.0, help="Highest one of AdamW.")] = 0.005,
-    eps: Annotated[float, typer.Option("--eps", min=0.0, help="L∞ radius of attacks on pixels.")] = 0.2,
-    eta: Annotated[float, typer.Option("--eta", min=0.0, help="L∞ radius of attacks on latents.")] = 0.3,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Of each attack.")] = 4,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Images: fonts, cifar10, cifar100, a .npz, a folder or .zip. Default: fonts."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the images [12 | 10].")] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", "-n", min=1, help="Training images, drawn by the seed [8000 | 50000].")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Images a step [64].")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=0.0, help="Highest one [0.005 | 0.1].")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", min=0.0, help="Of the optimiser [0.0005].")
+    ] = None,
+    optimiser: Annotated[str | None, typer.Option("--optimiser", help="adamw or sgd [adamw | sgd].")] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", help="Of the learning rate: cosine or cyclic [cosine | cyclic].")
+    ] = None,
+    width: Annotated[int | None, typer.Option("--width", min=2, help="Channels of the first stage [16 | 32].")] = None,
+    blocks: Annotated[int | None, typer.Option("--blocks", min=1, help="Residual blocks a stage [1].")] = None,
+    eps: Annotated[
+        float | None, typer.Option("--eps", min=0.0, help="L∞ radius of attacks on pixels [0.2 | 8/255].")
+    ] = None,
+    eta: Annotated[float | None, typer.Option("--eta", min=0.0, help="L∞ radius of attacks on latents [0.3].")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of each attack [4].")] = None,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Keep every epoch's weights.")] = False,
     seed: o.TrainingSeed = 0,
     device: o.TrainingDevice = "cpu",
     fonts: o.Fonts = None,
-    data: Annotated[str, typer.Option("--data", help="Images of a manifold's training.")] = "fonts",
+    pairs: Annotated[
+        int | None, typer.Option("--pairs", min=1, help="Of a zoo, only the first so many matched pairs.")
+    ] = None,
     jobs: o.Jobs = 2,
 ) -> None:
-    """Train a small network on FONTS; the same command goes on where it was stopped.
+    """Train a small network; the same command goes on where it was stopped.
+
+    Defaults in brackets are those for FONTS and, behind a bar, those for photographs.
 
     Examples
     --------
         filterlens train pgd --arch vgg_maxpool --out trained/vgg
 
+        filterlens train fgsm --data cifar10 --arch resnet_strided --out trained/cifar
+
         filterlens train zoo --out catalogs/fonts-linf
+
+        filterlens train cifar10-small --data cifar10.zip --pairs 2 --out trained/small
 
         filterlens train manifold --data cifar10 --images 50000 --out trained/cifar10-manifold
     """
     from filterlens.cli.printing import say
 
-    if recipe == "zoo":
-        _zoo(out, jobs)
+    said = {
+        "epochs": epochs,
+        "images": images,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "width": width,
+        "blocks": blocks,
+        "eps": eps,
+        "eta": eta,
+        "steps": steps,
+    }
+    settings = {name: value for name, value in said.items() if value is not None}
+    if recipe in _ZOOS:
+        _zoo(_ZOOS[recipe], out, data=data or "", pairs=pairs, jobs=jobs)
         return
     if recipe == "manifold":
-        _manifold(data, out, images=images, epochs=epochs, batch_size=batch_size, seed=seed, device=device)
+        how = {name: settings[name] for name in ("epochs", "images", "batch_size") if name in settings}
+        _manifold(data or "fonts", out, **how, seed=seed, device=device)
         return
     from filterlens.commands.train import train as run
 
@@ -78,34 +124,29 @@ def train(
             recipe,
             out,
             arch=arch,
+            data=data or "fonts",
             seed=seed,
             checkpoints=checkpoints,
             progress=show,
-            epochs=epochs,
-            images=images,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            eps=eps,
-            eta=eta,
-            steps=steps,
             fonts="" if fonts is None else str(fonts),
             device=device,
+            **settings,
         )
     say(f"weights: {trained.weights}; log: {trained.weights.with_name('log.csv')}")
 
 
-def _zoo(out: Path | None, jobs: int) -> None:
+def _zoo(zoo: str, out: Path | None, **how: Any) -> None:  # noqa: ANN401 - options of the training
     from filterlens.cli.printing import say
     from filterlens.commands.train import train_zoo
 
     with _bar() as bar:
-        task = bar.add_task("zoo", total=None)
+        task = bar.add_task(zoo, total=None)
 
         def show(name: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
             bar.console.print(f"{done}/{total} {name}", markup=False, highlight=False)
 
-        card = train_zoo(out, jobs=jobs, progress=show)
+        card = train_zoo(out, zoo=zoo, **how, progress=show)
     say(f"weights and card: {card.parent}; catalog: {card.parent.with_suffix('.csv')}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.errors import InputError
 from filterlens.lens import (
+    Dumps,
     Options,
     RunSettings,
     all_lenses,
@@ -95,6 +96,7 @@ def extract(
     evict: bool = False,
     time_limit: float | None = None,
     style: str = "",
+    dumps: Dumps | None = None,
     **options: object,
 ) -> Outcome:
     """Write one HDF5 dump a model; only what is missing or failed is done again.
@@ -133,6 +135,9 @@ def extract(
         In seconds: no model is begun that would end later; `Outcome.unstarted` counts those left to the next run.
     style
         Preset of the report's figures, such as `cvpr`; kept in `run.toml`.
+    dumps
+        `all`, or `none`: lenses that would store a model's weights are scored where it is loaded, and only what the
+        report shows of them is kept. None leaves it to `settings` or `config`.
     options
         Of lenses, such as `kernel="5x5"` or `images=64`.
 
@@ -162,6 +167,8 @@ def extract(
         chosen = choose_lenses(lenses, options, fast=fast)
         config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
     config = replaced(config, style=find_style(style).name) if style else config
+    if dumps is not None:
+        config = replaced(config, settings=replaced(config.settings, dumps=dumps))
     return runs.extract(
         catalog,
         Path("reports") / catalog.name if folder is None else Path(folder),
@@ -188,8 +195,13 @@ def analyze(
     executor: Executor | None = None,
     listener: Listener = lambda _: None,
     keep_tracebacks: bool = False,
+    reread: bool = False,
+    trust_pickle: bool = False,
+    allow_code: bool = False,
 ) -> pd.DataFrame:
     """Turn a run's dumps into the tidy score table (see `filterlens.score`); needs no model.
+
+    Dumps of a run with `dumps="none"` hold the scores; what is said over all models together needs the checkpoints.
 
     Parameters
     ----------
@@ -203,6 +215,10 @@ def analyze(
         Called with every `Event`.
     keep_tracebacks
         Store the traceback of a failure in the ledger.
+    reread
+        Read checkpoints again whose weights are in no dump; nothing is fetched.
+    trust_pickle, allow_code
+        Let these run code, as for `RunSettings`.
 
     Raises
     ------
@@ -216,8 +232,13 @@ def analyze(
     """
     from filterlens import runs
 
-    where = executor or _processes(jobs)
-    return runs.analyze(Path(folder), executor=where, listener=listener, keep_tracebacks=keep_tracebacks)
+    return runs.analyze(
+        Path(folder),
+        executor=executor or _processes(jobs),
+        listener=listener,
+        keep_tracebacks=keep_tracebacks,
+        settings=RunSettings(offline=True, trust_pickle=trust_pickle, allow_code=allow_code) if reread else None,
+    )
 
 
 def report(
@@ -305,7 +326,14 @@ def audit(
         return extract(leaderboard, folder, executor=where, listener=listener, keep_tracebacks=keep_tracebacks, **how)
 
     def analyze() -> None:
-        runs.analyze(outcome.folder, reuse=True, executor=where, listener=hear, keep_tracebacks=keep_tracebacks)
+        runs.analyze(
+            outcome.folder,
+            reuse=True,
+            executor=where,
+            listener=hear,
+            keep_tracebacks=keep_tracebacks,
+            settings=how["config"].settings if how.get("config") else how.get("settings") or RunSettings(),
+        )
 
     outcome = once()
     if outcome.unstarted or not outcome.count("ok"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterlens.catalogs import Catalog, catalog_names, load_catalog
+from filterlens.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,29 +18,37 @@ __all__ = ["catalogs", "catalogs_lock"]
 _COLUMNS = (
     "model_id", "architecture", "robust", "match", "match_rule", "eps", "clean_acc", "robust_acc", "source",
 )  # fmt: skip
+_WHERE_KNOWN = (
+    "differs", "real_acc", "v2_acc", "a_acc", "r_acc", "sketch_acc", "params_million", "input_size", "licence",
+)  # fmt: skip
 _LOCK_COLUMNS = ("model_id", "source", "file", "size", "sha256")
 
 
-def catalogs(name: str | Path = "", *, licences: bool = False) -> pd.DataFrame:
+def catalogs(name: str | Path = "", *, models: Sequence[str] = (), licences: bool = False) -> pd.DataFrame:
     """List the shipped catalogs, or one catalog's models and their matched normal models.
 
     Parameters
     ----------
     name
         A shipped catalog, or the path of a CSV file; empty lists the shipped catalogs.
+    models
+        Only the models whose ids match one of these shell patterns, and what they are matched with.
     licences
         Instead, the licences of the weights that would be downloaded.
 
     Returns
     -------
         One row a catalog (`catalog`, `models`, `robust`, `pairs`, `unmatched`, `datasets`, `threat_models`) or one a
-        model, as in the catalog's file. Of licences: one row a catalog and licence, with the number of `models`, or
+        model, as in the catalog's file; accuracies on other test sets and what else few catalogs tell are columns
+        where one of its models has them. Of licences: one row a catalog and licence, with the number of `models`, or
         one a model.
 
     Raises
     ------
     CatalogError
-        There is no such catalog, or its file is wrong.
+        There is no such catalog, its file is wrong, or a pattern matches no model.
+    InputError
+        There are patterns and no catalog.
 
     Examples
     --------
@@ -49,12 +59,16 @@ def catalogs(name: str | Path = "", *, licences: bool = False) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if licences:
-        return _licences(load_catalog(name)) if name else _licence_totals()
     if not name:
-        return pd.DataFrame([_counts(load_catalog(shipped)) for shipped in catalog_names()])
-    entries = list(load_catalog(name))
-    table = pd.DataFrame([[getattr(entry, column) for column in _COLUMNS] for entry in entries], columns=_COLUMNS)
+        if models:
+            raise InputError(f"--models {models[0]!r} chooses among the models of one catalog: name it")
+        return _licence_totals() if licences else pd.DataFrame([_counts(load_catalog(n)) for n in catalog_names()])
+    catalog = load_catalog(name).select(models) if models else load_catalog(name)
+    if licences:
+        return _licences(catalog)
+    known = [column for column in _WHERE_KNOWN if any(getattr(entry, column) for entry in catalog)]
+    columns = [*_COLUMNS, *known]
+    table = pd.DataFrame([[getattr(entry, column) for column in columns] for entry in catalog], columns=columns)
     table["robust"] = table["robust"].astype("boolean")  # unknown is not False
     return table
 
@@ -138,10 +152,10 @@ def _licences(catalog: Catalog) -> pd.DataFrame:
 def _licence_totals() -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(
-        [
-            {"catalog": name, "licence": licence, "models": models}
-            for name in catalog_names()
-            for licence, models in Counter(_licences(load_catalog(name))["licence"]).most_common()
-        ]
-    )
+    rows = []
+    for name in catalog_names():
+        table = _licences(load_catalog(name))
+        where = [source.partition(":")[2] for source in table["source"]]
+        told = [text.replace(f"card of {rest}", "cards") for text, rest in zip(table["licence"], where, strict=True)]
+        rows += [{"catalog": name, "licence": text, "models": n} for text, n in Counter(told).most_common()]
+    return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""`train`: small networks on FONTS, the bundled zoo, and learned manifolds."""
+"""`train`: small networks on FONTS or photographs, the bundled zoos, and learned manifolds."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def train(
     folder: str | Path | None = None,
     *,
     arch: str = "preact_resnet",
+    data: str = "fonts",
     seed: int = 0,
     checkpoints: bool = False,
     progress: Callable[[Step], None] | None = None,
     **plan: Any,  # noqa: ANN401 - fields of a `Plan`
 ) -> Trained:
-    """Train a small network on FONTS, or go on with it where it was stopped.
+    """Train a small network, or go on with it where it was stopped.
 
     Parameters
     ----------
@@ -37,6 +38,10 @@ def train(
         For weights and log; `trained/RECIPE-ARCH-sSEED` where None.
     arch
         preact_resnet, resnet_strided, vgg_maxpool or wide_resnet_avgpool.
+    data
+        fonts; or photographs as `filterlens.inputs.load_split` takes them: cifar10, cifar100, a `.npz`, a folder or a
+        `.zip` archive. With photographs a plan begins from `TrainingPlan.for_photographs`: ε = 8/255, 50,000 images,
+        random crops, SGD with a cyclic rate, a wider network.
     seed
         Random seed.
     checkpoints
@@ -44,7 +49,7 @@ def train(
     progress
         Called with a `Step` after every step.
     plan
-        The other fields of `filterlens.training.Plan`, such as `epochs`, `images`, `eps`, `eta` or `device`.
+        Other fields of `filterlens.training.TrainingPlan`, such as `epochs`, `images`, `eps`, `eta` or `device`.
 
     Returns
     -------
@@ -59,23 +64,44 @@ def train(
     --------
     >>> import filterlens
     >>> filterlens.train("pgd", "trained/vgg", arch="vgg_maxpool", epochs=3)  # doctest: +SKIP
+    >>> filterlens.train("fgsm", "trained/cifar", data="cifar10", arch="vgg_maxpool")  # doctest: +SKIP
     """
     from filterlens.training.loop import TrainingPlan
     from filterlens.training.loop import train as run
 
-    place = Path("trained") / f"{recipe}-{arch}-s{seed}" if folder is None else Path(folder)
-    return run(TrainingPlan(recipe, arch, seed=seed, **plan), place, checkpoints=checkpoints, progress=progress)
+    named = f"{recipe}-{arch}-s{seed}" if data == "fonts" else f"{Path(data).stem}-{recipe}-{arch}-s{seed}"
+    place = Path("trained") / named if folder is None else Path(folder)
+    settings = {"seed": seed, **plan}
+    if data == "fonts":
+        what = TrainingPlan(recipe, arch, **settings)
+    else:
+        what = TrainingPlan.for_photographs(recipe, arch, data, **settings)
+    return run(what, place, checkpoints=checkpoints, progress=progress)
 
 
 def train_zoo(
-    folder: str | Path | None = None, *, jobs: int = 2, progress: Callable[[str, int, int], None] | None = None
+    folder: str | Path | None = None,
+    *,
+    zoo: str = BUNDLED,
+    data: str = "",
+    pairs: int | None = None,
+    jobs: int = 2,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
-    """Train every bundled model, measure it, and write weights, catalog and card.
+    """Train the networks of a bundled zoo, measure them, and write weights, catalog and card.
+
+    What is trained already, in `trained/`, is not trained again; a training that was stopped goes on.
 
     Parameters
     ----------
     folder
         For the weights; the catalog is written beside it. None writes the shipped zoo of a checkout.
+    zoo
+        fonts-linf or cifar10-small.
+    data
+        Where CIFAR-10 is: a folder, or an archive with `train/` and `test/`; empty looks for `cifar10`.
+    pairs
+        Only the first so many matched pairs.
     jobs
         Processes.
     progress
@@ -88,19 +114,28 @@ def train_zoo(
     Raises
     ------
     InputError
-        No folder is given, and this is no checkout of filterlens.
+        There is no such zoo, or no folder is given and this is no checkout of filterlens.
 
     Examples
     --------
     >>> import filterlens
     >>> filterlens.train_zoo("trained/my-zoo")  # doctest: +SKIP
+    >>> filterlens.train_zoo("trained/small", zoo="cifar10-small", data="cifar10.zip", pairs=2)  # doctest: +SKIP
     """
+    from filterlens.training.cifar_zoo import CIFAR_ZOO
+    from filterlens.training.fonts_zoo import FONTS_ZOO
     from filterlens.training.zoo import train_zoo as run
 
-    place = shipped_folder() / BUNDLED if folder is None else Path(folder)
+    zoos = {known.name: known for known in (FONTS_ZOO, CIFAR_ZOO)}
+    if zoo not in zoos:
+        raise InputError(f"there is no zoo {zoo!r} to train: choose one of {', '.join(zoos)}")
+    if data and zoo == BUNDLED:
+        raise InputError(f"{BUNDLED} is trained on FONTS, not on --data {data}: that is for {CIFAR_ZOO.name}")
+    place = shipped_folder() / zoo if folder is None else Path(folder)
     if folder is None and not place.parent.joinpath("README.md").is_file():
         raise InputError("this is no checkout of filterlens: say with --out where the zoo is to go")
-    return run(place, jobs=jobs, progress=progress)
+    images = 200 if zoo == BUNDLED else 512
+    return run(zoos[zoo], place, data=data, pairs=pairs, jobs=jobs, images=images, progress=progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +185,8 @@ def train_manifold(
     >>> learned = filterlens.train_manifold("cifar10", images=50_000)         # doctest: +SKIP
     >>> filterlens.audit("cifar10-linf", lenses=["manifold"], manifold=str(learned.path))  # doctest: +SKIP
     """
-    from filterlens.manifolds.fit import Fit, fit_manifold, load_split
+    from filterlens.inputs import load_split
+    from filterlens.manifolds.fit import Fit, fit_manifold
 
     place = Path("trained") / f"manifold-{Path(data).stem}" if folder is None else Path(folder)
     path = place / "manifold.safetensors"

@@ -1,4 +1,4 @@
-"""Images from a folder with one subfolder a class."""
+"""Images from a folder, or a `.zip` archive, with one subfolder a class; or with `train` and `test` of such."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -21,8 +22,22 @@ from filterlens.errors import InputError
 from filterlens.inputs.arrays import as_images
 from filterlens.inputs.images import Images
 from filterlens.inputs.reading import check_cost, read_regular
+from filterlens.inputs.zipped import ZipMember, is_zip, zip_members
 
-__all__ = ["MAX_FILES", "MAX_PIXELS", "MAX_SIDE", "class_files", "load_folder", "read_image", "read_images"]
+__all__ = [
+    "MAX_FILES",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "SPLITS",
+    "class_files",
+    "has_splits",
+    "load_folder",
+    "read_image",
+    "read_images",
+]
+
+#: Subfolders that make a folder or archive one of splits, each with one subfolder a class.
+SPLITS: Final = ("test", "train")
 
 #: Of one image, which takes at most four bytes a pixel decoded; the largest of ImageNet has 61 million.
 MAX_PIXELS: Final = 1 << 26
@@ -39,27 +54,85 @@ _FORMATS: Final = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-def load_folder(folder: Path, n: int, *, seed: int = 0) -> Images:
-    """Read n images, chosen by a seed, from a folder with one subfolder a class.
+def load_folder(folder: Path, n: int, *, seed: int = 0, split: str = "test") -> Images:
+    """Read n images, chosen by a seed, from a folder or a `.zip` archive with one subfolder a class.
 
     Parameters
     ----------
     folder
-        Subfolders, sorted by name, are the classes 0, 1, …
+        Subfolders, sorted by name, are the classes 0, 1, …; or it holds `train/` and `test/` with such subfolders.
     n
         How many at most.
     seed
-        Chooses which; the same seed chooses the same files.
+        Chooses which; the same seed chooses the same files, and more of them where n is larger.
+    split
+        `test` or `train`, where the folder has both.
 
     Raises
     ------
     InputError
         There are no class subfolders or images, a file is no image, or images differ in size.
     """
-    files, labels = class_files(folder)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:n])
-    pixels = read_images([files[i] for i in chosen], where=str(folder))
-    return as_images(folder.name, pixels, np.asarray(labels)[chosen], where=str(folder))
+    with ExitStack() as stack:
+        if is_zip(folder):
+            members = stack.enter_context(zip_members(folder, MAX_FILES))
+            files: Sequence[Path | ZipMember]
+            files, labels = _class_members(members, folder, split)
+        elif has_splits(folder):
+            files, labels = class_files(folder / split, _all_classes(folder))
+        else:
+            files, labels = class_files(folder)
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:n])
+        pixels = read_images([files[i] for i in chosen], where=str(folder))
+    return as_images(folder.stem, pixels, np.asarray(labels)[chosen], where=str(folder))
+
+
+def has_splits(folder: Path) -> bool:
+    """Whether a folder or `.zip` archive holds `train/` and `test/`.
+
+    Raises
+    ------
+    InputError
+        It is an archive that cannot be read.
+    """
+    if not is_zip(folder):
+        return all((folder / split).is_dir() for split in SPLITS)
+    with zip_members(folder, MAX_FILES) as members:
+        return {member.parts[0] for member in _images(members)} == set(SPLITS)
+
+
+def _all_classes(folder: Path) -> dict[str, int]:
+    """Classes of a folder of splits: a class that one of them lacks still counts."""
+    names = {
+        path.name for split in SPLITS for path in (folder / split).iterdir() if path.is_dir() and path.name[0] != "."
+    }
+    return {name: place for place, name in enumerate(sorted(names))}
+
+
+def _images(members: Sequence[ZipMember]) -> list[ZipMember]:
+    """Members that are images of a class; others, and hidden ones, are passed over."""
+    return [
+        member
+        for member in members
+        if len(member.parts) >= 2
+        and PurePath(member.parts[-1]).suffix.lower() in _SUFFIXES
+        and not any(part.startswith((".", "__")) for part in member.parts)
+    ]
+
+
+def _class_members(members: Sequence[ZipMember], path: Path, split: str) -> tuple[list[ZipMember], list[int]]:
+    """List the images of an archive, or of one of its splits, and their classes, sorted by class, then by name."""
+    images = _images(members)
+    if {member.parts[0] for member in images} == set(SPLITS):
+        files = [member for member in images if member.parts[0] == split]
+    else:
+        files = images
+    names = sorted({member.parts[-2] for member in images})
+    if not files or len(names) < 2:
+        raise InputError(f"{path} holds no images with one folder a class ({', '.join(sorted(_SUFFIXES))})")
+    classes = {name: place for place, name in enumerate(names)}
+    files.sort(key=lambda member: (member.parts[-2], member.info.filename))
+    return files, [classes[member.parts[-2]] for member in files]
 
 
 def class_files(folder: Path, classes: Mapping[str, int] | None = None) -> tuple[list[Path], list[int]]:
@@ -98,7 +171,7 @@ def class_files(folder: Path, classes: Mapping[str, int] | None = None) -> tuple
 
 
 def read_images(
-    files: Sequence[Path], *, where: str, crop: tuple[int, int] | None = None, colour: bool = False
+    files: Sequence[Path | ZipMember], *, where: str, crop: tuple[int, int] | None = None, colour: bool = False
 ) -> NDArray[np.uint8]:
     """Read images of one size.
 
@@ -121,7 +194,7 @@ def read_images(
         A file is no image, images differ in size, or all together would need far more memory than their files have
         bytes.
     """
-    stored = sum(path.stat().st_size for path in files)
+    stored = sum(path.stat().st_size if isinstance(path, Path) else path.info.compress_size for path in files)
     images: NDArray[np.uint8] | None = None
     for place, path in enumerate(files):
         image, shape = _open(path, crop, colour=colour)
@@ -175,10 +248,12 @@ def _names(folder: Path, most: int) -> list[str]:
     return sorted(names)
 
 
-def _open(path: Path, crop: tuple[int, int] | None, *, colour: bool) -> tuple[Image.Image, tuple[int, int, int]]:
+def _open(
+    path: Path | ZipMember, crop: tuple[int, int] | None, *, colour: bool
+) -> tuple[Image.Image, tuple[int, int, int]]:
     """Open an image without decoding it; return it with the shape that its pixels will have."""
     with _explained(path):
-        content = read_regular(path, _MAX_FILE)
+        content = read_regular(path, _MAX_FILE) if isinstance(path, Path) else path.read(_MAX_FILE)
         if content[:2] == b"\xff\xd8" and sum(1 for _ in _SCAN.finditer(content)) > _MAX_SCANS:
             raise ValueError(f"a JPEG of more than {_MAX_SCANS} scans")
         if content[:4] == b"RIFF":  # whose canvas is allocated on opening
@@ -192,7 +267,7 @@ def _open(path: Path, crop: tuple[int, int] | None, *, colour: bool) -> tuple[Im
 
 
 def _decode(
-    image: Image.Image, shape: tuple[int, int, int], path: Path, crop: tuple[int, int] | None
+    image: Image.Image, shape: tuple[int, int, int], path: Path | ZipMember, crop: tuple[int, int] | None
 ) -> NDArray[np.uint8]:
     with _explained(path):
         image = image.convert("L" if shape[2] == 1 else "RGB")
@@ -205,7 +280,7 @@ def _decode(
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path | ZipMember) -> Iterator[None]:
     """Name the file in errors of Pillow; its warnings (EXIF, mostly) are ignored: they change no pixel."""
     try:
         with warnings.catch_warnings():

@@ -1,25 +1,67 @@
 """Four small networks in the field's own shapes: 3x3 filters, and each its own way of downsampling.
 
 All take square images of any size from about 16 pixels, end in a global average, and hold their normalisation
-as BatchNorm: the input is pixels in [0, 1].
+as BatchNorm: the input is pixels in [0, 1]. Three stages; the second has twice, the third three times the channels of
+the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 
 from filterlens.errors import InputError
 
-__all__ = ["ARCHITECTURES", "build"]
+__all__ = ["ACTIVATIONS", "ARCHITECTURES", "Shape", "build", "build_as_said"]
 
-_WIDTHS: Final = (16, 32, 48)
+_SIZES: Final = {"in_channels": 1, "classes": 10, "width": 16, "blocks": 1}
+ACTIVATIONS: Final[dict[str, Callable[[], nn.Module]]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 
 
-def build(architecture: str, *, in_channels: int = 1, classes: int = 10) -> nn.Module:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of a network.
+
+    Parameters
+    ----------
+    in_channels, classes
+        Channels of its images, and logits.
+    width
+        Channels of the first stage.
+    blocks
+        Residual blocks, or pairs of convolutions, a stage.
+    activation
+        A name in `ACTIVATIONS`.
+    """
+
+    in_channels: int = 1
+    classes: int = 10
+    width: int = 16
+    blocks: int = 1
+    activation: str = "relu"
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """Channels of the three stages."""
+        return self.width, 2 * self.width, 3 * self.width
+
+    def activate(self) -> nn.Module:
+        """Make an activation."""
+        return ACTIVATIONS[self.activation]()
+
+
+def build(
+    architecture: str,
+    *,
+    in_channels: int = 1,
+    classes: int = 10,
+    width: int = 16,
+    blocks: int = 1,
+    activation: str = "relu",
+) -> nn.Module:
     """Make a freshly initialised network.
 
     Parameters
@@ -30,22 +72,61 @@ def build(architecture: str, *, in_channels: int = 1, classes: int = 10) -> nn.M
         1 for FONTS, 3 for colour images.
     classes
         Logits.
+    width
+        Channels of the first of three stages.
+    blocks
+        Residual blocks, or pairs of convolutions, a stage: `resnet_strided` has 6 `blocks` + 1 layers of 3x3 filters.
+    activation
+        relu or silu.
 
     Raises
     ------
     InputError
-        There is no such architecture.
+        There is no such architecture or activation, or a size is none.
     """
     if architecture not in ARCHITECTURES:
         raise InputError(f"there is no architecture {architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[architecture](in_channels, classes)
+    if activation not in ACTIVATIONS:
+        raise InputError(f"there is no activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    if min(in_channels, classes, blocks) < 1 or width < 2:
+        raise InputError(f"a network has at least one block a stage and two channels; got {blocks} and {width}")
+    return ARCHITECTURES[architecture](Shape(in_channels, classes, width, blocks, activation))
+
+
+def build_as_said(metadata: Mapping[str, str]) -> nn.Module:
+    """Make the network that the metadata of a trained file describe; sizes that they lack are FONTS' ones.
+
+    Parameters
+    ----------
+    metadata
+        `architecture`, and perhaps the other parameters of `build`.
+
+    Raises
+    ------
+    InputError
+        They name no architecture, or a size is no number.
+    """
+    try:
+        sizes = [int(metadata.get(name, default)) for name, default in _SIZES.items()]
+    except ValueError as error:
+        raise InputError(f"a size of a trained network is no number ({error})") from error
+    in_channels, classes, width, blocks = sizes
+    return build(
+        metadata.get("architecture", ""),
+        in_channels=in_channels,
+        classes=classes,
+        width=width,
+        blocks=blocks,
+        activation=metadata.get("activation", "relu"),
+    )
 
 
 class PreActivationBlock(nn.Module):
-    """x + conv(relu(norm(conv(relu(norm(x)))))) [He2016]_; a 1x1 convolution where the shape changes."""
+    """x + conv(act(norm(conv(act(norm(x)))))) [He2016]_; a 1x1 convolution where the shape changes."""
 
-    def __init__(self, c_in: int, c_out: int, *, stride: int = 1) -> None:
+    def __init__(self, c_in: int, c_out: int, activation: nn.Module, *, stride: int = 1) -> None:
         super().__init__()
+        self.activation = activation
         self.norm1 = nn.BatchNorm2d(c_in)
         self.conv1 = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(c_out)
@@ -55,17 +136,18 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features, shape (n, c_out, height / stride, width / stride)."""
-        active = torch.relu(self.norm1(x))
+        active = self.activation(self.norm1(x))
         kept = x if self.shortcut is None else self.shortcut(active)
-        out: Tensor = self.conv2(torch.relu(self.norm2(self.conv1(active))))
+        out: Tensor = self.conv2(self.activation(self.norm2(self.conv1(active))))
         return out + kept
 
 
 class BasicBlock(nn.Module):
-    """relu(norm(conv(relu(norm(conv(x))))) + x); a normalised 1x1 convolution where the shape changes."""
+    """act(norm(conv(act(norm(conv(x))))) + x); a normalised 1x1 convolution where the shape changes."""
 
-    def __init__(self, c_in: int, c_out: int, *, stride: int = 1) -> None:
+    def __init__(self, c_in: int, c_out: int, activation: nn.Module, *, stride: int = 1) -> None:
         super().__init__()
+        self.activation = activation
         self.conv1 = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(c_out)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
@@ -79,82 +161,95 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features, shape (n, c_out, height / stride, width / stride)."""
-        out = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
-        return torch.relu(out + self.shortcut(x))
+        out = self.norm2(self.conv2(self.activation(self.norm1(self.conv1(x)))))
+        active: Tensor = self.activation(out + self.shortcut(x))
+        return active
 
 
 def _stem(in_channels: int, c_out: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, c_out, 3, padding=1, bias=False)
 
 
-def _normed(c_in: int, c_out: int, *, stride: int = 1) -> list[nn.Module]:
-    conv = nn.Conv2d(c_in, c_out, 3, stride=stride, padding=1, bias=False)
-    return [conv, nn.BatchNorm2d(c_out), nn.ReLU()]
+def _normed(c_in: int, c_out: int, activation: nn.Module) -> list[nn.Module]:
+    return [nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), activation]
+
+
+def _stage(
+    block: type[PreActivationBlock | BasicBlock], c_in: int, c_out: int, shape: Shape, *, stride: int = 1
+) -> list[nn.Module]:
+    """Blocks of one stage, the first of which downsamples."""
+    first = block(c_in, c_out, shape.activate(), stride=stride)
+    return [first, *(block(c_out, c_out, shape.activate()) for _ in range(shape.blocks - 1))]
+
+
+def _pair(c_in: int, c_out: int, shape: Shape) -> list[nn.Module]:
+    """Pairs of 3x3 convolutions."""
+    layers: list[nn.Module] = []
+    for place in range(2 * shape.blocks):
+        layers += _normed(c_out if place else c_in, c_out, shape.activate())
+    return layers
 
 
 def _head(c_in: int, classes: int) -> list[nn.Module]:
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c_in, classes)]
 
 
-def preact_resnet(in_channels: int, classes: int) -> nn.Module:
+def preact_resnet(shape: Shape) -> nn.Module:
     """Pre-activation ResNet: strided 3x3 convolutions, unnormalised 1x1 shortcuts."""
-    a, b, c = _WIDTHS
+    a, b, c = shape.widths
     return nn.Sequential(
-        _stem(in_channels, a),
-        PreActivationBlock(a, a),
-        PreActivationBlock(a, b, stride=2),
-        PreActivationBlock(b, c, stride=2),
+        _stem(shape.in_channels, a),
+        *_stage(PreActivationBlock, a, a, shape),
+        *_stage(PreActivationBlock, a, b, shape, stride=2),
+        *_stage(PreActivationBlock, b, c, shape, stride=2),
         nn.BatchNorm2d(c),
-        nn.ReLU(),
-        *_head(c, classes),
+        shape.activate(),
+        *_head(c, shape.classes),
     )
 
 
-def resnet_strided(in_channels: int, classes: int) -> nn.Module:
+def resnet_strided(shape: Shape) -> nn.Module:
     """Post-activation ResNet, all its downsampling in strided convolutions."""
-    a, b, c = _WIDTHS
+    a, b, c = shape.widths
     return nn.Sequential(
-        *_normed(in_channels, a),
-        BasicBlock(a, a),
-        BasicBlock(a, b, stride=2),
-        BasicBlock(b, c, stride=2),
-        *_head(c, classes),
+        *_normed(shape.in_channels, a, shape.activate()),
+        *_stage(BasicBlock, a, a, shape),
+        *_stage(BasicBlock, a, b, shape, stride=2),
+        *_stage(BasicBlock, b, c, shape, stride=2),
+        *_head(c, shape.classes),
     )
 
 
-def vgg_maxpool(in_channels: int, classes: int) -> nn.Module:
+def vgg_maxpool(shape: Shape) -> nn.Module:
     """VGG with BatchNorm: pairs of 3x3 convolutions, max pooling between."""
-    a, b, c = _WIDTHS
+    a, b, c = shape.widths
     return nn.Sequential(
-        *_normed(in_channels, a),
-        *_normed(a, a),
+        *_pair(shape.in_channels, a, shape),
         nn.MaxPool2d(2),
-        *_normed(a, b),
-        *_normed(b, b),
+        *_pair(a, b, shape),
         nn.MaxPool2d(2),
-        *_normed(b, c),
-        *_normed(c, c),
-        *_head(c, classes),
+        *_pair(b, c, shape),
+        *_head(c, shape.classes),
     )
 
 
-def wide_resnet_avgpool(in_channels: int, classes: int) -> nn.Module:
+def wide_resnet_avgpool(shape: Shape) -> nn.Module:
     """Wide pre-activation ResNet: twice as wide as its stem from the first block, average pooling between stages."""
-    a, b, c = _WIDTHS
+    a, b, c = shape.widths
     return nn.Sequential(
-        _stem(in_channels, a // 2),
-        PreActivationBlock(a // 2, a),
+        _stem(shape.in_channels, a // 2),
+        *_stage(PreActivationBlock, a // 2, a, shape),
         nn.AvgPool2d(2),
-        PreActivationBlock(a, b),
+        *_stage(PreActivationBlock, a, b, shape),
         nn.AvgPool2d(2),
-        PreActivationBlock(b, c),
+        *_stage(PreActivationBlock, b, c, shape),
         nn.BatchNorm2d(c),
-        nn.ReLU(),
-        *_head(c, classes),
+        shape.activate(),
+        *_head(c, shape.classes),
     )
 
 
-ARCHITECTURES: Final[dict[str, Callable[[int, int], nn.Module]]] = {
+ARCHITECTURES: Final[dict[str, Callable[[Shape], nn.Module]]] = {
     "preact_resnet": preact_resnet,
     "resnet_strided": resnet_strided,
     "vgg_maxpool": vgg_maxpool,

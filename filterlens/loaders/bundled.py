@@ -1,4 +1,4 @@
-"""`bundled:fonts/NAME`: the networks that come with the package; `bundled:ARCHITECTURE?weights=PATH`: your own ones."""
+"""`bundled:ZOO/NAME`: the networks that come with the package; `bundled:ARCHITECTURE?weights=PATH`: your own ones."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from filterlens.loaders.weights import file_digest, load_weights, to_eval
 
 __all__ = ["load"]
 
+_ZOOS = {"fonts": ("fonts-linf", 28), "cifar10": ("cifar10-small", 32)}  # folder, and side of the images
 _AS_THEY_ARE = {"mean": (0.0,), "std": (1.0,)}  # these networks are trained on images in [0, 1]
 
 
@@ -25,7 +26,7 @@ def load(request: Request) -> LoadedModel:
     CheckpointError
         There is none of that name.
     """
-    from filterlens.loaders.architectures import ARCHITECTURES, build
+    from filterlens.loaders.architectures import ARCHITECTURES, build_as_said
 
     named, own = named_weights(request)
     if own is not None:
@@ -33,20 +34,23 @@ def load(request: Request) -> LoadedModel:
             raise CheckpointError(f"there is no architecture {named!r}: choose one of {', '.join(ARCHITECTURES)}")
         weights, _, notes = read_weights(own, trust_pickle=request.trust_pickle)
         channels = next((weight.shape[1] for weight in weights.values() if weight.dim() == 4), 1)
-        network = build(named, in_channels=channels, classes=classes_of(weights, own))
+        said = dict(read_safetensors(own)[1]) if own.suffix == ".safetensors" else {}
+        sizes = {"in_channels": str(channels), "classes": str(classes_of(weights, own))}
+        network = build_as_said(said | sizes | {"architecture": named})
         return filled(replace(request, entry=_trained_on(request.entry)), network, weights, own, notes)
     zoo, _, name = request.rest.partition("/")
-    folder = shipped_folder() / f"{zoo}-linf"
-    known = {path.stem: path for path in sorted(folder.glob("*.safetensors"))} if zoo == "fonts" else {}
+    folder, side = _ZOOS.get(zoo, ("", 0))
+    files = sorted((shipped_folder() / folder).glob("*.safetensors")) if folder else []
+    known = {path.stem: path for path in files}
     if name not in known:
         raise CheckpointError(
-            f"the package brings no {request.rest!r}: bundled:fonts/NAME was expected, NAME one of "
-            f"{', '.join(known) or 'none (the weights are not installed)'}"
+            f"the package brings no {request.rest!r}: bundled:ZOO/NAME was expected, ZOO one of {', '.join(_ZOOS)}, "
+            f"NAME one of {', '.join(known) or 'none (the weights are not installed)'}"
         )
     weights, metadata = read_safetensors(known[name])
     if "architecture" not in metadata:
         raise CheckpointError(f"{known[name]} does not say its architecture: install filterlens again")
-    network = build(metadata["architecture"], in_channels=1, classes=10)
+    network = build_as_said(metadata)
     load_weights(network, weights, str(known[name]))
     entry = _trained_on(request.entry)
     return LoadedModel(
@@ -55,7 +59,7 @@ def load(request: Request) -> LoadedModel:
         sha256=file_digest(known[name]),
         weights=to_eval(network).state_dict(),
         classifier=Classifier(network, entry.mean, entry.std),
-        input_size=(1, 28, 28),
+        input_size=(int(metadata.get("in_channels", 1)), side, side),
     )
 
 

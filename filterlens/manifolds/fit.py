@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from filterlens.errors import InputError
-from filterlens.inputs import Images, load_images
+from filterlens.inputs import Images
 from filterlens.manifolds.learned import save_learned
 from filterlens.manifolds.protocol import distance
 from filterlens.manifolds.vae import Decoder, Discriminator, Encoder, Shape
 
-__all__ = ["Fit", "fit_manifold", "load_split"]
+__all__ = ["Fit", "fit_manifold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,34 +122,6 @@ def fit_manifold(
     }
     save_learned(path, encoder, decoder, card)
     return card
-
-
-def load_split(data: str, n: int, *, seed: int = 0) -> tuple[Images, Images]:
-    """Load n images to learn from and others to hold out.
-
-    Parameters
-    ----------
-    data
-        As in `filterlens.inputs.load_images`: FONTS and CIFAR give their training split and up to 1000 test images,
-        other sources n images, of which every tenth is held out.
-    n
-        How many to learn from at most.
-    seed
-        Random seed of FONTS' transformations, or of the choice of images.
-
-    Raises
-    ------
-    InputError
-        There is nothing of that name.
-    """
-    if data in {"fonts", "cifar10", "cifar100"}:
-        return load_images(data, n, seed=seed, split="train"), load_images(data, min(n, 1000), seed=seed)
-    every = load_images(data, n, seed=seed)
-    held = np.arange(len(every)) % 10 == 9
-    return (
-        Images(every.name, every.pixels[~held], every.labels[~held]),
-        Images(every.name, every.pixels[held], every.labels[held]),
-    )
 
 
 def _train(

@@ -64,7 +64,8 @@ def _values(run: RunData, metrics: list[str]) -> pd.DataFrame:
     A normal model that several robust ones share enters once; a model without a partner is on neither side.
     """
     models = run.models
-    rows = by_depth(run.scores[run.scores["metric"].isin(metrics)])
+    scores = run.sized_scores
+    rows = by_depth(scores[scores["metric"].isin(metrics)])
     rows["dataset"] = rows["model_id"].map(models["dataset"]).replace("", "unknown")
     side = rows["model_id"].map(sides_of_pairs(models[models.index.isin(rows["model_id"])]))
     return rows.assign(side=side, depth=[DEPTH_GROUPS[int(i)] for i in rows["group"]])[

@@ -78,7 +78,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """One table of a report: file name, heading, what it shows, and its rows."""
+    """One table of a report: file name, heading, what it shows, and its rows.
+
+    What `general` says holds for other tables too: a file repeats it, for it stands alone; the page says it once.
+    """
 
     name: str
     title: str
@@ -86,6 +89,12 @@ class Table:
     frame: pd.DataFrame
     columns: tuple[Column, ...]
     lens: str = ""
+    general: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> str:
+        """Everything to be said of the table, as its files say it."""
+        return " ".join(filter(None, [self.note, *self.general]))
 
     def rows(self) -> list[list[str]]:
         """Every cell as text, with numbers rounded for people."""
@@ -215,7 +224,7 @@ def to_markdown(table: Table) -> str:
     head = "| " + " | ".join(_markdown_cell(column.label) for column in table.columns) + " |"
     rule = "|" + "|".join("---:" if column.is_numeric else "---" for column in table.columns) + "|"
     body = ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in table.rows()]
-    return "\n".join([f"## {table.title}", "", table.note, "", head, rule, *body, ""])
+    return "\n".join([f"## {table.title}", "", table.notes, "", head, rule, *body, ""])
 
 
 def _markdown_cell(text: str) -> str:

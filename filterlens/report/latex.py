@@ -134,7 +134,7 @@ def to_latex(table: Table, *, style: str = "", width: Width = "page", whole: boo
     for number, part in enumerate(parts, start=1):
         of = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
         label = f"tab:{table.name.replace('_', '-')}" + (f"-{number}" if len(parts) > 1 else "")
-        caption = rf"\caption{{{escape_latex(table.title + of)}. {escape_latex(table.note)}}}\label{{{label}}}"
+        caption = rf"\caption{{{escape_latex(table.title + of)}. {escape_latex(table.notes)}}}\label{{{label}}}"
         out.append(_environment(part, caption, width))
     return "\n".join(out)
 

@@ -37,6 +37,7 @@ __all__ = [
     "STYLES",
     "Mark",
     "Style",
+    "beside_row",
     "box_or_points",
     "current_style",
     "diverging",
@@ -228,6 +229,15 @@ def points(axis: Axes, x: ArrayLike, y: ArrayLike, mark: Mark, *, size: float = 
     axis.scatter(
         np.asarray(x, dtype=float), np.asarray(y, dtype=float), s=size * scale**2, color=mark.colour,
         marker=mark.marker, edgecolors="black", linewidths=0.4 * scale, clip_on=False, zorder=3,
+    )  # fmt: skip
+
+
+def beside_row(axis: Axes, mark: Mark) -> None:
+    """Draw a mark left of a picture: of which model a row of pictures is."""
+    scale = current_style().lines
+    axis.plot(
+        [-0.5], [0.5], mark.marker, transform=axis.transAxes, color=mark.colour, clip_on=False, markersize=4 * scale,
+        markeredgecolor="black", markeredgewidth=0.4 * scale,
     )  # fmt: skip
 
 

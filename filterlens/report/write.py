@@ -6,7 +6,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData, read_run
 from filterlens.report.figure import Drawing, Figure, FinishedFigure
 from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_markdown
+from filterlens.report.hover import grid_of, points_of
 from filterlens.report.latex import chosen_columns, to_latex
 from filterlens.report.page import render_page
 from filterlens.report.style import find_style, paper_style
@@ -27,6 +28,7 @@ __all__ = ["ReportWarning", "write_report", "written_style"]
 
 Progress = Callable[[int, int], None]
 _OWN = re.compile(r"(tables|figures)/[\w.-]+")
+_DUMP = re.compile(r"\S*/dumps/\S+\.h5")
 _MOST_LEFT_OUT = 20  # models: a figure that fails on more of them is itself at fault
 _MANIFEST = "report.json"
 
@@ -99,7 +101,7 @@ def _write_all(
     run: RunData, figures: Sequence[Figure], lens_tables: Sequence[TableMaker], *, inline: bool, step: Progress
 ) -> Path:
     total = len(figures) + 2
-    writer = _Writer(run.folder)
+    writer = _Writer(run.folder, run.duplicates)
     failed: dict[str, str] = {}
     settings = read_settings(run)
     cautions = cautions_table(run, settings)
@@ -119,13 +121,14 @@ def _write_all(
         if drawn is not None:
             finished.append(_write_figure(writer, figure, *drawn))
         if without or said:
-            left_out = "".join(f"without {model}: {why}; " for model, why in without.items())
-            failed[figure.title] = f"{left_out}{said}".removesuffix("; ")
+            failed[figure.title] = f"{_left_out(without)}{said}".removesuffix("; ")
             verb = "was drawn" if drawn is not None else "could not be drawn:"
             warnings.warn(f"figure {figure.name!r} {verb} {failed[figure.title]}", ReportWarning, stacklevel=2)
         step(done, total)
     page = render_page(run, tables, finished, failed, settings=settings, inline=inline)
-    index = writer.write("index.html", page.encode("utf-8", "replace"))
+    for name, text in page.beside.items():
+        writer.write(name, text.encode("utf-8", "replace"))
+    index = writer.write("index.html", page.index.encode("utf-8", "replace"))
     writer.forget_stale(run.style)
     step(total, total)
     return index
@@ -152,7 +155,6 @@ def draw(figure: Figure, run: RunData) -> tuple[Drawing, bytes, bytes] | None:
         drawing = figure.draw(run)
         if drawing is None:
             return None
-        drawing = replace(drawing, caption=f"{drawing.caption} {run.duplicates}".rstrip())
         pdf, png = io.BytesIO(), io.BytesIO()
         drawing.figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Title": figure.title})
         drawing.figure.set_layout_engine("none")  # it is laid out: once is enough
@@ -177,12 +179,22 @@ def _draw_what_can_be(figure: Figure, run: RunData) -> tuple[tuple[Drawing, byte
             run = run.without(run.opened[-1])
 
 
+def _left_out(without: Mapping[str, str]) -> str:
+    """Say without which models a figure was drawn, each reason once; a dump's own name in it is `its dump`."""
+    models: dict[str, list[str]] = {}
+    for model, why in without.items():
+        models.setdefault(_DUMP.sub("its dump", why), []).append(model)
+    return "".join(f"without {', '.join(names)}: {why}; " for why, names in models.items())
+
+
 def _write_figure(writer: _Writer, figure: Figure, drawing: Drawing, pdf: bytes, png: bytes) -> FinishedFigure:
     writer.write(f"figures/{figure.name}.pdf", pdf)
     writer.write(f"figures/{figure.name}.png", png)
     writer.write(f"figures/{figure.name}.csv", frame_to_csv(drawing.data).encode("utf-8", "replace"))
-    writer.write(f"figures/{figure.name}.txt", f"{figure.title}. {drawing.caption}\n".encode("utf-8", "replace"))
-    return FinishedFigure(figure, drawing.caption, png)
+    said = f"{figure.title}. {drawing.caption} {writer.duplicates}".rstrip()
+    writer.write(f"figures/{figure.name}.txt", f"{said}\n".encode("utf-8", "replace"))
+    grid = None if drawing.matrix is None else grid_of(drawing.figure, drawing.matrix)
+    return FinishedFigure(figure, drawing.caption, png, points_of(drawing.figure, drawing.data), grid)
 
 
 def written_style(folder: Path) -> str:
@@ -197,8 +209,9 @@ def written_style(folder: Path) -> str:
 class _Writer:
     """Write files into a run's folder, each whole or not at all, and remember which."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, duplicates: str) -> None:
         self.folder = folder
+        self.duplicates = duplicates  # said in every file that stands alone
         self.written: list[str] = []
 
     def write(self, name: str, content: bytes) -> Path:

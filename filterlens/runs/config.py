@@ -16,7 +16,7 @@ from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, get_lens
 from filterlens.process.files import write_atomically
 
-__all__ = ["RunConfig"]
+__all__ = ["RunConfig", "filled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +100,14 @@ class RunConfig:
                 f"{path}: no table is called {min(unknown)!r}; there are [run], [lenses.NAME], [content] and [versions]"
             )
         run = _table(content.get("run", {}), path, "run")
-        what = _filled(RunConfig(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
-        settings = _filled(RunSettings(), run, path, "run")
+        what = filled(RunConfig(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
+        settings = filled(RunSettings(), run, path, "run")
         lenses = {}
         for name, table in _table(content.get("lenses", {}), path, "lenses").items():
             given = _table(table, path, f"lenses.{name}")
             options = get_lens(name).options
             base = options.fast() if given.get("preset") == "fast" else options.paper()
-            lenses[name] = _filled(base, given, path, f"lenses.{name}")
+            lenses[name] = filled(base, given, path, f"lenses.{name}")
             for key, value in given.items():
                 if str(value).startswith("module:") and not allow_code:
                     raise InputError(
@@ -145,7 +145,23 @@ def _table(value: object, path: Path, name: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _filled(base: Record, given: Mapping[str, Any], path: Path, table: str) -> Record:
+def filled(base: Record, given: Mapping[str, Any], path: Path, table: str) -> Record:
+    """Return a record with plain values, such as those of a file, in place of its own.
+
+    Parameters
+    ----------
+    base
+        Options or settings.
+    given
+        By name.
+    path, table
+        Where they are from, for messages.
+
+    Raises
+    ------
+    InputError
+        There is no such option, or a value is of another type.
+    """
     hints = get_type_hints(type(base))
     values: dict[str, Any] = {}
     for name, value in given.items():

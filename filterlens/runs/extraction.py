@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +12,19 @@ from filterlens.catalogs import Catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import DumpError, InputError, WriteError
 from filterlens.lens import Options, RunSettings, get_lens
+from filterlens.runs.away import received, run_away
 from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, check_belongs, joined, read_earlier, remove_run
 from filterlens.runs.events import Event, Outcome, versions
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
 from filterlens.runs.folder import freeze_catalog, lock_folder
 from filterlens.runs.jobs import Job, images_for, run_job
+from filterlens.runs.kept import is_fresh
 from filterlens.runs.keys import Keys
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.locks import with_locks, write_run_lock
 from filterlens.runs.prepared import prepared
+from filterlens.runs.undumped import stores_nothing
 
 __all__ = ["check_device", "extract"]
 
@@ -93,6 +95,8 @@ def extract(
         check_device(config.settings.device)
     elif evict:
         raise InputError("--evict is for jobs of this machine: on a cluster each node fetches for itself")
+    if evict and any(stores_nothing(get_lens(name), config.settings) for name in config.lenses):
+        raise InputError("--dumps none reads checkpoints again once all are scored, and --evict removes them: give one")
     with lock_folder(folder):
         ledger = Ledger(folder / "ledger.jsonl")
         known = {} if existing == "replace" else ledger.latest()
@@ -104,7 +108,7 @@ def extract(
         jobs: list[Job] = []
         kept: list[LedgerRow] = []
         for job in every:
-            held = frozenset() if existing == "replace" else _held(job.dump, listener)
+            held = frozenset() if existing == "replace" else _held(job, listener)
             done = [row for name in job.options if (row := _done(known, job, name, held, extend=existing == "extend"))]
             kept += done
             if missing := set(job.options) - {row.lens for row in done}:
@@ -116,26 +120,37 @@ def extract(
         joined(read_earlier(folder), config).write(folder / "run.toml", versions())
         rows = list(kept)
 
-        def report_progress(job: Job, what: str, done: int, total: int) -> None:
-            listener(Event(job.entry.model_id, what, done, total))
-
         deadline = math.inf if time_limit is None else begun_at + time_limit
         jobs = [replace(job, deadline=deadline) for job in with_locks(jobs, catalog, folder)]
         unstarted = 0
-        at_once = getattr(executor, "jobs", 1)
-        with prepared(jobs, listener, at_once=at_once, evict=evict) if executor.local else nullcontext() as ahead:
-            for job, result in executor.run(jobs if ahead is None else ahead, run_job, report_progress):
-                new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
-                if ahead is not None:
-                    ahead.finished(job)
-                if not new:
-                    unstarted += 1
-                    continue
-                ledger.append(new)
-                rows += new
-                listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
+        for job, new in _results(jobs, executor, listener, evict=evict):
+            if not new:
+                unstarted += 1
+                continue
+            ledger.append(new)
+            rows += new
+            listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
         _lock(folder, ledger, listener)
     return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun, unstarted=unstarted)
+
+
+def _results(
+    jobs: list[Job], executor: Executor, listener: Callable[[Event], None], *, evict: bool
+) -> Iterator[tuple[Job, list[LedgerRow]]]:
+    """Yield every job and what became of it, its dump being in the run's folder."""
+
+    def report_progress(job: Job, what: str, done: int, total: int) -> None:
+        listener(Event(job.entry.model_id, what, done, total))
+
+    if not executor.local:
+        there = [replace(job, folder=job.folder.resolve()) for job in jobs]
+        for job, sent in executor.run(there, run_away, report_progress):
+            yield job, _lost(job, sent.reason) if isinstance(sent, WorkerLost) else received(job, sent)
+        return
+    with prepared(jobs, listener, at_once=getattr(executor, "jobs", 1), evict=evict) as ahead:
+        for job, rows in executor.run(ahead, run_job, report_progress):
+            ahead.finished(job)
+            yield job, _lost(job, rows.reason) if isinstance(rows, WorkerLost) else rows
 
 
 def _lock(folder: Path, ledger: Ledger, listener: Callable[[Event], None]) -> None:
@@ -168,15 +183,20 @@ def _content(jobs: list[Job]) -> dict[str, str]:
     return {name: digest for name, digest in sorted(found.items()) if digest}
 
 
-def _held(dump: Path, listener: Callable[[Event], None]) -> frozenset[str]:
-    """Lenses of a dump; none of one that is damaged, which is extracted again."""
-    if not dump.is_file():
+def _held(job: Job, listener: Callable[[Event], None]) -> frozenset[str]:
+    """Lenses of a job's dump, whole or scored where that is enough; none of one that is damaged and made again."""
+    if not job.dump.is_file():
         return frozenset()
     try:
-        with DumpReader(dump) as reader:
-            return frozenset(reader.lenses)
+        with DumpReader(job.dump) as dump:
+            scored = [
+                name
+                for name in dump.scored
+                if name in job.options and stores_nothing(get_lens(name), job.settings) and is_fresh(dump, name)
+            ]
+            return frozenset((*dump.lenses, *scored))
     except DumpError:
-        listener(Event("", "", 0, 0, note=f"{dump} is damaged: extracted again"))
+        listener(Event("", "", 0, 0, note=f"{job.dump} is damaged: extracted again"))
         return frozenset()
 
 

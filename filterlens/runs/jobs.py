@@ -15,7 +15,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from filterlens.catalogs import Entry
-from filterlens.dumps import DumpWriter
+from filterlens.dumps import DumpWriter, InMemoryGroup
 from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import FilterlensError, InputError, LensSkipped
 from filterlens.fetching import Locked, check_locked, place_of
@@ -26,6 +26,7 @@ from filterlens.runs.events import failed, versions
 from filterlens.runs.executors import Progress
 from filterlens.runs.keys import Key
 from filterlens.runs.ledger import LedgerRow
+from filterlens.runs.undumped import store_scores, stores_nothing
 
 if TYPE_CHECKING:
     from filterlens.loaders.model import LoadedModel
@@ -81,9 +82,9 @@ class _Longest:
 
 
 def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
-    from filterlens.inputs import check_fits
     from filterlens.loaders import load_model
     from filterlens.loaders.examine import examine_weights
+    from filterlens.runs.fitting import fit_images
 
     blank = {
         name: LedgerRow(
@@ -126,6 +127,7 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     try:
         with DumpWriter(job.dump, attributes) as dump:
             for name, row in blank.items():
+                alone = None
                 lens, key, begun = get_lens(name), job.keys[name], time.monotonic()
                 noted = replace(
                     row,
@@ -140,25 +142,33 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
                     images = images_for(job.entry, options, job.settings, lens=name, content=key.content)
                     parameters = lens.parameters(options, job.settings) | {"content": key.content}
                     if images is not None:
-                        check_fits(images, model.input_size)
+                        images, resized = fit_images(model, images)
                         parameters["normalisation"] = _normalisation(model, images)
+                        if resized:
+                            parameters["resized"] = resized
+                            noted = replace(noted, notes=(*noted.notes, resized))
                     parameters["versions"] = versions()
+                    alone = InMemoryGroup(job.dump, parameters) if stores_nothing(lens, job.settings) else None
                     context = ExtractContext(
                         model=model,
                         entry=job.entry,
                         images=images,
                         options=options,
                         settings=job.settings,
-                        group=dump.lens(name, parameters),
+                        group=dump.lens(name, parameters) if alone is None else alone,
                         progress=partial(progress, name),
                     )
                     resolve_name(lens.extract)(context)
+                    if alone is not None:
+                        store_scores(dump, lens, parameters, group=alone, model=model, folder=job.folder)
                 except LensSkipped as reason:
                     dump.discard(name)
                     noted = replace(noted, status="skipped", reason=str(reason))
                 except Exception as error:  # noqa: BLE001 - one lens's failure leaves the others their results
                     dump.discard(name)
                     noted = failed(noted, error, keep_traceback=job.keep_tracebacks)
+                    if alone is not None and alone.current:
+                        noted = replace(noted, reason=f"scoring: layer {alone.current}: {noted.reason}")
                 rows.append(replace(noted, seconds=round(time.monotonic() - begun, 3)))
             if not dump.lenses:
                 dump.cancel()

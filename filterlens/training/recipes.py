@@ -65,8 +65,7 @@ class AttackBudget:
     beta
         Weight of TRADES' second term.
     half_precision
-        Run the attacks' forward passes in bfloat16. They use the gradient's sign only; the weights' own step stays in
-        float32.
+        Run the attacks' forward passes in bfloat16. They use the gradient's sign only.
     """
 
     eps: float = 0.2

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from filterlens.errors import CheckpointError, InputError
-from filterlens.inputs import Images, load_images
+from filterlens.inputs import Images, load_images, load_split
 from filterlens.manifolds import Learned, Points, distance, load_learned
-from filterlens.manifolds.fit import Fit, fit_manifold, load_split
+from filterlens.manifolds.fit import Fit, fit_manifold
 from filterlens.manifolds.learned import load_module_pair, read_card
 from filterlens.manifolds.vae import Decoder, Encoder, Shape
 

@@ -121,7 +121,9 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", models, score_rows(models, 2), ledger)
     text = write_report(folder).read_text(encoding="utf-8")
     page = Page(text)
-    assert page.tags.count("script") == 1
+    assert page.tags.count("script") == 2  # data and program
+    data = json.loads(text.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    assert [name for name, _ in data["models"]] == [model.model_id for model in models]
     assert page.tags.count("style") == 1
     assert page.tags.count("img") == 0
     assert not page.handlers

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from filterlens.catalogs import load_catalog, shipped_folder
 from filterlens.loaders.architectures import ARCHITECTURES
-from filterlens.training.zoo import EPS, MEMBERS, ZooModel, measure_accuracy, train_zoo
+from filterlens.training.fonts_zoo import EPS, FONTS_ZOO, MEMBERS
+from filterlens.training.zoo import ZooModel, measure_accuracy, train_zoo
 
 FOLDER = shipped_folder() / "fonts-linf"
 PAIRED = {"normal", "pgd", "trades"}
@@ -72,7 +73,7 @@ def test_the_published_accuracies_are_what_was_asked_for() -> None:
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda m: m.name)
 def test_a_model_measures_as_its_card_says(member: ZooModel) -> None:
     entry = load_catalog("fonts-linf")[member.name]
-    found = measure_accuracy(FOLDER / f"{member.name}.safetensors", images=200)
+    found = measure_accuracy(FONTS_ZOO, FOLDER / f"{member.name}.safetensors", images=200)
     assert entry.clean_acc is not None
     assert entry.robust_acc is not None
     assert abs(100 * found.clean_accuracy - entry.clean_acc) < 4
@@ -91,7 +92,8 @@ def test_a_zoo_can_be_made_again_and_is_a_catalog(tmp_path: Path) -> None:
     )
     heard: list[tuple[str, int, int]] = []
     card = train_zoo(
-        tmp_path / "fonts-tiny", work=tmp_path / "work", jobs=1, members=members, images=4,
+        replace(FONTS_ZOO, name="fonts-tiny", members=members),
+        tmp_path / "fonts-tiny", work=tmp_path / "work", jobs=1, images=4,
         progress=lambda *told: heard.append(told),
     )  # fmt: skip
     assert [done for _, done, _ in heard] == [1, 2, 3, 4, 5]

@@ -14,7 +14,7 @@ from filterlens.errors import DumpError
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import NEUTRAL, diverging, mark_handles, mark_of, new_figure, points, short
+from filterlens.report.style import NEUTRAL, beside_row, diverging, mark_handles, mark_of, new_figure, short
 
 __all__ = ["StoredLayer", "chosen_models", "draw_first", "draw_last", "draw_rgb", "end_layer"]
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredLayer:
-    """One convolution's weight, float64 (c_out, c_in / groups, k_h, k_w), as a dump holds it."""
+    """One convolution's weight, float64 (c_out, c_in / groups, k_h, k_w), as a dump holds it; perhaps its beginning."""
 
     name: str
     weight: Array
@@ -52,9 +52,9 @@ def end_layer(run: RunData, model_id: str, *, last: bool = False) -> StoredLayer
     """Read a model's first (conv_depth 0) or last (conv_depth_norm 1) convolution, None where its dump has none."""
     try:
         with run.dump(model_id) as reader:
-            if "filters" not in reader.lenses:
+            if "filters" not in reader.held:
                 return None
-            return _find(reader.lens("filters"), last=last)
+            return _find(reader.kept("filters"), last=last)
     except DumpError:
         return None  # a model that failed has no dump; the ledger says why
 
@@ -130,7 +130,7 @@ def _draw_rows(
             axis.set_axis_off()
         line[0].set_ylabel(short(model_id, 30), rotation=0, ha="right", va="center", labelpad=12)
         width = pictures.shape[2]
-        points(line[0], [-0.5 - 0.5 * width], [(pictures.shape[1] - 1) / 2], mark_of(robust[model_id]))
+        beside_row(line[0], mark_of(robust[model_id]))
         line[0].set(xlim=(-0.5, width - 0.5), ylim=(pictures.shape[1] - 0.5, -0.5))
     sides = [robust[model_id] for model_id in rows]
     n = f"{len(rows)} models ({sides.count(True)} robust, {sides.count(False)} normal), at most {FILTERS} each."

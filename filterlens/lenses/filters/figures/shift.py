@@ -12,6 +12,7 @@ from filterlens.lenses.filters.pooled import read_filter_pool
 from filterlens.report.data import RunData
 from filterlens.report.depth import DEPTH_AXIS, DEPTH_LABELS
 from filterlens.report.figure import Drawing
+from filterlens.report.hover import Matrix, cluster
 from filterlens.report.style import (
     CATEGORIES,
     NEUTRAL,
@@ -109,15 +110,16 @@ def draw_shift_by_depth(run: RunData) -> Drawing | None:
 
 
 def draw_shift_of_models(run: RunData) -> Drawing | None:
-    """Draw a heat map of the shift between every two models, robust ones first, each side sorted by mean shift."""
+    """Draw a heat map of the shift between every two models, robust ones first, alike ones of a side neighbours."""
     pool = read_filter_pool(run)
     if pool is None or len(pool.models) < 2:
         return None
     from matplotlib.colors import PowerNorm
 
     shift = np.asarray(pool.arrays["shift_models"], dtype=np.float64)
-    side_of = [{True: 0, False: 1}.get(model["robust"], 2) for model in pool.models]
-    order = np.lexsort((np.nanmean(shift, axis=1), side_of))
+    side_of = np.array([{True: 0, False: 1}.get(model["robust"], 2) for model in pool.models])
+    sides = [np.flatnonzero(side_of == side) for side in range(3)]
+    order = np.concatenate([side[cluster(shift[np.ix_(side, side)])] for side in sides])
     shift = shift[np.ix_(order, order)]
     names = [str(pool.models[i]["model_id"]) for i in order]
     robust = [pool.models[i]["robust"] for i in order]
@@ -151,9 +153,10 @@ def draw_shift_of_models(run: RunData) -> Drawing | None:
     counts = f"{robust.count(True)} robust, {robust.count(False)} normal"
     caption = (
         "Shift between the filters of every two models, on the principal components of all; colour grows with its "
-        f"square root. Robust models first (strip), each side by mean shift. {n} models: {counts}."
+        "square root. Robust models first (strip), each side in the order of average-linkage clustering. "
+        f"{n} models: {counts}."
     )
-    return Drawing(figure, data, caption)
+    return Drawing(figure, data, caption, Matrix(tuple(names), shift, "nats", axis))
 
 
 def _mark_sides(axis: Axes, robust: Sequence[bool | None]) -> None:
