@@ -199,7 +199,13 @@ def page(rows: list[dict[str, str]]) -> str:
         peak = max(int(row["peak_mb"] or 0) for row in own)
         count = len({row["architecture"] for row in own})
         lines.append(f"| {family} | {count} | {' | '.join(cells)} | {largest:.0f} | {peak} |")
-    lines += ["", "## Refused", "", "Each reason has a test (`tests/test_coverage.py`).", ""]
+    lines += [
+        "",
+        "## Refused",
+        "",
+        "What may stand here, and the test that each reason has: `tests/test_coverage.py`.",
+        "",
+    ]
     refused = Counter((row["lens"], row["reason"].partition(" ")[2]) for row in rows if row["status"] == "refused")
     lines += [f"- {n} x by {lens}: {reason}" for (lens, reason), n in refused.most_common()] or ["- none"]
     failed = [f"- `{row['architecture']}`: {row['reason']}" for row in rows if row["status"] == "failed"]

@@ -69,7 +69,7 @@ def evidence() -> str:
             row = row_of(claim)
             number = (NUMBER if claim["number"] == "ZOO" else claim["number"]).format_map(row).replace("-", "−")
             table = f"`{ZOO if claim['file'] == 'zoo' else 'docs/evidence/' + claim['file']}`"
-            result = RESULTS[verdict(row)] if result == "VERDICT" else result
+            result = RESULTS[verdict(row.to_dict())] if result == "VERDICT" else result
         pages = ", ".join(page if page == "README" else f"[{page}]({page}.md)" for page in claim["where"].split(", "))
         command = COMMANDS.get(claim["command"], "–")
         cells = (claim["claim"], claim["source"], pages, number, table, command, f"**{result}**")

@@ -166,7 +166,7 @@ HEAVY = {
 }  # fmt: skip
 # files of ours that load one of them, imported by functions of a file that does not
 LATE = {
-    "inputs": {"inputs.cifar", "inputs.folder", "inputs.fonts", "inputs.imagenet", "inputs.npz"},
+    "inputs": {"inputs.bundled", "inputs.cifar", "inputs.folder", "inputs.fonts", "inputs.imagenet", "inputs.npz"},
     "lenses.downsampling.scores": {"lenses.downsampling.aliasing"},
     "lenses.filters.layer": {"lenses.filters.gram", "lenses.filters.kernels", "lenses.filters.moments"},
     "loaders.bundled": {"loaders.architectures"},

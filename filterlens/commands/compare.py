@@ -10,9 +10,12 @@ import pandas as pd
 
 from filterlens.commands.scoring import carries_its_own, score_source
 from filterlens.lens import Options, RunSettings, all_scores
+from filterlens.report.kernels import is_size, main_sizes, per_kernel_lenses
 from filterlens.score import UNNORMALISED, model_scores
 
 __all__ = ["compare", "compare_scores"]
+
+_UNLIKE = "not compared: filters of"
 
 
 def compare(
@@ -37,7 +40,8 @@ def compare(
     Returns
     -------
         As `compare_scores`: one row a model, layer and score. `attrs["left_out"]` says which lenses do not apply, and
-        why; where none of those asked for does, all others take their place that need weights only.
+        why, and filters of which sizes are not compared; where none of the lenses asked for applies, all others take
+        their place that need weights only.
 
     Raises
     ------
@@ -60,7 +64,8 @@ def compare(
         how: dict[str, Any] = {"lenses": lenses, "fast": fast, "settings": settings} | given | options
         sides.append(score_source(source, leave_out=True, **how))
     table = compare_scores(*(side.scores for side in sides))
-    table.attrs["left_out"] = list(dict.fromkeys(said for side in sides for said in side.left_out))
+    notes = [said for note in table["note"].unique() for said in note.split("; ") if said.startswith(_UNLIKE)]
+    table.attrs["left_out"] = list(dict.fromkeys([*(said for side in sides for said in side.left_out), *notes]))
     return table
 
 
@@ -70,8 +75,9 @@ def compare_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
         Columns `model` (empty for two single models), `layer` (empty for the model's mean), `metric`, `first`,
-        `second`, `difference` = second - first, and `note`: which side was run without normalisation. A layer that
-        only one side has is NaN on the other.
+        `second`, `difference` = second - first, and `note`: which side was run without normalisation, or that filters
+        of different sizes are not compared, whose difference is NaN. A layer that only one side has is NaN on the
+        other.
     """
     single = len(set(first["model_id"])) == 1 and len(set(second["model_id"])) == 1
     sides, without = [], []
@@ -86,6 +92,8 @@ def compare_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         without.append({("" if single else row.model_id, row.metric) for row in cautioned.itertuples()})
     joined: pd.DataFrame = pd.concat(sides, axis=1, sort=False)
     joined["difference"] = joined["second"] - joined["first"]
+    joined["sizes"] = _unlike_sizes(first, second, single=single).reindex(joined.index)
+    joined["difference"] = joined["difference"].where(joined["sizes"].isna())
     joined = joined.reset_index()
     joined["note"] = [
         "; ".join(
@@ -93,4 +101,25 @@ def compare_scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
         )
         for id_ in zip(joined["model"], joined["metric"], strict=True)
     ]
-    return joined
+    said = [
+        "; ".join(filter(None, [note, None if pd.isna(sizes) else f"{_UNLIKE} {sizes}"]))
+        for note, sizes in zip(joined["note"], joined.pop("sizes"), strict=True)
+    ]
+    return joined.assign(note=said)
+
+
+def _unlike_sizes(first: pd.DataFrame, second: pd.DataFrame, *, single: bool) -> pd.Series:
+    """Both sizes, by model, layer (empty: the means) and metric, where the filters of the two sides differ in size."""
+    sides = []
+    for table in (first, second):
+        main = main_sizes(table)
+        rows = table[table["lens"].isin(per_kernel_lenses()) & table["kind"].map(is_size).astype(bool)]
+        kinds = [main.get(key) for key in zip(rows["model_id"], rows["lens"], strict=True)]
+        means = rows.assign(layer="", kind=pd.Series(kinds, index=rows.index, dtype=object))
+        every = pd.concat([rows, means]).assign(model=lambda found: "" if single else found["model_id"])
+        sides.append(
+            every.drop_duplicates(["model", "layer", "metric"]).set_index(["model", "layer", "metric"])["kind"]
+        )
+    both = pd.concat(sides, axis=1, keys=["first", "second"], join="inner").dropna()
+    unlike = both[both["first"] != both["second"]]
+    return unlike["first"] + " and of " + unlike["second"]

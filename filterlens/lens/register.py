@@ -53,6 +53,8 @@ class Lens:
         what monitors and `filterlens.measure` call.
     attack_free
         Whether its scores need no attack, so that they may predict robust accuracy.
+    per_kernel
+        Whether its rows are of filters and have their size (`3x3`) as `kind`: reports then keep sizes apart.
     rank
         Place in lists and reports; lower first.
     """
@@ -70,6 +72,7 @@ class Lens:
     tables: str = ""
     measure: str = ""
     attack_free: bool = False
+    per_kernel: bool = False
     rank: int = 100
 
     @property

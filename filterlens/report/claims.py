@@ -45,7 +45,7 @@ class Claim:
     refuted_by: str
 
 
-def verdict(row: Mapping[str, Any] | pd.Series) -> str:
+def verdict(row: Mapping[Any, Any] | pd.Series) -> str:
     """Say what became of a claim: by the adjusted p-value, and by the side of the mean difference.
 
     Parameters

@@ -12,6 +12,7 @@ import pandas as pd
 from filterlens.catalogs import Catalog, read_catalog
 from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.errors import ReportError
+from filterlens.report.kernels import by_kernel_size
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.folder import check_folder
 from filterlens.runs.ledger import Ledger, LedgerRow
@@ -70,9 +71,14 @@ class RunData:
 
     @property
     def models(self) -> pd.DataFrame:
-        """One row a model: the catalog's columns, then the model's mean of every metric. Index `model_id`."""
+        """One row a model: the catalog's columns, then its mean of every metric, by filter size. Index `model_id`."""
         facts = pd.DataFrame([entry.model_dump() for entry in self.catalog]).set_index("model_id")
-        return facts.join(model_scores(self.scores))
+        return facts.join(model_scores(self.sized_scores))
+
+    @property
+    def sized_scores(self) -> pd.DataFrame:
+        """The score table, in which scores of filters of another size than 3x3 are named by it."""
+        return by_kernel_size(self.scores)
 
     def lens_scores(self, lens: str) -> pd.DataFrame:
         """Rows of one lens."""

@@ -71,7 +71,8 @@ def _values(run: RunData, metrics: list[str]) -> pd.DataFrame:
     A normal model that several robust ones share enters once; a model without known robustness stays out.
     """
     models = run.models
-    rows = by_depth(run.scores[run.scores["metric"].isin(metrics)])
+    scores = run.sized_scores
+    rows = by_depth(scores[scores["metric"].isin(metrics)])
     rows["robust"] = rows["model_id"].map(models["robust"])
     rows["dataset"] = rows["model_id"].map(models["dataset"]).replace("", "unknown")
     rows = rows[rows["robust"].isin([True, False])]

@@ -85,7 +85,8 @@ def model_sections(run: RunData, models: pd.DataFrame, scores: list[Score]) -> l
     for entry in run.catalog:
         if entry.match:
             robust_of.setdefault(entry.match, []).append(entry.model_id)
-    of_layers = run.scores[(run.scores["layer"] != "") & run.scores["metric"].isin([score.name for score in scores])]
+    table = run.sized_scores
+    of_layers = table[(table["layer"] != "") & table["metric"].isin([score.name for score in scores])]
     layers = dict(list(of_layers.groupby("model_id", sort=False)))
     jobs = dict(list(run.ledger.groupby("model_id", sort=False)))
     means = {score.name: models[score.name].astype(float) for score in scores if score.name in models}

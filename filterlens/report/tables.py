@@ -9,14 +9,15 @@ import pandas as pd
 
 from filterlens.catalogs.trajectories import training_of
 from filterlens.errors import FilterlensError
-from filterlens.report.comparison import compare_scores, incomplete_pairs, main_scores, robustness_column
+from filterlens.report.comparison import compare_scores, incomplete_pairs, main_scores, robustness_column, scores_of
 from filterlens.report.correlation import SHIFTS, correlate, correlate_shifts
 from filterlens.report.data import RunData
 from filterlens.report.depth import by_depth
 from filterlens.report.formats import Column, Table
+from filterlens.report.kernels import is_size, per_kernel_lenses
 from filterlens.report.prediction import predict_robustness
 from filterlens.report.statistics import benjamini_hochberg
-from filterlens.score import DEPTH_GROUPS, Score
+from filterlens.score import DEPTH_GROUPS, Score, model_scores
 
 __all__ = ["TableMaker", "counts_of", "ledger_table", "one_family", "report_tables", "score_column"]
 
@@ -31,7 +32,9 @@ CLEAN_ACC = Column("clean_acc", "clean acc.", "number", "%", "", "Published clea
 ROBUST_ACC = Column("robust_acc", "robust acc.", "number", "%", "↑", "Published robust accuracy.")
 SHIFTED = {name: f"{text} acc." for name, text in SHIFTS.items() if name != "clean_acc"}
 SCORE = Column("title", "score", "name")
-METRIC = Column("metric", "key", "name", about="The score's name in scores.parquet.")
+METRIC = Column(
+    "metric", "key", "name", about="The score's name in scores.parquet; of filters that are not 3x3, with their size."
+)
 
 
 def score_column(score: Score) -> Column:
@@ -124,7 +127,7 @@ def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
 def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     """Robust against normal in the first convolution and in each depth decile, by data set."""
     facts = models[["robust", "match", "match_rule", "dataset", "architecture"]]
-    long = by_depth(run.scores)
+    long = by_depth(run.sized_scores)
     frames = []
     for group, part in long.groupby("group"):
         wide = part.pivot_table(index="model_id", columns="metric", values="value")
@@ -137,6 +140,24 @@ def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     lens = next((score.lens for score in main_scores(run) if score.by_depth), "")
     note = "Layers weighted as in the paper."
     return Table("by_depth", "Robust against normal by depth", note, frame, columns, lens, general=(HOW,))
+
+
+def kernel_table(run: RunData, models: pd.DataFrame) -> Table:
+    """Robust against normal by filter size, where a run holds several."""
+    facts = models[["robust", "match", "match_rule", "dataset", "architecture"]]
+    rows = run.scores[run.scores["lens"].isin(per_kernel_lenses()) & run.scores["value"].notna()].assign(weight=1.0)
+    scores = [score for score in scores_of(rows).values() if not score.auxiliary]
+    sizes = [size for size in pd.unique(rows["kind"]) if is_size(size)]
+    frames = [
+        compare_scores(facts.join(model_scores(rows[rows["kind"] == size])), scores, by="dataset").assign(kernel=size)
+        for size in (sizes if len(sizes) > 1 else [])
+    ]
+    frame = one_family(frames, ["dataset", "metric", "kernel"])
+    kernel = Column("kernel", "filters", "name", about="Height and width of the filters.")
+    columns = (DATASET, SCORE, kernel, UNIT, *SIDES)
+    lens = next((score.lens for score in scores), "")
+    note = f"Every filter size of a model, each of its layers weighing alike; sizes are never averaged. {HOW}"
+    return Table("by_kernel", "Robust against normal by filter size", note, frame, columns, lens=lens)
 
 
 def one_family(frames: list[pd.DataFrame], order: list[str]) -> pd.DataFrame:
@@ -256,7 +277,7 @@ def report_tables(
     models = run.models
     first = models_table(run, models)
     made = list(comparison_tables(run, models))
-    general = (depth_table, correlation_table, shifts_table, prediction_table, pairs_table)
+    general = (depth_table, kernel_table, correlation_table, shifts_table, prediction_table, pairs_table)
     for make in (trajectory_table, *lens_tables, *general):
         try:
             made.append(make(run, models))

@@ -11,10 +11,10 @@ import pandas as pd
 
 from filterlens.catalogs.trajectories import training_of
 from filterlens.errors import ReportError
-from filterlens.lens import get_score
 from filterlens.report.comparison import main_scores
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
+from filterlens.report.kernels import sized_score
 from filterlens.report.style import CATEGORIES, NORMAL, PAGE_WIDTH, ROBUST, settle_constant, short
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def _curves(run: RunData, lens: str) -> pd.DataFrame:
     checkpoints = _checkpoints(run).set_index("model_id")
     epochs = checkpoints["epoch"]
     scores = {score.name: score for score in main_scores(run) if score.lens == lens}
-    found = run.scores[run.scores["metric"].isin(scores) & run.scores["model_id"].isin(epochs.index)]
+    table = run.sized_scores
+    found = table[table["metric"].isin(scores) & table["model_id"].isin(epochs.index)]
     layers = found[found["layer"] != ""]
     models = run.models.reindex(epochs.index)
     means = pd.concat(
@@ -186,7 +187,8 @@ def _draw_models(axis: Axes, data: pd.DataFrame, names: list[str], collapsed: di
 
 def _finish(axis: Axes, data: pd.DataFrame) -> None:
     axis.set_title(textwrap.fill(data["title"].iloc[0], 26), loc="left")
-    settle_constant(axis, data["value"], get_score(data["metric"].iloc[0]).bounds)
+    known = sized_score(str(data["metric"].iloc[0]))
+    settle_constant(axis, data["value"], (None, None) if known is None else known.bounds)
     axis.locator_params(axis="x", integer=True)
 
 

@@ -51,7 +51,7 @@ def run_away(job: Job, progress: Progress) -> Sent:
             LedgerRow(job.entry.model_id, name, "failed", key=str(job.keys[name]), host=host) for name in job.options
         ]
         return Sent([failed(row, error, keep_traceback=job.keep_tracebacks) for row in rows])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="filterlens-") as folder:
         path = Path(folder) / job.dump.name
         rows = run_job(replace(job, dump=path), progress)
         return Sent(rows, np.fromfile(path, np.uint8) if path.is_file() else None)

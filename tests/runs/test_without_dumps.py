@@ -17,10 +17,10 @@ from small_zoo import make_zoo, weights, write_catalog
 from typer.testing import CliRunner
 
 import filterlens
-from filterlens.catalogs import load_catalog
+from filterlens.catalogs import Entry, load_catalog
 from filterlens.cli.app import app
 from filterlens.dumps import DumpReader, DumpWriter, InMemoryGroup
-from filterlens.errors import DumpError, FilterlensError, InputError
+from filterlens.errors import CheckpointError, DumpError, FilterlensError, InputError
 from filterlens.filterdb.exporting import export_run
 from filterlens.lens import RunSettings, get_lens
 from filterlens.lenses.filters.figures.grids import end_layer
@@ -258,6 +258,25 @@ def test_a_checkpoint_that_cannot_be_read_again_costs_its_model_its_place_in_the
         audit(zoo, run, settings=WITHOUT)  # scores what is there now
         audit(zoo, tmp_path / "with")
         assert_same(run, tmp_path / "with")
+
+
+def test_a_run_that_was_sent_opens_no_checkpoint_unless_it_is_said(
+    zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    extract(load_catalog(zoo), run, settings=WITHOUT)
+    opened: list[str] = []
+
+    def watched(entry: Entry, *_: object, **how: object) -> None:
+        opened.append(entry.model_id)
+        assert (how["offline"], how["allow_code"], how["trust_pickle"]) == (True, False, False)
+        raise CheckpointError("not today")
+
+    monkeypatch.setattr("filterlens.loaders.load_model", watched)
+    assert filterlens.analyze(run)["model_id"].nunique() == 6
+    assert not opened
+    filterlens.analyze(run, reread=True)
+    assert set(opened) == {entry.model_id for entry in load_catalog(zoo)}
 
 
 def test_scores_of_another_version_are_made_anew(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

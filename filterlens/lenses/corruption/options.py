@@ -22,7 +22,7 @@ class CorruptionOptions(Options):
         Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C as they are published; empty: the run's images are corrupted.
     """
 
-    images: int = option(default=1000, help="Images a lens looks at.")
+    images: int = option(default=1000, help="Images a lens looks at.", at_least=1)
     corrupted: str = option(
         default="",
         help="Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C as published; without it the run's images are corrupted.",

@@ -26,5 +26,6 @@ LENS = Lens(
     tables="filterlens.lenses.filters.tables:TABLES",
     measure="filterlens.lenses.filters.measure:measure",
     attack_free=True,
+    per_kernel=True,
     rank=10,
 )

@@ -30,11 +30,12 @@ class PerturbationOptions(Options):
         The noise is not positive, or not finite.
     """
 
-    images: int = option(default=1000, help="Images a lens looks at.")
+    images: int = option(default=1000, help="Images a lens looks at.", at_least=1)
     noise_rms: float = option(default=0.1, help="Root mean square of band-limited noise, pixels in [0, 1].")
 
     def __post_init__(self) -> None:
         """Refuse noise that is none."""
+        Options.__post_init__(self)
         if not 0 < self.noise_rms < math.inf:
             raise InputError(f"noise_rms: expected a positive number, got {self.noise_rms}")
 

@@ -73,7 +73,7 @@ class RayCluster:
         cluster = RayCluster(self.address, cpus_per_model=self.cpus_per_model)
         if folder is None or self.address == "local" or cluster._sees(folder):
             return cluster
-        return LocalProcesses(len(os.sched_getaffinity(0)))
+        return LocalProcesses(os.cpu_count() or 1)
 
     def run(
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener

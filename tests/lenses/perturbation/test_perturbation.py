@@ -210,11 +210,11 @@ def test_bare_weights_are_skipped_and_noise_that_is_none_is_refused(tmp_path: Pa
 
 
 def test_a_dump_whose_arrays_do_not_belong_together_is_refused(tmp_path: Path) -> None:
-    arrays = {
+    arrays: dict[str, Any] = {
         "labels": np.zeros(4, np.int64), "predictions_clean": np.zeros(4, np.int32), "edges": edges_for(8, 8),
         "predictions_noise": np.zeros((3, 6, 4), np.int32), "image_power": np.ones((8, 8)),
     }  # fmt: skip
-    wrong = {
+    wrong: dict[str, tuple[Any, str]] = {
         "edges": (edges_for(8, 8)[::-1].copy(), "do not belong to 4 labels"),
         "predictions_noise": (np.zeros((3, 5, 4), np.int32), "do not belong to 4 labels and 7 ends"),
         "image_power": (np.ones(8), "is no power spectrum"),

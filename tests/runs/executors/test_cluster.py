@@ -51,13 +51,16 @@ def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     work = tmp_path / "work"
     work.mkdir()
 
-    def add(found: Any) -> Any:
-        with ThreadPoolExecutor(1) as thread:  # what it starts sees the files that it sees
-            return thread.submit(_add_apart, found, work).result()
+    with ThreadPoolExecutor(1) as thread:  # processes see what their thread sees, and end with it
 
-    with two_nodes(monkeypatch, head={**SMALL, "num_cpus": 0}, second=add) as found:
-        monkeypatch.chdir(work)
-        yield found
+        def add(found: Any) -> Any:
+            with monkeypatch.context() as patched:
+                patched.setattr("ray._private.utils.set_sigterm_handler", lambda _: None)  # the main thread's alone
+                return thread.submit(_add_apart, found, work).result()
+
+        with two_nodes(monkeypatch, head={**SMALL, "num_cpus": 0}, second=add) as found:
+            monkeypatch.chdir(work)
+            yield found
 
 
 def _add_apart(found: Any, hidden: Path) -> Any:
