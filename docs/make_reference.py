@@ -1,4 +1,4 @@
-"""Write docs/{cli,scores,references}.md and CITATION.cff from the code; a test holds them up to date.
+"""Write docs/{cli,scores,references}.md, docs/schemas/ and CITATION.cff from the code; a test holds them up to date.
 
 Run: `python docs/make_reference.py`.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from filterlens.cli.app import app
+from filterlens.commands.schemas import SCHEMAS, schema
 from filterlens.lens import all_scores
 from filterlens.references import Paper, all_papers, bibtex
 from filterlens.score import Score
@@ -135,7 +136,15 @@ def _score(score: Score) -> list[str]:
     return [*lines, *[f"| {name} | {_cell(text)} |" for name, text in rows.items() if text], ""]
 
 
+def schemas() -> dict[str, str]:
+    """Every JSON Schema by its file's name, which holds its version."""
+    made = {f"{name}-{version}.json": schema(name) for name, version in SCHEMAS.items()}
+    return {file: json.dumps(found, indent=2, ensure_ascii=False) + "\n" for file, found in made.items()}
+
+
 if __name__ == "__main__":
+    for file, text in schemas().items():
+        (DOCS / "schemas" / file).write_text(text, encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_reference(), encoding="utf-8")
     (DOCS / "scores.md").write_text(score_reference(), encoding="utf-8")
     (DOCS / "references.md").write_text(references(), encoding="utf-8")

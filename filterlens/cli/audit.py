@@ -10,7 +10,7 @@ import typer
 
 from filterlens.cli import options as o
 from filterlens.cli.lens_options import given_options, with_lens_options
-from filterlens.cli.printing import say
+from filterlens.cli.printing import print_estimate, say
 from filterlens.cli.time_limit import TIME_IS_UP, parse_duration
 from filterlens.process.interruption import announce
 
@@ -35,6 +35,8 @@ Examples:
     filterlens audit --leaderboard cifar10-linf --models 'Wong*'
 
     filterlens audit -l my.csv --lens filters,downsampling --data images.npz --out reports/mine
+
+    filterlens audit -l imagenet-linf --lens robustness --jobs 8 --dry-run
 
     filterlens audit --folder runs/exp7 --arch timm:resnet18 --lens filters,downsampling --data images.npz
 """
@@ -82,6 +84,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         evict: o.Evict = False,
         dumps: o.StoredDumps = None,
         time_limit: o.TimeLimit = "",
+        dry_run: o.DryRun = False,
         style: o.Style = "",
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
@@ -110,6 +113,9 @@ def _command(*, whole: bool) -> Callable[..., None]:
         )
         for path in plan.left_out:
             say(f"left out: {path.name}, whose name tells no epoch")
+        if dry_run:
+            print_estimate(plan.estimate(out, jobs=jobs, extend=extend, replace=replace), jobs)
+            return
         with Display() as display:
             display.start(len(plan.catalog))
             outcome = plan.run(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from filterlens.cli import completion
 from filterlens.cli import options as o
 from filterlens.cli.options import Format
 from filterlens.cli.printing import print_table, warn
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CATALOGS_HELP", "catalogs"]
 
-_MOST_COLUMNS = 10  # of a terminal's table
+_SHOWN = ("model_id", "architecture", "robust", "match", "match_rule", "eps", "clean_acc", "robust_acc")
+_SPARE = ("match_rule", "eps", "architecture", "robust")
+_NEVER = ("source", "dataset", "threat_model", "mean", "std", "paper", "epoch", "training")
 
 CATALOGS_HELP = """List the shipped catalogs, or one catalog's models and their matched normal models.
 
@@ -27,7 +30,7 @@ Examples:
 
     filterlens catalogs cifar10-linf
 
-    filterlens catalogs gavrikov2022 --format csv
+    filterlens catalogs gavrikov2022 --format csv > mine.csv
 
     filterlens catalogs timm-imagenet --models 'resnet*'
 
@@ -42,10 +45,13 @@ def catalogs(
         str,
         typer.Argument(
             help="A shipped catalog, or the path of a CSV file; nothing lists all. `lock`: write size and SHA-256 of "
-            "the files of the catalog that follows into a lock file, which audits hold them against."
+            "the files of the catalog that follows into a lock file, which audits hold them against.",
+            autocompletion=completion.catalogs,
         ),
     ] = "",
-    locked: Annotated[str, typer.Argument(metavar="[CATALOG]", help="After `lock`: whose files.")] = "",
+    locked: Annotated[
+        str, typer.Argument(metavar="[CATALOG]", help="After `lock`: whose files.", autocompletion=completion.catalogs)
+    ] = "",
     *,
     out: Annotated[
         Path | None,
@@ -71,8 +77,12 @@ def catalogs(
     table = run(name, models=models or (), licences=licences)
     what = "licences of the weights" if licences else "" if name else "shipped catalogs"
     title = ": ".join(part for part in (name, what or _summary(table)) if part)
+    if not name:
+        spare: tuple[str, ...] = ("threat_models", "unmatched", "datasets")
+    else:
+        spare = tuple(str(column) for column in reversed(table.columns) if column not in _SHOWN) + _SPARE
     hidden = _hidden(table) if name else ()
-    print_table(table, Format.json if json else form, title=title, looks={"eps": _fraction}, hidden=hidden)
+    print_table(table, Format.json if json else form, title=title, looks={"eps": _fraction}, hidden=hidden, spare=spare)
 
 
 def _lock(name: str, out: Path | None, form: Format) -> None:
@@ -91,10 +101,9 @@ def _lock(name: str, out: Path | None, form: Format) -> None:
 
 
 def _hidden(table: pd.DataFrame) -> tuple[str, ...]:
-    """Columns that a terminal goes without: those without any value, and in wide tables what the ids say too."""
-    empty = [str(column) for column in table if not (table[column].notna() & (table[column] != "")).any()]
-    wide = len(table.columns) - len(empty) > _MOST_COLUMNS
-    return ("source", *empty, *(("architecture", "match_rule", "licence") if wide else ()))
+    """Columns that a terminal goes without: what is for machines, and what no model has."""
+    known = {str(column): (table[column].notna() & (table[column].astype(str) != "")).any() for column in table}
+    return (*_NEVER, *(column for column, some in known.items() if not some))
 
 
 def _summary(table: pd.DataFrame) -> str:

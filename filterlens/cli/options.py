@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from filterlens.cli import completion
 from filterlens.lens import all_lenses
 
 
@@ -34,6 +35,7 @@ Leaderboard = Annotated[
         "--leaderboard",
         "-l",
         help="Name of a shipped catalog, or the path of a CSV file. Default: the bundled zoo.",
+        autocompletion=completion.catalogs,
     ),
 ]
 Config = Annotated[
@@ -63,13 +65,20 @@ Mean = Annotated[
 ]
 Std = Annotated[str, typer.Option("--std", help="The same; goes with --mean.")]
 Models = Annotated[
-    list[str] | None, typer.Option("--models", "-m", help="Only these model ids (shell patterns, repeatable).")
+    list[str] | None,
+    typer.Option(
+        "--models",
+        "-m",
+        help="Only these model ids (shell patterns, repeatable).",
+        autocompletion=completion.models_of_option,
+    ),
 ]
 Lenses = Annotated[
     str,
     typer.Option(
         "--lens",
         help=f"Comma-separated: {', '.join(all_lenses())}; or `all`. Default: filters; for the bundled zoo, all.",
+        autocompletion=completion.lenses,
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder. Default: reports/CATALOG.")]
@@ -189,6 +198,14 @@ TimeLimit = Annotated[
         "--time-limit",
         metavar="DURATION",
         help="Begin no model that would end later, such as 3h45m; exit code 143, and the same command goes on.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say which models, jobs, downloads, disk and time it would take, and do nothing; the first model is "
+        "measured in a temporary folder, unless --out holds others.",
     ),
 ]
 FirstStagePair = Annotated[

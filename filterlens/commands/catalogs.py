@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
-from filterlens.catalogs import Catalog, catalog_names, load_catalog
+from filterlens.catalogs import Catalog, Entry, catalog_names, load_catalog
 from filterlens.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["catalogs", "catalogs_lock"]
 
-_COLUMNS = (
-    "model_id", "architecture", "robust", "match", "match_rule", "eps", "clean_acc", "robust_acc", "source",
-)  # fmt: skip
-_WHERE_KNOWN = (
-    "differs", "real_acc", "v2_acc", "a_acc", "r_acc", "sketch_acc", "params_million", "input_size", "licence",
-)  # fmt: skip
 _LOCK_COLUMNS = ("model_id", "source", "file", "size", "sha256")
 
 
@@ -39,9 +33,9 @@ def catalogs(name: str | Path = "", *, models: Sequence[str] = (), licences: boo
     Returns
     -------
         One row a catalog (`catalog`, `models`, `robust`, `pairs`, `unmatched`, `datasets`, `threat_models`) or one a
-        model, as in the catalog's file; accuracies on other test sets and what else few catalogs tell are columns
-        where one of its models has them. Of licences: one row a catalog and licence, with the number of `models`, or
-        one a model.
+        model, with every column of a catalog's file: written as CSV, it is a catalog again, wherever it lies (the paths
+        of sources are absolute). Of licences: one row a catalog and licence, with the number of `models`, or one a
+        model.
 
     Raises
     ------
@@ -64,13 +58,24 @@ def catalogs(name: str | Path = "", *, models: Sequence[str] = (), licences: boo
             raise InputError(f"--models {models[0]!r} chooses among the models of one catalog: name it")
         return _licence_totals() if licences else pd.DataFrame([_counts(load_catalog(n)) for n in catalog_names()])
     catalog = load_catalog(name).select(models) if models else load_catalog(name)
-    if licences:
-        return _licences(catalog)
-    known = [column for column in _WHERE_KNOWN if any(getattr(entry, column) for entry in catalog)]
-    columns = [*_COLUMNS, *known]
-    table = pd.DataFrame([[getattr(entry, column) for column in columns] for entry in catalog], columns=columns)
-    table["robust"] = table["robust"].astype("boolean")  # unknown is not False
-    return table
+    return _licences(catalog) if licences else _models(catalog)
+
+
+def _models(catalog: Catalog) -> pd.DataFrame:
+    """Return a catalog's rows; what is unknown is empty, not False or 0."""
+    import pandas as pd
+
+    from filterlens.loaders import absolute_source
+
+    table = pd.DataFrame([entry.model_dump() for entry in catalog], columns=list(Entry.model_fields))
+    for column in ("mean", "std"):
+        table[column] = [" ".join(map(repr, values)) if values else "" for values in table[column]]
+    table["source"] = [absolute_source(entry.source, catalog.folder) for entry in catalog]
+    kinds: dict[str, str] = {"robust": "boolean"}
+    for name, hint in get_type_hints(Entry).items():
+        if {int, float} & set(get_args(hint)) and type(None) in get_args(hint):
+            kinds[name] = "Int64" if int in get_args(hint) else "float64"
+    return table.astype(kinds)
 
 
 def catalogs_lock(name: str | Path | Catalog, out: str | Path | None = None) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import audit, choose_lenses, extract
+from filterlens.commands.estimate import Estimate, estimate_run
 from filterlens.errors import InputError
 from filterlens.runs.config import RunConfig
 
@@ -57,6 +58,10 @@ class Plan:
         if whole:
             return audit(self.catalog, folder, progress=progress, **how)
         return extract(self.catalog, folder, **how)
+
+    def estimate(self, folder: Path | None = None, *, jobs: int = 1, **how: Any) -> Estimate:  # noqa: ANN401 - as below
+        """Say what `run` would do; see `filterlens.estimate`."""
+        return estimate_run(self.catalog, folder, self.config, jobs=jobs, **how)
 
 
 def plan(

@@ -108,6 +108,13 @@ class DumpReader:
         """
         return self.part(name, "arrays") if name in self.scored and name not in self.lenses else self.lens(name)
 
+    def row(self, name: str) -> str:
+        """Return a lens's row of the ledger as the dump holds it; empty where it holds none."""
+        with _guarded(self.path):
+            group = self._file.get(name) or self._file.get(f"{SCORED}/{name}")
+        found = DumpGroup(group, self.path).attributes if isinstance(group, h5py.Group) else {}
+        return str(found.get("ledger_row", ""))
+
     def part(self, name: str, part: str) -> DumpGroup:
         """Return a part of what is kept of a lens in `scored`: `arrays`, `table` or `summary`.
 

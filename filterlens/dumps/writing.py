@@ -27,6 +27,7 @@ from filterlens.version import __version__
 __all__ = ["Attribute", "DumpWriter", "WritableGroup"]
 
 _CHUNK = 1 << 20
+_MAX_ATTRIBUTE = 60_000  # bytes; HDF5 takes 64 KB
 Attribute = str | int | float | bool | NDArray[Any]
 
 
@@ -124,6 +125,12 @@ class DumpWriter:
         for place in (name, f"{SCORED}/{name}"):
             if self._file is not None and place in self._file:
                 del self._file[place]
+
+    def record(self, name: str, row: str) -> None:
+        """Store a lens's row of the ledger beside its data, unless it is longer than an attribute may be."""
+        if self._file is not None and len(row.encode()) < _MAX_ATTRIBUTE:
+            place = name if name in self._file else f"{SCORED}/{name}"
+            self._file[place].attrs["ledger_row"] = row
 
     @property
     def lenses(self) -> list[str]:

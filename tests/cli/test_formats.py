@@ -22,6 +22,7 @@ COMMANDS = {
     "catalogs": ["catalogs", "fonts-linf"],
     "explain": ["explain"],
     "fetch": ["fetch"],
+    "ls": ["ls", "lenses"],
     "inspect": ["inspect", PGD],
     "compare": ["compare", PGD, "fonts-linf/preact_resnet-normal-s0"],
     "check": ["check", PGD, "--max-sparsity", "0.9"],
