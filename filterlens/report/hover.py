@@ -15,6 +15,7 @@ from filterlens.report.formats import cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as MatplotlibFigure
 
 __all__ = ["Grid", "Matrix", "Point", "cluster", "grid_of", "points_of"]
@@ -102,13 +103,26 @@ def _marks(axes: Axes) -> Iterator[tuple[float, float]]:
 
 def _numbers(axes: Axes, x: float, y: float) -> str:
     """Say a point's coordinates under the names of its axes, or of those that they are shared with."""
-    beside, above = axes.get_shared_x_axes().get_siblings(axes), axes.get_shared_y_axes().get_siblings(axes)
-    named = (
-        (x, [one.xaxis.get_label_text() for one in (axes, *beside)]),
-        (y, [one.yaxis.get_label_text() for one in (axes, *above)]),
-    )
-    texts = [(value, next((" ".join(label.split()) for label in labels if label), "")) for value, labels in named]
-    return "; ".join(f"{name}: {cell(value)}" for value, name in texts if name)
+    parts = []
+    for value, which, shared in ((x, "xaxis", axes.get_shared_x_axes()), (y, "yaxis", axes.get_shared_y_axes())):
+        same: list[Axis] = [getattr(one, which) for one in (axes, *shared.get_siblings(axes))]
+        name = next((" ".join(label.split()) for label in (axis.get_label_text() for axis in same) if label), "")
+        if name:
+            parts.append(f"{name}: {_category(same[0], value) or cell(value)}")
+    return "; ".join(parts)
+
+
+def _category(axis: Axis, value: float) -> str:
+    """Name the category next to a value, on an axis whose ticks are named; empty on one of numbers."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter
+
+    names = axis.get_major_formatter()
+    places = axis.get_majorticklocs()
+    is_named = isinstance(names, (FixedFormatter, FuncFormatter)) and isinstance(axis.get_major_locator(), FixedLocator)
+    if not is_named or not len(places):
+        return ""
+    nearest = int(np.argmin(np.abs(places - value)))
+    return str(names(float(places[nearest]), nearest))
 
 
 def grid_of(figure: MatplotlibFigure, matrix: Matrix) -> Grid:

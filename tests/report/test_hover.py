@@ -44,6 +44,13 @@ def test_a_point_that_several_models_share_has_no_name() -> None:
     assert points_of(drawn(), data.drop(columns="model_id")) == []
 
 
+def test_an_axis_of_categories_says_the_category() -> None:
+    figure = drawn()
+    figure.axes[0].set_xticks([0, 5, 7], ["first", "second", "third"])
+    data = pd.DataFrame({"model_id": ["a"], "y": [1.0]})
+    assert points_of(figure, data)[0].text == "loss (nats): first; accuracy: 1.00"
+
+
 def test_a_matrix_lies_where_its_cells_are_drawn() -> None:
     figure = MatplotlibFigure(figsize=(4, 2))
     axes = figure.add_axes((0.25, 0.0, 0.5, 1.0))
