@@ -118,7 +118,7 @@ def _caption(data: pd.DataFrame) -> str:
     counts = data.drop_duplicates("model_id").groupby(["dataset", "side"], sort=False).size().reset_index(name="n")
     n = "; ".join(f"{row.dataset}: {row.n} {row.side}" for row in counts.itertuples())
     return (
-        "Scores of each model by relative depth of the layer, the first one apart (0). Boxes: quartiles "
+        "Scores of each model by relative depth of the layer, the first one apart. Boxes: quartiles "
         "and median; white diamonds: mean; whiskers: 1.5 interquartile ranges; fewer than "
         f"{MIN_BOX} models are points. Layers are weighted as in a model's mean, each model enters once. Models: {n}."
     )

@@ -228,7 +228,15 @@ def _environment(part: Sequence[_Set], caption: str, width: Width) -> str:
         return "\n".join([*lines, r"\bottomrule\endfoot", *body, r"\end{longtable}}", ""])
     kind = "table*" if width == "page" else "table"
     lines = [rf"\begin{{{kind}}}\centering\footnotesize\setlength{{\tabcolsep}}{{4pt}}", caption]
-    lines += [rf"\begin{{tabular}}{{{specification}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"]
+    lines += [
+        r"\par\vspace{4pt}",
+        rf"\begin{{tabular}}{{{specification}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+    ]
     return "\n".join([*lines, rf"\end{{tabular}}\end{{{kind}}}", ""])
 
 
@@ -295,8 +303,8 @@ _LATEX = {
     "₂": r"$_2$",
     "²": r"$^2$",
     "·": r"$\cdot$",
-    "–": "--",
-    "—": "---",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
     "…": r"\ldots{}",
     "’": "'",
     "‘": "`",

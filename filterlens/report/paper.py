@@ -24,6 +24,7 @@ _COMPACT: Mapping[str, tuple[str, ...]] = {
     "by_depth": ("title", "depth", "robust_mean", "normal_mean", "p_adjusted"),
     "correlation": ("dataset", "title", "rho", "ci_low", "n"),
 }
+_FAMILY = "adjusted over the table"
 _SIDES = ("n_normal", "robust_mean", "normal_mean", "difference", "ci_low", "p_adjusted")
 _PAGE: Mapping[str, tuple[str, ...]] = {
     "robust_vs_normal": ("title", *_SIDES),
@@ -77,8 +78,12 @@ def paper_table(
     known = {column.key for column in table.columns}
     compact = tuple(key for key in (_COMPACT if width == "column" else _PAGE).get(name, ()) if key in known)
     chosen = chosen_columns(table, columns or compact)
-    family = "adjusted over all scores" if scores else "adjusted over the table"
-    return replace(chosen, name=f"paper_{name}", note=chosen.note.replace("adjusted over the table", family))
+    general = (
+        tuple(said.replace(_FAMILY, "adjusted over all scores") for said in chosen.general)
+        if scores
+        else chosen.general
+    )
+    return replace(chosen, name=f"paper_{name}", general=general)
 
 
 def _rows(table: Table, scores: Sequence[str]) -> pd.DataFrame:
