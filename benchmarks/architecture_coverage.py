@@ -30,6 +30,7 @@ import filterlens
 from filterlens.errors import InputError, LensSkipped
 from filterlens.tracing.replay import replay_error
 
+LARGE = 512  # pixels
 LONGEST = 600  # seconds that one architecture may take
 ROOT = Path(__file__).resolve().parents[1]
 LENSES = ("filters", "frequency", "spectra")
@@ -76,9 +77,10 @@ def build(name: str) -> nn.Module:
 
 
 def example(network: nn.Module, n: int = 2) -> torch.Tensor:
-    """Random images of the size that an architecture takes."""
+    """Random images of the size that an architecture takes; one where they are large, to stay below 4 GB."""
     cfg: Any = network.pretrained_cfg
-    return torch.rand(n, *cfg["input_size"])
+    channels, height, width = cfg["input_size"]
+    return torch.rand(n if height <= LARGE else 1, channels, height, width)
 
 
 def score(name: str, family: str, largest: float, lenses: Sequence[str]) -> list[dict[str, object]]:

@@ -68,12 +68,14 @@ def contents(model: Model, network: Any) -> list[object]:
         return [*parts, {"model": both.policy_net.state_dict(), "bn": both.bn.state_dict()}]
     if model.name.startswith("Bai2024MixedNUTS"):
         return [{"state_dict": part.state_dict()} for part in (network.std_model, network.rob_model)]
-    if isinstance(zoo()[model.dataset, model.threat][model.name]["gdrive_id"], list):
+    drives = zoo()[model.dataset, model.threat][model.name]["gdrive_id"]
+    if isinstance(drives, list):
         return [{"state_dict": part.state_dict()} for part in network.models]
     state: Mapping[str, Tensor] = network.state_dict()
     if any(name in model.name for name in LAST_ONLY):
         return [{"last": state}]
-    return [{"state_dict": without_normalisation(state) if model.dataset == "imagenet" else state}]
+    inner = model.dataset == "imagenet" or drives is None  # those without come through timm
+    return [{"state_dict": without_normalisation(state) if inner else state}]
 
 
 def without_normalisation(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from filterlens.commands.notebook import Run
     from filterlens.commands.schemas import schema
     from filterlens.commands.selftest import selftest
+    from filterlens.commands.table import table
     from filterlens.commands.train import train, train_manifold, train_zoo
     from filterlens.errors import FilterlensError
     from filterlens.lens import Lens, Options, RunSettings
@@ -80,6 +81,7 @@ __all__ = [
     "selftest",
     "study_filters",
     "study_manifold",
+    "table",
     "train",
     "train_manifold",
     "train_zoo",
@@ -123,6 +125,7 @@ _HOME = {
     "selftest": "commands.selftest",
     "study_filters": "studies",
     "study_manifold": "studies",
+    "table": "commands.table",
     "train": "commands.train",
     "train_manifold": "commands.train",
     "train_zoo": "commands.train",

@@ -55,7 +55,7 @@ def result_table(comparison: pd.DataFrame) -> str:
         values = f"{row['robust_mean']:.3g} | {row['normal_mean']:.3g} | {_interval(row)}".replace("-", "−")
         agree = f"{row['n_expected']:.0f} of {row['n_pairs']}"
         said = f"{row['title']} | {row['robust_is']} ({claim})"
-        lines.append(f"| {said} | {values} | {agree} | {row['p_adjusted']:.3f} | **{verdict(row.to_dict())}** |")
+        lines.append(f"| {said} | {values} | {agree} | {row['p_adjusted']:.3f} | **{verdict(row)}** |")
     return "\n".join(lines)
 
 

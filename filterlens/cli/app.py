@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from filterlens.cli import audit, card, catalogs, fetch, filterdb, inspect, listing, study, train
+from filterlens.cli import audit, card, catalogs, fetch, filterdb, inspect, listing, study, table, train
 from filterlens.cli.lens_options import with_flag
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 from filterlens.process.files import cannot_write, explain_failure
@@ -70,6 +70,7 @@ app.command("audit", help=audit.AUDIT_HELP)(audit.audit)
 app.command("extract", help=audit.EXTRACT_HELP)(audit.extract)
 app.command("analyze")(audit.analyze)
 app.command("report")(audit.report)
+app.command("table")(table.table)
 app.command("catalogs", help=catalogs.CATALOGS_HELP)(catalogs.catalogs)
 app.command("fetch", help=fetch.FETCH_HELP)(fetch.fetch)
 app.command("inspect")(inspect.inspect)

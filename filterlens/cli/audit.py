@@ -85,6 +85,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         dumps: o.StoredDumps = None,
         time_limit: o.TimeLimit = "",
         dry_run: o.DryRun = False,
+        style: o.Style = "",
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
         **lens_options: object,
@@ -101,7 +102,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
             "dumps": dumps and dumps.value,
             "allow_code": allow_code or arch.startswith("module:") or None,  # typed, not read
         }  # fmt: skip
-        what = {"leaderboard": leaderboard, "arch": arch, "eps": eps, "mean": mean, "std": std}
+        what = {"leaderboard": leaderboard, "arch": arch, "eps": eps, "mean": mean, "std": std, "style": style}
         plan = commands.plan(
             config,
             what | {"checkpoints": str(checkpoints or ""), "models": tuple(models or ())},
@@ -194,6 +195,7 @@ def report(
     folder: Folder,
     *,
     first_stage_pair: o.FirstStagePair = "",
+    style: o.Style = "",
     verbose: o.Verbose = False,
     log_file: o.LogFile = None,
 ) -> None:
@@ -201,14 +203,16 @@ def report(
 
     Example:
 
-        filterlens report reports/fonts-linf
+        filterlens report reports/fonts-linf --style neurips
     """
     from filterlens.cli.console import Display, set_up_logging
     from filterlens.commands import report as write_report
 
     set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
-        page = write_report(folder, first_stage_pair=first_stage_pair, progress=display.step("writing the report"))
+        page = write_report(
+            folder, first_stage_pair=first_stage_pair, style=style, progress=display.step("writing the report")
+        )
     display.say(f"report: {page}")
 
 

@@ -216,6 +216,14 @@ FirstStagePair = Annotated[
         help="Robust model whose first stage under attack is drawn beside its normal one's. Default: the first pair.",
     ),
 ]
+Style = Annotated[
+    str,
+    typer.Option(
+        "--style",
+        metavar="PRESET",
+        help="Sizes and fonts of figures: plain, neurips, cvpr, icml or slides. Default: that of run.toml, or plain.",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]
 LogFile = Annotated[Path | None, typer.Option("--log-file", help="Write warnings and events to this file.")]
 Form = Annotated[Format, typer.Option("--format", "-f", help="How to print it; csv and json are for machines.")]

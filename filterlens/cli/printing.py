@@ -335,7 +335,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     if path.suffix == ".csv":
         write_atomically(path, table.to_csv(index=False))
         return
-    from filterlens.report.formats import Column, Table, to_latex, to_markdown
+    from filterlens.report.formats import Column, Table, to_markdown
+    from filterlens.report.latex import to_latex
 
     writers = {".md": to_markdown, ".tex": to_latex}
     if path.suffix not in writers:

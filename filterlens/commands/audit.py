@@ -95,6 +95,7 @@ def extract(
     keep_tracebacks: bool = False,
     evict: bool = False,
     time_limit: float | None = None,
+    style: str = "",
     dumps: Dumps | None = None,
     **options: object,
 ) -> Outcome:
@@ -132,6 +133,8 @@ def extract(
         Remove a checkpoint that this run fetched once its lenses are done; never one that was there before.
     time_limit
         In seconds: no model is begun that would end later; `Outcome.unstarted` counts those left to the next run.
+    style
+        Preset of the report's figures, such as `cvpr`; kept in `run.toml`.
     dumps
         `all`, or `none`: lenses that would store a model's weights are scored where it is loaded, and only what the
         report shows of them is kept. None leaves it to `settings` or `config`.
@@ -153,6 +156,7 @@ def extract(
     >>> filterlens.extract("cifar10-linf", "runs/c10", kernel="all", jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
+    from filterlens.report.style import find_style
 
     if extend and replace:
         raise InputError("a run is extended or replaced: give one of --extend and --replace")
@@ -162,6 +166,7 @@ def extract(
         named = "catalog.csv" if isinstance(leaderboard, Catalog) else str(leaderboard)
         chosen = choose_lenses(lenses, options, fast=fast)
         config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
+    config = replaced(config, style=find_style(style).name) if style else config
     if dumps is not None:
         config = replaced(config, settings=replaced(config.settings, dumps=dumps))
     return runs.extract(
@@ -236,7 +241,9 @@ def analyze(
     )
 
 
-def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress | None = None) -> Path:
+def report(
+    folder: str | Path, *, first_stage_pair: str = "", style: str = "", progress: Progress | None = None
+) -> Path:
     """Turn a run's scores into tables, figures and a page; return the page's path.
 
     Parameters
@@ -245,6 +252,8 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
         A run's folder, analysed.
     first_stage_pair
         The robust model whose first stage under attack is drawn, beside its normal one's; empty: the first pair.
+    style
+        Preset of the figures: `neurips`, `cvpr`, `icml`, `slides` or `plain`; empty: that of `run.toml`.
     progress
         Called as `progress(done, total)`.
 
@@ -253,7 +262,7 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
     ReportError
         The folder holds no analysed run.
     InputError
-        `first_stage_pair` is no robust model of the run with a matched normal one.
+        `first_stage_pair` is no robust model of the run with a matched normal one, or there is no such style.
 
     Examples
     --------
@@ -267,6 +276,7 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
         figures=all_figures(),
         tables=all_tables(),
         first_stage_pair=first_stage_pair,
+        style=style,
         progress=progress,
     )
 
@@ -300,6 +310,9 @@ def audit(
     >>> filterlens.audit("cifar10-linf", "reports/mine", lenses=["filters"], jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
+    from filterlens.report.data import style_of_run
+    from filterlens.report.style import find_style
+    from filterlens.report.write import written_style
 
     missed: list[LedgerRow] = []
 
@@ -335,7 +348,8 @@ def audit(
         changed = True
     page = outcome.folder / "index.html"
     fresh = page.is_file() and page.stat().st_mtime >= (outcome.folder / "scores.parquet").stat().st_mtime
-    if changed or missed or not fresh:
+    restyled = written_style(outcome.folder) != find_style(style_of_run(outcome.folder)).name
+    if changed or missed or not fresh or restyled:
         page = report(outcome.folder, progress=progress)
     return replaced(outcome, page=page, missed=tuple(missed))
 

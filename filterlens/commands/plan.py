@@ -80,8 +80,8 @@ def plan(
     config
         A `run.toml` to start from, or None.
     what
-        `leaderboard`, `models`, `checkpoints`, `arch`, `eps`, `mean`, `std`: what is audited; empty values leave the
-        file's.
+        `leaderboard`, `models`, `checkpoints`, `arch`, `eps`, `mean`, `std`, `style`: what is audited, and how figures
+        look; empty values leave the file's.
     lenses
         Names; empty takes the file's, or the filters lens, or for the bundled zoo all.
     fast
@@ -94,9 +94,12 @@ def plan(
     FilterlensError
         The file, the catalog, a lens or an option is wrong.
     """
+    from filterlens.report.style import find_style
+
     allowed = bool((settings or {}).get("allow_code"))
     base = RunConfig() if config is None else RunConfig.read(config, allow_code=allowed)
     said = replace(base, **{name: value for name, value in what.items() if value})
+    find_style(said.style)
     if what.get("checkpoints") and what.get("leaderboard"):
         raise InputError("--folder stands instead of --leaderboard: give one of them")
     if what.get("leaderboard"):

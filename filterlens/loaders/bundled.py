@@ -36,7 +36,7 @@ def load(request: Request) -> LoadedModel:
         channels = next((weight.shape[1] for weight in weights.values() if weight.dim() == 4), 1)
         said = dict(read_safetensors(own)[1]) if own.suffix == ".safetensors" else {}
         sizes = {"in_channels": str(channels), "classes": str(classes_of(weights, own))}
-        network = build_as_said(said | sizes | {"architecture": named})
+        network = build_as_said(sizes | said | {"architecture": named})
         return filled(replace(request, entry=_trained_on(request.entry)), network, weights, own, notes)
     zoo, _, name = request.rest.partition("/")
     folder, side = _ZOOS.get(zoo, ("", 0))

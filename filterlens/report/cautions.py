@@ -13,12 +13,21 @@ from filterlens.report.data import RunData
 from filterlens.report.formats import Column, Table
 from filterlens.score import UNNORMALISED
 
-__all__ = ["Settings", "cautions_table", "mixed_options", "read_settings", "say_unnormalised", "unnormalised"]
+__all__ = [
+    "Settings",
+    "bundled_images",
+    "cautions_table",
+    "mixed_options",
+    "read_settings",
+    "say_unnormalised",
+    "unnormalised",
+]
 
 Settings = dict[tuple[str, str], list[str]]
 """Models by lens and by the parameters, as JSON, under which they were extracted."""
 
 _SHOWN = 5
+_IMAGES = "content of images"
 
 
 def read_settings(run: RunData) -> Settings:
@@ -73,9 +82,23 @@ def mixed_options(run: RunData, settings: Settings) -> dict[str, str]:
     return {lens: f"Different options ({lens} lens): {'; '.join(parts)}." for lens, parts in said.items()}
 
 
+def bundled_images(settings: Settings) -> list[str]:
+    """Say which lenses looked at the images that come with the package, because the data set was not there."""
+    lenses = dict.fromkeys(
+        lens for lens, parameters in settings if str(_deciding(json.loads(parameters))[_IMAGES]).startswith("bundled:")
+    )
+    if not lenses:
+        return []
+    return [
+        f"CIFAR-10 was not there ({', '.join(lenses)} lens): numbers are of 512 test images that come with filterlens, "
+        "JPEG copies, on which accuracies lie a few points lower; put the data set into the cache, or name "
+        "it with --data"
+    ]
+
+
 def cautions_table(run: RunData, settings: Settings) -> Table:
     """Everything to keep in mind, a row each."""
-    texts = [*unnormalised(run.scores), *mixed_options(run, settings).values()]
+    texts = [*unnormalised(run.scores), *bundled_images(settings), *mixed_options(run, settings).values()]
     note = "To be read before any number."
     return Table(
         "cautions", "Cautions", note, pd.DataFrame({"caution": texts}, dtype=object), (Column("caution", "caution"),)
@@ -88,7 +111,7 @@ def _deciding(parameters: dict[str, Any]) -> dict[str, Any]:
     content = parameters.get("content")
     content = content if isinstance(content, dict) else {}
     flat = {**(options if isinstance(options, dict) else {}), "seed": parameters.get("seed")}
-    flat["content of images"] = content.get("data", parameters.get("data"))
+    flat[_IMAGES] = content.get("data", parameters.get("data"))
     return flat | {name: digest for name, digest in content.items() if name != "data"}
 
 

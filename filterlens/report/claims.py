@@ -8,24 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from filterlens.references import all_papers
 from filterlens.report.formats import cell
 from filterlens.score import Score
 
 __all__ = ["SIGNIFICANT", "Claim", "claims", "limit_of", "refuted_by", "verdict"]
 
 SIGNIFICANT = 0.05
-
-PAPERS = {
-    "Gavrikov2022Lens": "Gavrikov & Keuper, Adversarial Robustness through the Lens of Convolutional Filters, CVPR "
-    "Workshops 2022",
-    "Grabinski2022": "Grabinski, Keuper & Keuper, Aliasing and adversarial robust generalization of CNNs, Machine "
-    "Learning 111, 2022",
-    "Grabinski2022Conf": "Grabinski, Gavrikov, Keuper & Keuper, Robust Models are less Over-Confident, NeurIPS 2022",
-    "Lukasik2023": "Lukasik, Gavrikov, Keuper & Keuper, Improving Native CNN Robustness with Filter Frequency "
-    "Regularization, TMLR 2023",
-    "Madry2018": "Madry, Makelov, Schmidt, Tsipras & Vladu, Towards Deep Learning Models Resistant to Adversarial "
-    "Attacks, ICLR 2018",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +45,7 @@ class Claim:
     refuted_by: str
 
 
-def verdict(row: Mapping[Any, Any]) -> str:
+def verdict(row: Mapping[Any, Any] | pd.Series) -> str:
     """Say what became of a claim: by the adjusted p-value, and by the side of the mean difference.
 
     Parameters
@@ -128,13 +117,21 @@ def claims(comparison: pd.DataFrame, scores: Iterable[Score]) -> list[Claim]:
             Claim(
                 score=score.title,
                 says=says or score.claim,
-                source=", ".join(filter(None, [PAPERS.get(key, key), section])),
+                source=", ".join(filter(None, [_paper(key), section])),
                 verdict="not tested" if row is None else verdict(row),
                 found="No pair has a value on both sides." if row is None else _found(row),
                 refuted_by=refuted_by(score.robust_is),
             )
         )
     return made
+
+
+def _paper(key: str) -> str:
+    """Name a paper in full; one that filterlens has no entry for, by its key."""
+    paper = all_papers().get(key)
+    if paper is None:
+        return key
+    return f"{str(paper).removesuffix('.')}{f' (doi:{paper.doi})' if paper.doi else ''}"
 
 
 def _found(row: Mapping[str, Any]) -> str:

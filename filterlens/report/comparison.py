@@ -30,6 +30,7 @@ __all__ = [
     "robust_vs_normal",
     "robustness_column",
     "scores_of",
+    "sides_of_pairs",
 ]
 
 MIN_PAIRS = 4  # units below which there is no p-value
@@ -76,6 +77,20 @@ def pair_models(models: pd.DataFrame) -> pd.DataFrame:
             **{name: robust[name].to_numpy() for name in ("dataset", "architecture", "match_rule")},
         }
     )
+
+
+def sides_of_pairs(models: pd.DataFrame) -> pd.Series:
+    """Side of each model wherever models are pooled into one: that of its pair, if both of the pair are there.
+
+    Returns
+    -------
+        By `model_id`: `robust`, `normal`, or `unpaired` of a model without a partner or of unknown robustness.
+    """
+    pairs = pair_models(models)
+    sides = pd.Series("unpaired", index=models.index, dtype=object)
+    sides[sides.index.isin(pairs["normal"])] = "normal"
+    sides[sides.index.isin(pairs["robust"])] = "robust"
+    return sides
 
 
 def comparable_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFrame:

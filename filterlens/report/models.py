@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from hashlib import sha256
 
 import pandas as pd
 
@@ -15,6 +17,8 @@ from filterlens.report.tables import score_column
 from filterlens.score import Score
 
 __all__ = ["LayerTable", "ModelSection", "anchor", "model_sections"]
+
+_UNSAFE = re.compile(r"[^\w.-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,21 @@ class ModelSection:
     layers: list[LayerTable]
     jobs: list[tuple[str, str, str]]
 
+    @property
+    def layers_page(self) -> str:
+        """Name of the page of its layers, where they have one of their own."""
+        return f"tables/layers-{self.anchor.removeprefix('model-')}.html"
+
 
 def anchor(entry: Entry) -> str:
-    """Name the place of a model on the page, after its id: a link to it still leads there when models are added."""
-    return f"model-{entry.file_stem}"
+    """Name the place of a model on the page, after its id: a link to it still leads there when models are added.
+
+    Ids with other characters than letters, digits, `.`, `_` and `-` get a digest in place of them.
+    """
+    plain = _UNSAFE.sub("_", entry.model_id)[:100]
+    if plain != entry.model_id:
+        plain = f"{plain}-{sha256(entry.model_id.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+    return f"model-{plain}"
 
 
 def model_sections(run: RunData, models: pd.DataFrame, scores: list[Score]) -> list[ModelSection]:

@@ -29,7 +29,7 @@ from filterlens.report.data import RunData
 from filterlens.report.figure import FinishedFigure
 from filterlens.report.formats import Column, Table
 from filterlens.report.hover import Grid
-from filterlens.report.models import ModelSection, anchor, model_sections
+from filterlens.report.models import anchor, model_sections
 from filterlens.report.prediction import held_out_r2
 from filterlens.report.screen import ScreenTable, gathered, screen_table, without_paths
 from filterlens.report.style import NORMAL, ROBUST
@@ -150,13 +150,8 @@ def render_page(
     if layers_beside:
         template = environment.get_template("layers.html")
         for section in sections:
-            beside[layers_page(section)] = printable(template.render({**context, "section": section}), lines=True)
+            beside[section.layers_page] = printable(template.render({**context, "section": section}), lines=True)
     return Page(printable(index, lines=True), beside)
-
-
-def layers_page(section: ModelSection) -> str:
-    """Name the page of a model's layers, where it has one of its own."""
-    return f"tables/layers-{section.entry.file_stem}.html"
 
 
 def _findings(

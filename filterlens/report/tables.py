@@ -33,8 +33,9 @@ ROBUST_ACC = Column("robust_acc", "robust acc.", "number", "%", "↑", "Publishe
 SHIFTED = {name: f"{text} acc." for name, text in SHIFTS.items() if name != "clean_acc"}
 SCORE = Column("title", "score", "name")
 METRIC = Column(
-    "metric", "key", "name", about="The score's name in scores.parquet; of filters that are not 3x3, with their size."
-)
+    "metric", "key", "name", about="The score's name in scores.parquet; of filters that are not 3x3, with their size.",
+    detail=True,
+)  # fmt: skip
 
 
 def score_column(score: Score) -> Column:
@@ -60,7 +61,7 @@ def models_table(run: RunData, models: pd.DataFrame) -> Table:
         if name in models and models[name].notna().any()
     ]
     columns = (NAME, DATASET, ARCHITECTURE, ROBUST, CLEAN_ACC, ROBUST_ACC, *shifts, *map(score_column, scores))
-    paper = Column("paper", "paper", about="Title or link.")
+    paper = Column("paper", "paper", about="Title or link.", detail=True)
     note = f"{counts_of(models)}. Arrows point to the side that goes with robustness, where that is known."
     return Table("models", "Every model", note, models.reset_index(), (*columns, paper))
 
@@ -91,7 +92,7 @@ CLAIM = (
         "robust_is", "claimed", "name", about="What a paper claims of robust models; `filterlens explain` says which."
     ),
     Column("n_expected", "as claimed", "count", about="Pairs with the claimed sign."),
-    Column("note", "note"),
+    Column("note", "note", detail=True),
 )
 UNIT = Column("unit", "unit", "name")
 HOW = (

@@ -16,14 +16,15 @@ from filterlens.report.cautions import cautions_table, mixed_options, read_setti
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData, read_run
 from filterlens.report.figure import Drawing, Figure, FinishedFigure
-from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_latex, to_markdown
+from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_markdown
 from filterlens.report.hover import grid_of, points_of
+from filterlens.report.latex import chosen_columns, to_latex
 from filterlens.report.page import render_page
-from filterlens.report.style import paper_style
+from filterlens.report.style import find_style, paper_style
 from filterlens.report.tables import TableMaker, report_tables
 from filterlens.runs.folder import lock_folder
 
-__all__ = ["ReportWarning", "write_report"]
+__all__ = ["ReportWarning", "write_report", "written_style"]
 
 Progress = Callable[[int, int], None]
 _OWN = re.compile(r"(tables|figures)/[\w.-]+")
@@ -43,6 +44,7 @@ def write_report(
     tables: Sequence[TableMaker] = (),
     inline: bool = True,
     first_stage_pair: str = "",
+    style: str = "",
     progress: Progress | None = None,
 ) -> Path:
     """Write `tables/`, `figures/` and `index.html` into a run's folder.
@@ -59,6 +61,8 @@ def write_report(
         Put the figures into the page, so that it is one file; otherwise it shows `figures/*.png` beside it.
     first_stage_pair
         The robust model whose first stage is drawn, beside its normal one's; empty: the first pair.
+    style
+        Preset of the figures (see `filterlens.report.style`); empty: that of `run.toml`, or `plain`.
     progress
         Called as `progress(done, total)` after each step.
 
@@ -71,7 +75,7 @@ def write_report(
     ReportError
         The folder holds no finished analysis.
     InputError
-        `first_stage_pair` is no robust model of the run with a matched normal one.
+        `first_stage_pair` is no robust model of the run with a matched normal one, or there is no such style.
     AuditLockedError
         An audit or another report works on the folder.
     WriteError
@@ -82,7 +86,8 @@ def write_report(
     ReportWarning
         A figure failed; the report says so too and holds everything else.
     """
-    run = replace(read_run(folder), first_stage_pair=first_stage_pair)
+    run = read_run(folder)
+    run = replace(run, first_stage_pair=first_stage_pair, style=find_style(style or run.style).name)
     if first_stage_pair and first_stage_pair not in set(pair_models(run.models)["robust"]):
         raise InputError(
             f"{first_stage_pair!r} is no robust model of this run with a matched normal one; "
@@ -106,7 +111,8 @@ def _write_all(
         warnings.warn(f"table {name!r} could not be made: {said}", ReportWarning, stacklevel=2)
     for table in [*tables, code_book(tables)]:
         writer.write(f"tables/{table.name}.csv", to_csv(table).encode("utf-8", "replace"))
-        writer.write(f"tables/{table.name}.tex", to_latex(table).encode("utf-8", "replace"))
+        latex = to_latex(chosen_columns(table), style=run.style)
+        writer.write(f"tables/{table.name}.tex", latex.encode("utf-8", "replace"))
         writer.write(f"tables/{table.name}.md", to_markdown(table).encode("utf-8", "replace"))
     step(1, total)
     finished: list[FinishedFigure] = []
@@ -123,7 +129,7 @@ def _write_all(
     for name, text in page.beside.items():
         writer.write(name, text.encode("utf-8", "replace"))
     index = writer.write("index.html", page.index.encode("utf-8", "replace"))
-    writer.forget_stale()
+    writer.forget_stale(run.style)
     step(total, total)
     return index
 
@@ -143,8 +149,8 @@ def code_book(tables: Sequence[Table]) -> Table:
 
 
 def draw(figure: Figure, run: RunData) -> tuple[Drawing, bytes, bytes] | None:
-    """Draw one figure in the house's style; return it with its PDF and PNG, or None where there is nothing to draw."""
-    with paper_style(), warnings.catch_warnings():
+    """Draw one figure in the run's style; return it with its PDF and PNG, or None where there is nothing to draw."""
+    with paper_style(run.style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # names in any script
         drawing = figure.draw(run)
         if drawing is None:
@@ -191,6 +197,15 @@ def _write_figure(writer: _Writer, figure: Figure, drawing: Drawing, pdf: bytes,
     return FinishedFigure(figure, drawing.caption, png, points_of(drawing.figure, drawing.data), grid)
 
 
+def written_style(folder: Path) -> str:
+    """Return the style that the figures of a folder were written in; empty where there is no report."""
+    try:
+        found = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["style"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return found if isinstance(found, str) else ""
+
+
 class _Writer:
     """Write files into a run's folder, each whole or not at all, and remember which."""
 
@@ -205,7 +220,7 @@ class _Writer:
         self.written.append(name)
         return path
 
-    def forget_stale(self) -> None:
+    def forget_stale(self, style: str) -> None:
         """Delete what an earlier report wrote and this one did not, so that no old figure stands beside new tables."""
         manifest = self.folder / _MANIFEST
         try:
@@ -215,4 +230,4 @@ class _Writer:
         for name in before if isinstance(before, list) else ():
             if isinstance(name, str) and _OWN.fullmatch(name) and name not in self.written:
                 (self.folder / name).unlink(missing_ok=True)
-        self.write(_MANIFEST, json.dumps({"files": sorted(self.written)}, indent=1).encode())
+        self.write(_MANIFEST, json.dumps({"style": style, "files": sorted(self.written)}, indent=1).encode())

@@ -31,6 +31,8 @@ class RunConfig:
         Shell patterns of model ids; empty: all.
     checkpoints, arch, eps, mean, std
         A folder of a training's checkpoints, and what its weights fill (see `--folder`).
+    style
+        Preset of the report's figures; empty: the one of no journal.
     lenses
         Options by name of the lens.
     settings
@@ -46,6 +48,7 @@ class RunConfig:
     eps: str = ""
     mean: str = ""
     std: str = ""
+    style: str = ""
     lenses: Mapping[str, Options] = field(default_factory=dict)
     settings: RunSettings = field(default_factory=RunSettings)
     content: Mapping[str, str] = field(default_factory=dict)
@@ -115,7 +118,7 @@ class RunConfig:
         return replace(what, lenses=lenses, settings=settings, content=digests)
 
 
-WHAT = ("leaderboard", "models", "checkpoints", "arch", "eps", "mean", "std")
+WHAT = ("leaderboard", "models", "checkpoints", "arch", "eps", "mean", "std", "style")
 _NONE = "none"  # TOML has no null
 #: what lets code run: said on each command line, never by a file that somebody may have sent
 NEVER_IN_FILE = ("trust_pickle", "allow_code")

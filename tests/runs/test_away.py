@@ -187,14 +187,21 @@ def test_no_batch_takes_what_others_could_do() -> None:
     assert not batches
 
 
-def test_jobs_of_a_lost_batch_are_given_out_one_by_one() -> None:
-    batches = Batches(6)
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 40, 200])
+def test_a_job_that_ends_its_worker_is_soon_alone(n: int) -> None:
+    batches = Batches(n + 1)
     batches.take(1)
     batches.took(1, 1e-6)
-    lost = batches.take(1)
-    assert lost == [1, 2, 3, 4, 5]
+    given, lost = [], batches.take(1)
+    assert lost == list(range(1, n + 1))
     batches.split(lost)
-    assert [batches.take(1) for _ in range(len(batches))] == [[1], [2], [3], [4], [5]]
+    while batches:
+        given.append(batches.take(1))
+        if n in given[-1] and len(given[-1]) > 1:
+            batches.split(given.pop())
+    assert sorted(number for numbers in given for number in numbers) == list(range(1, n + 1))
+    assert [n] in given
+    assert len(given) <= 2 * n**0.5 + 4
 
 
 def test_slow_jobs_stay_alone() -> None:

@@ -15,7 +15,7 @@ maximum a filter is sparse), `bins` (70), `fine_bins` (700).
 | array | shape, dtype | content |
 |---|---|---|
 | `models` | JSON | the M pooled models in order, each `{"model_id", "dataset", "robust": true/false/null, "n_filters"}` |
-| `groups` | JSON | the G groups in order, each `{"label", "dataset": "" for every data set, "robust": true/false/null for both, "n_models", "n_filters"}`; first `all`, `robust`, `normal`, then for each data set `X`, `X robust`, `X normal`; a model without known robustness is in `all` and `X` only |
+| `groups` | JSON | the G groups in order, each `{"label", "dataset": "" for every data set, "robust": true/false/null for both, "n_models", "n_filters"}`; first `all`, `robust`, `normal`, then for each data set `X`, `X robust`, `X normal`; a model without a partner or known robustness is in `all` and `X` only |
 | `datasets` | JSON | the D data sets in order, as in the catalog (`unknown` where it says nothing) |
 | `depths` | JSON | the 11 depth groups in order: `"0"`, `"(0.0, 0.1]"`, …, `"(0.9, 1.0]"` of conv_depth_norm, `"0"` being the first convolution (conv_depth 0) |
 | `means` | (G, K) float64 | mean scaled filter of each group, row-major k_h x k_w |
@@ -25,8 +25,10 @@ maximum a filter is sparse), `bins` (70), `fine_bins` (700).
 | `histograms` | (G, K, fine_bins) int64 | filters of the group whose coefficient c_i falls in each bin; sums of ten neighbours are the 70 bins that shifts use |
 | `shift` | (D,) float64 | D(robust, normal) of each data set in nats: its paired models where it has pairs, else all its models, on the PCA of their union; NaN where a side is empty |
 | `shift_components` | (D, K) float64 | symmetric KL of each coefficient; `shift` = Σ_i a_i of it |
+| `shift_null` | (D, 19) float64 | the same after robust and normal were swapped at random within pairs, a normal model and its partners together: what chance gives; NaN with fewer than four paired normal models |
 | `shift_counts` | (D, 2) int64 | filters on the robust and the normal side |
 | `shift_depths` | (D, 11) float64 | the same by depth group, each on the PCA of its own union |
+| `shift_depths_null` | (D, 19, 11) float64 | `shift_null` by depth group |
 | `shift_depth_counts` | (D, 11, 2) int64 | filters on the robust and the normal side |
 | `shift_models` | (M, M) float64 | symmetric KL between every two models, on the basis, range and explained variance of `all`; 0 on the diagonal |
 

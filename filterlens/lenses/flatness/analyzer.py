@@ -10,7 +10,7 @@ import numpy as np
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
 from filterlens.lens import score_rows
-from filterlens.lenses.flatness.scores import Losses, PerturbedLosses, class_flatness
+from filterlens.lenses.flatness.scores import Hessian, Losses, PerturbedLosses, class_flatness
 
 __all__ = ["analyze"]
 
@@ -45,6 +45,7 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
         worst=_read(group, "worst_case_loss", n) if "worst_case_loss" in group else None,
         average_correct=_read(group, "average_correct", n),
         reference_float32=exact,
+        hessian=_hessian(group),
     )
     note = _note(group)
     with np.errstate(invalid="ignore", over="ignore"):  # a loss that is not finite ends as a score that is NaN
@@ -71,6 +72,15 @@ def _read(group: DumpGroup, name: str, n: int) -> Losses:
     if losses.ndim not in {1, 2} or losses.shape[-1] != n or losses.size == 0:
         raise DumpError(f"{group.path}: {name} of shape {losses.shape} does not belong to {n} labels; extract again")
     return losses
+
+
+def _hessian(group: DumpGroup) -> Hessian | None:
+    if "hessian_extremes" not in group:
+        return None
+    extremes, errors, traces = (group.read(f"hessian_{name}") for name in ("extremes", "errors", "traces"))
+    if extremes.shape != (2,) or errors.shape != (2,) or traces.ndim != 1 or not traces.size:
+        raise DumpError(f"{group.path}: the Hessian's eigenvalues are not two with their errors; extract again")
+    return Hessian(float(extremes[0]), float(extremes[1]), float(errors[0]), traces)
 
 
 def _note(group: DumpGroup) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from filterlens.attacks.evaluation import Running, Threat, running, threat_of
 from filterlens.dumps import WritableGroup
 from filterlens.errors import LensSkipped
 from filterlens.lens import ExtractContext
+from filterlens.lenses.flatness.curvature import curvature
 from filterlens.lenses.flatness.options import FlatnessOptions
 from filterlens.lenses.flatness.parameters import perturbed_parameters
 
@@ -52,7 +53,8 @@ def extract(context: ExtractContext[FlatnessOptions]) -> None:
         `threat_model`. The group is filled with `labels`, `reference_loss`, `reference_correct` (n,);
         `average_loss`, `average_correct` (T, n); `worst_case_loss`, `worst_case_correct` (R, n);
         `landscape_positions` (s,), `landscape_random` and `landscape_adversarial` (s, n). Under bf16 also
-        `reference_loss_float32` (n,).
+        `reference_loss_float32` (n,); where curvature is asked for `hessian_extremes` (2,), highest and lowest
+        eigenvalue, their errors `hessian_errors` (2,), and `hessian_traces` (curvature,).
 
     Raises
     ------
@@ -74,6 +76,8 @@ def extract(context: ExtractContext[FlatnessOptions]) -> None:
         runner.expect(options.passes + (options.steps + 1 if options.bf16 else 0))
         group.write("labels", runner.images.labels)
         _measure(runner, list(chosen.values()), threat, options, seed=settings.seed, group=group)
+        if options.curvature > 0:
+            _measure_curvature(runner, list(chosen.values()), threat, options, seed=settings.seed, group=group)
         group.set_attributes(
             eps=threat.ball.eps,
             norm=threat.ball.norm,
@@ -90,6 +94,7 @@ def extract(context: ExtractContext[FlatnessOptions]) -> None:
             perturbed_tensors=len(chosen),
             seed=settings.seed,
             fast=options.is_fast,
+            curvature=options.curvature,
             as_published=options.as_published,
             bf16=options.bf16,
             forward_passes=runner.passes,
@@ -143,6 +148,48 @@ def _measure(
     group.write("landscape_positions", np.array(options.positions, dtype=np.float32))
     group.write("landscape_random", np.stack([place.losses for place in random]))
     group.write("landscape_adversarial", np.stack([place.losses for place in adversarial]))
+
+
+def _measure_curvature(
+    runner: Running,
+    parameters: list[nn.Parameter],
+    threat: Threat,
+    options: FlatnessOptions,
+    *,
+    seed: int,
+    group: WritableGroup,
+) -> None:
+    """Measure the Hessian of the mean loss on the adversarial examples of the reference, which stay as they are."""
+    precise, runner.bf16 = not runner.bf16, False
+    try:
+        with Weights(parameters, radius=0.0) as weights:
+            attacked = [
+                attack(
+                    runner, batch.pixels, batch.labels, ball=threat.ball, step=threat.step, steps=options.steps,
+                    rule=threat.rule, seed=seed, first=batch.rows.start,
+                ).points
+                for batch in runner.batches()
+            ]  # fmt: skip
+            weights.track()
+
+            def product(vector: Sequence[Tensor]) -> list[Tensor]:
+                total = [torch.zeros_like(p) for p in parameters]
+                for batch, points in zip(runner.batches(), attacked, strict=True):
+                    loss = cross_entropy(runner(points), batch.labels).sum() / len(runner.images)
+                    gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+                    along = [(g * v).sum() for g, v in zip(gradients, vector, strict=True) if g is not None]
+                    parts = torch.autograd.grad(torch.stack(along).sum(), parameters, allow_unused=True)
+                    for whole, part in zip(total, parts, strict=True):
+                        if part is not None:
+                            whole.add_(part)
+                return total
+
+            found = curvature(product, parameters, iterations=options.curvature, probes=options.curvature, seed=seed)
+    finally:
+        runner.bf16 = not precise
+    group.write("hessian_extremes", np.array([found.highest, found.lowest]))
+    group.write("hessian_errors", np.array([found.highest_error, found.lowest_error]))
+    group.write("hessian_traces", np.array(found.traces))
 
 
 def robust_loss(runner: Running, threat: Threat, *, steps: int, restarts: int = 1, seed: int = 0) -> RobustLoss:

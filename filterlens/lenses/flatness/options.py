@@ -24,6 +24,9 @@ class FlatnessOptions(Options):
         T random perturbations and R restarts of the joint attack.
     positions
         Places of the landscape, s ∈ [−1, 1].
+    curvature
+        Products with the Hessian of the robust loss: so many for its extreme eigenvalues, and as many for its trace. 0
+        leaves curvature out.
     as_published
         As the published code: ten restarts against one, starts of their own for every perturbation, the joint
         attack's last iterate, normalisation layers told by name.
@@ -36,6 +39,7 @@ class FlatnessOptions(Options):
     average: int = 10
     worst: int = 10
     positions: tuple[float, ...] = tuple(round(i / 5, 1) for i in range(-5, 6))
+    curvature: int = option(default=0, help="Curvature of the robust loss by so many products with its Hessian, twice.")
     as_published: bool = option(default=False, help="Flatness as the published code has it, not the paper.")
     bf16: bool = option(default=False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
 
@@ -54,4 +58,5 @@ class FlatnessOptions(Options):
         """Forward passes over all images: one backward pass less for each time that PGD or the joint attack runs."""
         worst = self.worst if self.as_published else 2 * self.worst  # the joint attack, and PGD at its weights
         elsewhere = self.average + worst + 2 * sum(s != 0 or self.as_published for s in self.positions)
-        return (self.reference_restarts + elsewhere) * (self.steps + 1)
+        attacks = self.reference_restarts + elsewhere
+        return (attacks + (self.curvature > 0)) * (self.steps + 1) + 2 * max(0, self.curvature)

@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from filterlens.lenses.perturbation.analyzer import read_frequencies
 from filterlens.lenses.perturbation.bands import band_of
+from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import NEUTRAL, NORMAL, PAGE_WIDTH, ROBUST, plain_log
+from filterlens.report.style import MARKS, new_figure, plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["FIGURES", "draw_perturbations"]
 
-_SIDES = (("normal", NORMAL, "--", "s"), ("robust", ROBUST, "-", "o"))
+_SIDES = ("normal", "robust", "unpaired")
 
 
 def draw_perturbations(run: RunData) -> Drawing | None:
@@ -27,14 +28,14 @@ def draw_perturbations(run: RunData) -> Drawing | None:
     data = _curves(run)
     if data.empty:
         return None
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    figure = MatplotlibFigure(figsize=(PAGE_WIDTH, 2.7))
+    figure = new_figure(2.7)
     left, right = figure.subplots(1, 2)
-    for side, colour, line, marker in _SIDES:
+    for side in _SIDES:
+        mark = MARKS[side]
         for axis, what in ((left, "attack"), (right, "accuracy")):
-            _mean_curve(axis, data[(data["side"] == side) & (data["what"] == what)], colour, line, marker, label=side)
-    _mean_curve(left, data[data["what"] == "images"], NEUTRAL, ":", "", label="clean images")
+            part = data[(data["side"] == side) & (data["what"] == what)]
+            _mean_curve(axis, part, mark.colour, mark.line, mark.marker, label=side)
+    _mean_curve(left, data[data["what"] == "images"], "black", "-.", "", label="clean images")
     left.set_ylabel("mean power of a frequency,\nrelative to white noise")
     right.set(ylabel="accuracy under noise of the band", ylim=(-0.02, 1.02))
     for axis in (left, right):
@@ -47,7 +48,7 @@ def draw_perturbations(run: RunData) -> Drawing | None:
         "Left: power of what PGD adds to images and of the images themselves, mean over the frequencies of each "
         "half-octave band; 1 for white noise of the same norm. Right: accuracy under noise of one band, of equal norm "
         "in all bands, mean over three levels. Lines: mean over models; areas: from the lowest to the highest. "
-        "Models: " + ", ".join(f"{counts[side]} {side}" for side in ("robust", "normal") if side in counts) + "."
+        "Models: " + ", ".join(f"{counts[side]} {side}" for side in _SIDES if side in counts) + "."
     )
     return Drawing(figure, data, caption)
 
@@ -57,23 +58,24 @@ def _mean_curve(axis: Axes, part: pd.DataFrame, colour: str, line: str, marker: 
     if not len(groups):
         return
     means, low, high = groups.mean(), groups.min(), groups.max()
-    axis.plot(means.index, means, color=colour, linestyle=line, marker=marker, markersize=3, label=label)
+    axis.plot(means.index, means, color=colour, linestyle=line, marker=marker, label=label, clip_on=not marker)
     axis.fill_between(means.index, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _curves(run: RunData) -> pd.DataFrame:
     """One row a model, curve (`images`, `attack`, `accuracy`) and band: `frequency` is the band's middle."""
     scored = set(run.lens_scores("perturbation")["model_id"])
+    sides = sides_of_pairs(run.models[run.models.index.isin(scored)])
     rows: list[dict[str, object]] = []
     for entry in run.catalog:
-        if entry.model_id not in scored or entry.robust is None:
+        if entry.model_id not in scored:
             continue
         with run.dump(entry.model_id) as dump:
             found = read_frequencies(dump.lens("perturbation"))
         curves = {"images": _density(found.image_power), "accuracy": found.accuracy}
         if found.perturbation_power is not None:
             curves["attack"] = _density(found.perturbation_power)
-        facts = {"model_id": entry.model_id, "side": "robust" if entry.robust else "normal"}
+        facts = {"model_id": entry.model_id, "side": sides[entry.model_id]}
         rows += [
             {**facts, "what": what, "frequency": float(2**octave), "value": float(value)}
             for what, values in curves.items()

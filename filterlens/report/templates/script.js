@@ -321,8 +321,11 @@
 
   /* a model's place: its section, or what the data say of it */
   var card = make("section", { "class": "model one", tabindex: "-1", "aria-live": "polite" });
+  function hash() {
+    try { return decodeURIComponent(location.hash.slice(1)); } catch (error) { return ""; }
+  }
   function reveal() {
-    var place = decodeURIComponent(location.hash.slice(1)), target = place && document.getElementById(place);
+    var place = hash(), target = place && document.getElementById(place);
     if (target && target.tagName === "DETAILS") { target.hidden = false; target.open = true; target.scrollIntoView(); return; }
     if (!data.rows || place.indexOf("model-") !== 0) { return; }
     var fact = data.models.find(function (one) { return one[1] === place; }), model = fact && byId.get(fact[0]);

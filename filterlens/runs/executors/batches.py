@@ -26,12 +26,12 @@ class Batches:
 
     def __init__(self, n: int) -> None:
         self._waiting = deque(range(n))
-        self._alone: deque[int] = deque()
+        self._again: deque[list[int]] = deque()
         self._done, self._seconds = 0, 0.0
 
     def __len__(self) -> int:
         """How many jobs wait."""
-        return len(self._waiting) + len(self._alone)
+        return len(self._waiting) + sum(map(len, self._again))
 
     def take(self, at_once: int) -> list[int]:
         """Return the next batch, never more than leaves work for the others.
@@ -46,8 +46,8 @@ class Batches:
         IndexError
             None waits.
         """
-        if self._alone:
-            return [self._alone.popleft()]
+        if self._again:
+            return self._again.popleft()
         fair = math.ceil(len(self._waiting) / at_once)
         fits = int(_SECONDS * self._done / max(self._seconds, 1e-9)) if self._done else 1
         size = max(1, min(fair, fits, _MOST))
@@ -67,5 +67,9 @@ class Batches:
         self._seconds += seconds
 
     def split(self, numbers: Sequence[int]) -> None:
-        """Take a batch back that was lost: its jobs are given out one by one, as one of them may be the cause."""
-        self._alone.extend(numbers)
+        """Take a batch back that was lost: it is given out in parts, in case that one of its jobs is the cause.
+
+        A part that is lost is split again: of n jobs, one that ends its worker is alone after some 2 √n batches.
+        """
+        size = math.isqrt(len(numbers) - 1) if len(numbers) > 1 else 1
+        self._again.extend(list(numbers[start : start + size]) for start in range(0, len(numbers), size))

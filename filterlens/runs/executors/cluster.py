@@ -98,9 +98,7 @@ class RayCluster:
             environment={name: value for name, value in os.environ.items() if name.startswith("FILTERLENS_")},
             threads=max(1, int(self.cpus_per_model)),
         )
-        remote = ray.remote(
-            num_cpus=self.cpus_per_model, num_gpus=self.gpus_per_model, max_retries=_RETRIES, max_calls=20
-        )(_on_node)
+        remote = ray.remote(num_cpus=self.cpus_per_model, num_gpus=self.gpus_per_model, max_calls=20)(_on_node)
         batches = Batches(len(jobs))
         pending: dict[Any, list[int]] = {}
         looked = 0.0
@@ -109,7 +107,10 @@ class RayCluster:
                 at_once = self._at_once(ray)
                 while batches and len(pending) < _IN_FLIGHT * at_once:
                     numbers = batches.take(at_once)
-                    task = remote.remote(work, [jobs[number] for number in numbers], numbers, messages, place)
+                    retries = _RETRIES if len(numbers) == 1 else 0  # several that are lost are split
+                    task = remote.options(max_retries=retries).remote(
+                        work, [jobs[number] for number in numbers], numbers, messages, place
+                    )
                     pending[task] = numbers
                 finished, _ = ray.wait(list(pending), num_returns=1, timeout=0.5)
                 if time.monotonic() - looked > _LISTEN:

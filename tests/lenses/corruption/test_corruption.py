@@ -227,7 +227,7 @@ def test_a_user_audits_models_and_sees_each_corruption(tmp_path: Path) -> None:
     table = pd.read_csv(out / "tables" / "corruption_by_type.csv")
     assert set(table["under"]) == {*MADE, *(f"severity {s}" for s in range(1, 6))}
     figure = pd.read_csv(out / "figures" / "corruption_by_type.csv")
-    assert set(figure["side"]) == {"robust", "normal"}
+    assert set(figure["side"]) == {"robust", "normal", "unpaired"}
     clean = figure[figure["under"] == "0"]["accuracy"]
     assert len(clean) == 3
     assert (clean > 0.5).all()

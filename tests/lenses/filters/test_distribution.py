@@ -97,7 +97,9 @@ def test_a_run_is_pooled_as_the_layout_says(
             "shift": (1,),
             "shift_components": (1, 9),
             "shift_counts": (1, 2),
+            "shift_null": (1, 19),
             "shift_depths": (1, 11),
+            "shift_depths_null": (1, 19, 11),
             "shift_depth_counts": (1, 11, 2),
             "shift_models": (2, 2),
         }

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from extracting import chosen, context
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from filterlens.attacks import Ball, Weights
-from filterlens.attacks.evaluation import Running, Threat
+from filterlens.attacks import Ball, Weights, attack
+from filterlens.attacks.evaluation import Running, Threat, threat_of
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpGroup, DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
@@ -386,3 +386,78 @@ def test_no_more_than_two_copies_of_the_weights_live_at_any_pass(tmp_path: Path)
     network[1].register_forward_pre_hook(count)
     measured(tmp_path, model, images(6))
     assert 2 <= most <= 1 + 2
+
+
+# Curvature against whole Hessians, at adversarial examples that are held fixed.
+
+
+def test_the_scores_of_logistic_regression_are_those_of_its_whole_hessian(tmp_path: Path) -> None:
+    network, data = linear(), centred_images(10)
+    settings = SETTINGS | {"curvature": 24, "batch_size": 3}
+    before = network.get_parameter("1.weight").detach().clone()
+    group = measured(tmp_path, loaded(network), data, settings)
+    assert torch.equal(network.get_parameter("1.weight"), before)
+    labels = torch.from_numpy(data.labels)
+    towards = (before[1 - labels] - before[labels]).sign().view(-1, 3, 2, 2)  # the worst image, in closed form
+    attacked = (torch.from_numpy(data.pixels) + 8 / 255 * towards).flatten(1)
+    hessian = torch.autograd.functional.hessian(
+        lambda w: functional.cross_entropy(attacked @ w.view(2, 12).T, labels), before.flatten()
+    )
+    values = torch.linalg.eigvalsh(hessian)
+    assert score(group, "hessian_eigenvalue") == pytest.approx(float(values[-1]), abs=1e-4)
+    assert score(group, "convexity") == pytest.approx(abs(float(values[0] / values[-1])), abs=1e-4)
+    assert abs(score(group, "hessian_trace") - float(values.sum())) < 4 * score(group, "hessian_trace_error") + 1e-4
+    assert score(group, "hessian_eigenvalue_error") < 1e-3
+
+
+def test_a_small_network_has_the_eigenvalues_of_its_whole_hessian(tmp_path: Path) -> None:
+    """Convolution, BatchNorm in evaluation mode and a head; the images are attacked, then held fixed."""
+    network, data = network_with_batchnorm(), images(6)
+    group = measured(tmp_path, loaded(network), data, SETTINGS | {"curvature": 60})
+    network.eval()
+    chosen = perturbed_parameters(network)
+    threat = threat_of(ENTRY, "flatness")
+    points, labels = [], []
+    for batch in runner_of(network, data).batches():
+        found = attack(
+            network, batch.pixels, batch.labels, ball=threat.ball, step=threat.step, steps=10, rule=threat.rule,
+            seed=0, first=batch.rows.start,
+        )  # fmt: skip
+        points.append(found.points)
+        labels.append(batch.labels)
+    x, y = torch.cat(points).double(), torch.cat(labels)
+    network = network.double()
+    flat = torch.cat([p.detach().flatten() for p in chosen.values()]).double()
+
+    def loss(weights: Tensor) -> Tensor:
+        parts = torch.split(weights, [p.numel() for p in chosen.values()])
+        named = {name: part.view_as(p) for (name, p), part in zip(chosen.items(), parts, strict=True)}
+        logits: Tensor = torch.func.functional_call(network, named, (x,))
+        return functional.cross_entropy(logits, y)
+
+    values = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat))
+    assert score(group, "hessian_eigenvalue") == pytest.approx(float(values[-1]), rel=1e-4)
+    assert score(group, "convexity") == pytest.approx(abs(float(values[0] / values[-1])), abs=1e-4)
+
+
+def test_without_the_option_nothing_of_curvature_is_measured(tmp_path: Path) -> None:
+    group = measured(tmp_path, loaded(linear()), centred_images(4))
+    assert "hessian_extremes" not in group
+    with pytest.raises(ValueError, match="not enough values"):
+        score(group, "hessian_eigenvalue")
+
+
+def test_a_network_without_gradients_through_a_tensor_is_measured(tmp_path: Path) -> None:
+    class Idle(nn.Module):
+        """Holds a tensor that no image reaches."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Linear(12, 2), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.used(x.flatten(1))
+            return logits
+
+    group = measured(tmp_path, loaded(Idle()), centred_images(4), SETTINGS | {"curvature": 4})
+    assert score(group, "hessian_eigenvalue") > 0

@@ -238,7 +238,7 @@ def test_a_user_audits_models_and_sees_spectra_and_bands(tmp_path: Path) -> None
     assert said.exit_code == 0, said.output
     figure = pd.read_csv(out / "figures" / "perturbation_spectra.csv")
     assert set(figure["what"]) == {"images", "attack", "accuracy"}
-    assert set(figure["side"]) == {"robust", "normal"}
+    assert set(figure["side"]) == {"robust", "normal", "unpaired"}
     images = figure[figure["what"] == "images"].groupby("frequency")["value"].mean()
     assert images.iloc[0] > 10 * images.iloc[-1]  # letters are smooth
     table = pd.read_csv(out / "tables" / "band_noise.csv")
