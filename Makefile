@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse collapse-held-out docs zoo constraints clean
+.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse collapse-held-out docs paper zoo constraints clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ collapse: $(VENV)/.dev  ## whole trainings that collapse or do not (an hour of o
 collapse-held-out: $(VENV)/.dev  ## the same with other seeds and one architecture more: the trainings that the rules are judged on
 	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python benchmarks/collapse.py --held-out $(ARGS)
 	$(BIN)/python benchmarks/collapse_table.py --figure docs/images/collapse.png
+
+paper: $(VENV)/.installed  ## four figures and two tables of a finished run at printed size: paper/paper.pdf (STYLE=cvpr RUN=reports/fonts-linf)
+	$(BIN)/python tools/paper.py $(or $(RUN),reports/fonts-linf) --style $(or $(STYLE),cvpr)
 
 docs: $(VENV)/.docs  ## the documentation's site; warnings are errors
 	$(VENV)-docs/bin/mkdocs build --strict

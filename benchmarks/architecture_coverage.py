@@ -2,32 +2,42 @@
 
 Run: `python benchmarks/architecture_coverage.py [--out docs/coverage.csv] [--largest 400] [--seconds 3600]`, again to
 go on where it ended. Architectures are built one at a time in a process of their own, so that memory is that of the
-largest and a failure is one row; one of each family comes first. `--table` writes docs/coverage.md from the rows.
+largest and a failure is one row; one of each family comes first. The first of each family is scored by the downsampling
+lens too, at its own image size, and its captured operations are replayed: a network whose downsampling is replaced by
+the subsampled dense maps must give its own output. `--table` writes docs/coverage.md from the rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import multiprocessing
 import resource
-import subprocess
-import sys
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from timm.models import model_entrypoint
+from torch import nn
 
 import filterlens
-from filterlens.errors import LensSkipped
+from filterlens.errors import InputError, LensSkipped
+from filterlens.tracing.replay import replay_error
 
+LARGE = 512  # pixels
+LONGEST = 600  # seconds that one architecture may take
 ROOT = Path(__file__).resolve().parents[1]
 LENSES = ("filters", "frequency", "spectra")
-FIELDS = ("architecture", "family", "parameters", "lens", "status", "rows", "kernels", "seconds", "peak_mb", "reason")
+FIELDS = (
+    *("architecture", "family", "parameters", "lens", "status", "rows", "kernels", "seconds", "peak_mb", "reason"),
+    "replay_error",  # largest difference of the outputs, relative to the largest output
+)
 
 
 def architectures() -> list[tuple[str, str]]:
@@ -43,56 +53,114 @@ def architectures() -> list[tuple[str, str]]:
 SMALL = ("tiny", "small", "nano", "pico", "atto", "femto", "_s", "18", "26", "b0", "050")
 
 
-def score(name: str, family: str, largest: float) -> None:
-    """Build one architecture and print a row a lens."""
-    warnings.simplefilter("ignore")
-    writer = csv.DictWriter(sys.stdout, FIELDS)
+def representatives() -> list[tuple[str, str]]:
+    """One architecture of every family, and the family."""
+    found: dict[str, str] = {}
+    for name, family in architectures():
+        found.setdefault(family, name)
+    return [(name, family) for family, name in found.items()]
+
+
+def build(name: str) -> nn.Module:
+    """Build an architecture with random weights of which none is a constant: zeros would hide what is wrong."""
+    torch.manual_seed(0)
+    network: nn.Module = timm.create_model(name).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.numel() > 1 and float(parameter.std()) == 0:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                for name_of, made in (("running_mean", (0.0, 0.1)), ("running_var", (1.0, 0.1))):
+                    module.get_buffer(name_of).normal_(*made).abs_()
+    return network
+
+
+def example(network: nn.Module, n: int = 2) -> torch.Tensor:
+    """Random images of the size that an architecture takes; one where they are large, to stay below 4 GB."""
+    cfg: Any = network.pretrained_cfg
+    channels, height, width = cfg["input_size"]
+    return torch.rand(n if height <= LARGE else 1, channels, height, width)
+
+
+def score(name: str, family: str, largest: float, lenses: Sequence[str]) -> list[dict[str, object]]:
+    """Build one architecture and return a row a lens; none where it is larger than `largest` million parameters."""
     try:
         with torch.device("meta"):
             size = sum(p.numel() for p in timm.create_model(name).parameters()) / 1e6
     except (NotImplementedError, RuntimeError):  # some compute with their weights when they are made
         size = sum(p.numel() for p in timm.create_model(name).parameters()) / 1e6
-    row: dict[str, object] = {"architecture": name, "family": family, "parameters": f"{size:.1f}"}
     if size > largest:
-        return  # for a run with more time
-    network = timm.create_model(name).eval()
-    for lens in LENSES:
+        return []  # for a run with more time
+    facts: dict[str, object] = {"architecture": name, "family": family, "parameters": f"{size:.1f}"}
+    network = build(name)
+    rows = []
+    for lens in lenses:
         start = time.process_time()
-        options: dict[str, Any] = {"operator_gflop": 0.0} if lens == "spectra" else {}
-        try:
-            table = filterlens.measure(network, lens=lens, **options)
-            main = dict(Counter(table["kind"]).most_common(4))
-            kinds = ", ".join(f"{n} {kind}" for kind, n in main.items())
-            found: dict[str, object] = {"status": "scored", "rows": len(table), "kernels": kinds, "reason": ""}
-        except LensSkipped as reason:
-            found = {"status": "refused", "rows": 0, "reason": str(reason)}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        found = score_lens(network, lens)
         seconds = f"{time.process_time() - start:.1f}"
-        writer.writerow(row | found | {"lens": lens, "seconds": seconds, "peak_mb": peak})
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        rows.append(facts | found | {"lens": lens, "seconds": seconds, "peak_mb": peak})
+    return rows
+
+
+def score_lens(network: nn.Module, lens: str) -> dict[str, object]:
+    """Score a network, and say how many rows of which kinds came out, or why none did."""
+    options: dict[str, Any] = {"operator_gflop": 0.0} if lens == "spectra" else {}
+    images = example(network) if lens == "downsampling" else None
+    try:
+        table = filterlens.measure(network, images, lens=lens, **options)
+    except (LensSkipped, InputError) as reason:
+        return {"status": "refused", "rows": 0, "reason": str(reason)}
+    main = dict(Counter(table["kind"]).most_common(4))
+    found: dict[str, object] = {"status": "scored", "rows": len(table), "reason": ""}
+    found["kernels"] = ", ".join(f"{n} {kind}" for kind, n in main.items())
+    if images is not None:
+        found["replay_error"] = f"{replay_error(network, images)[0]:.1g}"
+    return found
 
 
 def run(out: Path, largest: float, seconds: float) -> None:
     """Add the rows of every architecture that is not there yet, until the time is over."""
     start = time.monotonic()
-    done = {row["architecture"] for row in read(out)}
+    torch.set_num_threads(1)
+    filterlens.measure(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)))  # imports what the children need
+    done = {(row["architecture"], row["lens"]) for row in read(out)}
+    failed_before = {name for name, lens in done if not lens}
+    first = dict(representatives())
     if not out.exists():
         out.write_text(",".join(FIELDS) + "\n", encoding="utf-8")
     for name, family in architectures():
-        if name in done or time.monotonic() - start > seconds:
+        wanted = [*LENSES, *(["downsampling"] if name in first else [])]
+        lenses = [lens for lens in wanted if (name, lens) not in done and name not in failed_before]
+        if not lenses or time.monotonic() - start > seconds:
             continue
-        command = [sys.executable, __file__, "--one", name, family, "--largest", str(largest)]
-        try:
-            made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-            text, said = made.stdout, made.stderr.strip().splitlines()[-1:] or ["ended without a word"]
-            failed = made.returncode != 0
-        except subprocess.TimeoutExpired:
-            text, said, failed = "", ["took more than 600 s"], True
+        rows = apart(name, family, largest, lenses)
         with out.open("a", newline="", encoding="utf-8") as file:
-            if failed:
-                row = {"architecture": name, "family": family, "lens": "", "status": "failed", "reason": said[0][:200]}
-                csv.DictWriter(file, FIELDS).writerow(row)
-            else:
-                file.write(text.replace("\r\n", "\n"))
+            csv.DictWriter(file, FIELDS, restval="", lineterminator="\n").writerows(rows)
+
+
+def apart(name: str, family: str, largest: float, lenses: Sequence[str]) -> list[dict[str, object]]:
+    """Score one architecture in a process of its own; whatever befalls it is one row."""
+    context = multiprocessing.get_context("fork")  # a child has everything imported
+    results: SimpleQueue[list[dict[str, object]] | str] = context.SimpleQueue()
+
+    def child() -> None:
+        warnings.simplefilter("ignore")
+        try:
+            results.put(score(name, family, largest, lenses))
+        except Exception as error:  # noqa: BLE001 - one architecture never stops the others
+            results.put(f"{type(error).__name__}: {error}")
+
+    process = context.Process(target=child, daemon=True)
+    process.start()
+    process.join(LONGEST)
+    process.kill()
+    found = f"ended without a word within {LONGEST} s" if results.empty() else results.get()
+    if isinstance(found, list):
+        return found
+    reason = found.splitlines()[0][:200]
+    return [{"architecture": name, "family": family, "lens": "", "status": "failed", "reason": reason}]
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -105,6 +173,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def page(rows: list[dict[str, str]]) -> str:
     """Say how much was run, and what became of it, by family."""
     names = {row["architecture"] for row in rows}
+    replayed = [float(row["replay_error"]) for row in rows if row["replay_error"]]
     every = len({tag.partition(".")[0] for tag in timm.list_models(pretrained=True)})
     families = sorted({row["family"] for row in rows})
     lines = [
@@ -115,21 +184,32 @@ def page(rows: list[dict[str, str]]) -> str:
         f"need weights only. {len(names)} of {every} were run so far, of {len(families)} families; "
         f"{len({row['architecture'] for row in rows if row['status'] == 'failed'})} failed. Cells say how many were "
         "scored, and of which filter sizes, or why not.\n",
-        "| family | run | filters | frequency | spectra | largest, million parameters | peak, MB |",
-        "|---|---|---|---|---|---|---|",
+        "The smallest of each family is also scored by the downsampling lens, on two images of noise at its own "
+        "size, and its captured operations are **replayed**: each is computed as its dense map, subsampled, and the "
+        f"network must give its own output. The largest difference is {max(replayed, default=0):.0e} of the largest "
+        f"output, over {len(replayed)} families.\n",
+        "| family | run | filters | frequency | spectra | downsampling | replay error | largest, million parameters | "
+        "peak, MB |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for family in families:
         own = [row for row in rows if row["family"] == family]
         cells = [cell([row for row in own if row["lens"] in {lens, ""}]) for lens in LENSES]
+        once = next((row for row in own if row["lens"] == "downsampling"), None)
+        cells += [once["kernels"] or once["status"], once["replay_error"]] if once else ["", ""]
         largest = max(float(row["parameters"] or 0) for row in own)
         peak = max(int(row["peak_mb"] or 0) for row in own)
         count = len({row["architecture"] for row in own})
         lines.append(f"| {family} | {count} | {' | '.join(cells)} | {largest:.0f} | {peak} |")
-    refused = Counter(
-        row["reason"].partition(" ")[2] for row in rows if row["status"] == "refused" and row["lens"] == "filters"
-    )
-    lines += ["", "## Refused", "", "By the filters and the frequency lens:", ""]
-    lines += [f"- {n} x: {reason}" for reason, n in refused.most_common()] or ["- none"]
+    lines += [
+        "",
+        "## Refused",
+        "",
+        "What may stand here, and the test that each reason has: `tests/test_coverage.py`.",
+        "",
+    ]
+    refused = Counter((row["lens"], row["reason"].partition(" ")[2]) for row in rows if row["status"] == "refused")
+    lines += [f"- {n} x by {lens}: {reason}" for (lens, reason), n in refused.most_common()] or ["- none"]
     failed = [f"- `{row['architecture']}`: {row['reason']}" for row in rows if row["status"] == "failed"]
     return "\n".join([*lines, "", "## Failed", "", *(failed or ["- none"]), ""])
 
@@ -149,12 +229,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "coverage.csv")
     parser.add_argument("--largest", type=float, default=100.0, help="million parameters")
     parser.add_argument("--seconds", type=float, default=3600.0)
-    parser.add_argument("--one", nargs=2, metavar=("ARCHITECTURE", "FAMILY"))
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
-    if options.one:
-        score(options.one[0], options.one[1], options.largest)
-    elif options.table:
+    if options.table:
         (options.out.parent / "coverage.md").write_text(page(read(options.out)), encoding="utf-8")
     else:
         run(options.out, options.largest, options.seconds)

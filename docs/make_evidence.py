@@ -6,15 +6,14 @@ speaks for or against it.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
+from filterlens.report.claims import verdict
+
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-sys.path.insert(0, str(ROOT / "tools"))
-from publish_zoo import verdict  # noqa: E402 - a script beside, not a package
 
 ZOO = "reports/examples/fonts-linf/tables/robust_vs_normal.csv"
 NUMBER = "{robust_mean:.3g} against {normal_mean:.3g}, {n_expected:.0f} of {n_pairs} pairs, p = {p_adjusted:.3f}"
@@ -70,7 +69,7 @@ def evidence() -> str:
             row = row_of(claim)
             number = (NUMBER if claim["number"] == "ZOO" else claim["number"]).format_map(row).replace("-", "−")
             table = f"`{ZOO if claim['file'] == 'zoo' else 'docs/evidence/' + claim['file']}`"
-            result = RESULTS[verdict(row)] if result == "VERDICT" else result
+            result = RESULTS[verdict(row.to_dict())] if result == "VERDICT" else result
         pages = ", ".join(page if page == "README" else f"[{page}]({page}.md)" for page in claim["where"].split(", "))
         command = COMMANDS.get(claim["command"], "–")
         cells = (claim["claim"], claim["source"], pages, number, table, command, f"**{result}**")

@@ -1,14 +1,20 @@
-"""Write docs/cli.md and docs/scores.md from the code: `python docs/make_reference.py`; a test holds them up to date."""
+"""Write docs/{cli,scores,references}.md, docs/schemas/ and CITATION.cff from the code; a test holds them up to date.
+
+Run: `python docs/make_reference.py`.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from filterlens.cli.app import app
+from filterlens.commands.schemas import SCHEMAS, schema
 from filterlens.lens import all_scores
+from filterlens.references import Paper, all_papers, bibtex
 from filterlens.score import Score
 
 DOCS = Path(__file__).parent
@@ -79,6 +85,43 @@ def score_reference() -> str:
     return "\n".join([*parts, "| name | lens | what it is |", "|---|---|---|", *companions, ""])
 
 
+def references() -> str:
+    """Every paper that scores and docs cite, as a list and as BibTeX."""
+    papers = all_papers().values()
+    return "\n".join(
+        [
+            "# References\n",
+            "The papers by the keys that scores and docs cite. `filterlens explain SCORE` prints those of a score, "
+            "`filterlens explain --bibtex > papers.bib` writes them all for LaTeX.\n",
+            *[
+                f"- **{paper.key}** {paper}{f' [doi:{paper.doi}](https://doi.org/{paper.doi})' if paper.doi else ''}"
+                for paper in papers
+            ],
+            "\n```bibtex",
+            bibtex(papers).rstrip(),
+            "```\n",
+        ]
+    )
+
+
+def citation() -> str:
+    """CITATION.cff with the papers as its references."""
+    head, _, _ = (DOCS.parent / "CITATION.cff").read_text(encoding="utf-8").partition("references:\n")
+    return head + "references:\n" + "".join(f"  - {_cff(paper)}\n" for paper in all_papers().values())
+
+
+def _cff(paper: Paper) -> str:
+    authors = [author.split(", ") for author in paper.authors.split(" and ")]
+    entry: dict[str, Any] = {
+        "type": "article" if paper.journal else "conference-paper",
+        "title": paper.title,
+        "authors": [{"family-names": family, "given-names": given} for family, given in authors],
+        "year": paper.year,
+    }
+    more = {"journal": paper.journal, "volume": paper.volume, "collection-title": paper.venue, "doi": paper.doi}
+    return json.dumps(entry | {name: value for name, value in more.items() if value}, ensure_ascii=False)
+
+
 def _score(score: Score) -> list[str]:
     low, high = ("" if bound is None else f"{bound:g}" for bound in score.bounds)
     rows = {
@@ -93,6 +136,16 @@ def _score(score: Score) -> list[str]:
     return [*lines, *[f"| {name} | {_cell(text)} |" for name, text in rows.items() if text], ""]
 
 
+def schemas() -> dict[str, str]:
+    """Every JSON Schema by its file's name, which holds its version."""
+    made = {f"{name}-{version}.json": schema(name) for name, version in SCHEMAS.items()}
+    return {file: json.dumps(found, indent=2, ensure_ascii=False) + "\n" for file, found in made.items()}
+
+
 if __name__ == "__main__":
+    for file, text in schemas().items():
+        (DOCS / "schemas" / file).write_text(text, encoding="utf-8")
     (DOCS / "cli.md").write_text(cli_reference(), encoding="utf-8")
     (DOCS / "scores.md").write_text(score_reference(), encoding="utf-8")
+    (DOCS / "references.md").write_text(references(), encoding="utf-8")
+    (DOCS.parent / "CITATION.cff").write_text(citation(), encoding="utf-8")

@@ -20,17 +20,22 @@ if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.audit import analyze, audit, extract, report
     from filterlens.commands.bounds import BoundCheck
+    from filterlens.commands.card import Card, card
     from filterlens.commands.catalogs import catalogs, catalogs_lock
     from filterlens.commands.check import check
     from filterlens.commands.compare import compare
-    from filterlens.commands.explain import explain
+    from filterlens.commands.estimate import Estimate, estimate
+    from filterlens.commands.explain import bibtex, explain
     from filterlens.commands.fetch import fetch
     from filterlens.commands.filterdb import export_filterdb, import_filterdb
     from filterlens.commands.inspect import Inspection, inspect
+    from filterlens.commands.listing import ls
     from filterlens.commands.load import load_model
     from filterlens.commands.measure import measure
     from filterlens.commands.notebook import Run
+    from filterlens.commands.schemas import schema
     from filterlens.commands.selftest import selftest
+    from filterlens.commands.table import table
     from filterlens.commands.train import train, train_manifold, train_zoo
     from filterlens.errors import FilterlensError
     from filterlens.lens import Lens, Options, RunSettings
@@ -40,8 +45,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BoundCheck",
+    "Card",
     "Catalog",
     "Entry",
+    "Estimate",
     "FilterlensError",
     "Inspection",
     "Lens",
@@ -51,10 +58,13 @@ __all__ = [
     "Score",
     "analyze",
     "audit",
+    "bibtex",
+    "card",
     "catalogs",
     "catalogs_lock",
     "check",
     "compare",
+    "estimate",
     "explain",
     "export_filterdb",
     "extract",
@@ -63,12 +73,15 @@ __all__ = [
     "inspect",
     "load_catalog",
     "load_model",
+    "ls",
     "measure",
     "report",
+    "schema",
     "score",
     "selftest",
     "study_filters",
     "study_manifold",
+    "table",
     "train",
     "train_manifold",
     "train_zoo",
@@ -76,8 +89,10 @@ __all__ = [
 
 _HOME = {
     "BoundCheck": "commands.bounds",
+    "Card": "commands.card",
     "Catalog": "catalogs",
     "Entry": "catalogs",
+    "Estimate": "commands.estimate",
     "FilterlensError": "errors",
     "Inspection": "commands.inspect",
     "Lens": "lens",
@@ -87,10 +102,13 @@ _HOME = {
     "Score": "score",
     "analyze": "commands.audit",
     "audit": "commands.audit",
+    "bibtex": "commands.explain",
+    "card": "commands.card",
     "catalogs": "commands.catalogs",
     "catalogs_lock": "commands.catalogs",
     "check": "commands.check",
     "compare": "commands.compare",
+    "estimate": "commands.estimate",
     "explain": "commands.explain",
     "export_filterdb": "commands.filterdb",
     "extract": "commands.audit",
@@ -99,12 +117,15 @@ _HOME = {
     "inspect": "commands.inspect",
     "load_catalog": "catalogs",
     "load_model": "commands.load",
+    "ls": "commands.listing",
     "measure": "commands.measure",
     "report": "commands.audit",
+    "schema": "commands.schemas",
     "score": "score",
     "selftest": "commands.selftest",
     "study_filters": "studies",
     "study_manifold": "studies",
+    "table": "commands.table",
     "train": "commands.train",
     "train_manifold": "commands.train",
     "train_zoo": "commands.train",

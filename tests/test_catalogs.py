@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from filterlens.catalogs import Entry, load_catalog, read_catalog
 from filterlens.errors import CatalogError, FilterlensError
+from filterlens.runs.folder import freeze_catalog
 
 HEAD = "model_id,source"
 
@@ -43,6 +44,19 @@ def test_every_column_is_read(tmp_path: Path) -> None:
     assert robust.clean_acc == 90.5
     assert robust.robust_acc is None
     assert normal.eps is None
+
+
+def test_what_published_results_tell_is_read_and_kept_by_a_run(tmp_path: Path) -> None:
+    head = f"{HEAD},match,differs,clean_acc,real_acc,v2_acc,a_acc,r_acc,sketch_acc,params_million,input_size,licence"
+    rows = "a,a.pt,b,pre-training,80,85.5,70,1.5,40,30,25.56,224,MIT\nb,b.pt,,,,,,,,,,,\n"
+    catalog = load_catalog(write(tmp_path, f"{head}\n{rows}"))
+    a, b = catalog
+    assert (a.differs, a.clean_acc, a.real_acc, a.v2_acc, a.a_acc) == ("pre-training", 80, 85.5, 70, 1.5)
+    assert (a.r_acc, a.sketch_acc, a.params_million, a.input_size, a.licence) == (40, 30, 25.56, 224, "MIT")
+    assert (b.real_acc, b.params_million, b.input_size, b.licence) == (None, None, None, "")
+    assert (catalog.pairs(), catalog.twins()) == ((), (a,))
+    freeze_catalog(catalog, tmp_path / "run")
+    assert list(read_catalog(tmp_path / "run" / "catalog.csv")) == [a, b]
 
 
 def test_a_cell_may_hold_a_comma_a_line_break_and_a_line_separator(tmp_path: Path) -> None:
@@ -76,6 +90,9 @@ def test_a_byte_order_mark_and_windows_line_ends_are_understood(tmp_path: Path) 
         (f"{HEAD},colour\na,b,c\n", "line 1: unknown column 'colour'; a catalog has model_id, source"),
         (f"{HEAD},eps,eps\na,b,,\n", "line 1: a column is named twice"),
         (f"{HEAD}\n", "lists no models"),
+        (f"{HEAD},a_acc\na,b,101\n", "line 2, column a_acc: a number of at most 100.0 was expected, got '101'"),
+        (f"{HEAD},input_size\na,b,0\n", "line 2, column input_size: a number above 0 was expected, got '0'"),
+        (f"{HEAD},params_million\na,b,few\n", "line 2, column params_million: a number was expected, got 'few'"),
         (f"{HEAD}\na\n", "line 2: 1 cells where the header has 2 columns"),
         (f"{HEAD}\na,b,c\n", "line 2: 3 cells where the header has 2 columns"),
         (f"{HEAD}\na,\n", "line 2, column source: at least 1 character was expected, got ''"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import time
 from collections import Counter
 from functools import cache
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from filterlens.catalogs import catalog_names, load_catalog
+from filterlens.catalogs import catalog_names, load_catalog, shipped_folder
 
 LEADERBOARDS = {
     "cifar10-linf": 76,
@@ -129,3 +130,39 @@ def test_normal_models_are_of_architectures_that_robustbench_can_build() -> None
         for entry in load_catalog(name):
             if entry.source.startswith("zenodo:7097538/"):
                 assert entry.source.rsplit("/", 1)[1] in zoo(f"{entry.dataset}-linf")
+
+
+def test_the_timm_catalog_lists_pretrained_tags_with_their_own_normalisation_and_image_size() -> None:
+    timm = pytest.importorskip("timm")
+    catalog = load_catalog("timm-imagenet")
+    assert len(catalog) > 1000
+    assert {entry.model_id for entry in catalog} <= set(timm.list_pretrained())
+    for entry in catalog:
+        cfg = timm.models.get_pretrained_cfg(entry.model_id)
+        assert entry.source == f"timm:{entry.model_id}"
+        assert (entry.mean, entry.std, entry.input_size) == (cfg.mean, cfg.std, cfg.input_size[1]), entry.model_id
+        assert entry.licence.lower() == {None: "", "other": ""}.get(cfg.license, cfg.license)
+        assert entry.params_million
+        assert None not in (entry.clean_acc, entry.real_acc, entry.v2_acc, entry.r_acc, entry.sketch_acc)
+    assert [entry.model_id for entry in catalog if entry.a_acc is None] == ["resnet50.tv_in1k"]  # not published
+
+
+def test_twins_of_timm_are_one_architecture_at_one_image_size_and_say_what_differs() -> None:
+    catalog = load_catalog("timm-imagenet")
+    assert (len(catalog.pairs()), len(catalog.twins()), len(catalog.unmatched())) == (11, 97, 0)
+    for entry in catalog:
+        assert bool(entry.match) == bool(entry.differs) == bool(entry.match_rule)
+        if entry.match:
+            twin = catalog[entry.match]
+            assert (twin.architecture, twin.input_size) == (entry.architecture, entry.input_size)
+            assert entry.robust == ("adversarial" in entry.differs)
+            assert not twin.robust
+    assert catalog["vit_base_patch16_224.augreg_in21k_ft_in1k"].match == "vit_base_patch16_224.augreg_in1k"
+
+
+def test_the_timm_catalog_is_small_and_read_in_a_moment() -> None:
+    path = shipped_folder() / "timm-imagenet.csv"
+    assert path.stat().st_size < 256 << 10
+    start = time.process_time()
+    load_catalog("timm-imagenet")
+    assert time.process_time() - start < 0.5

@@ -36,7 +36,15 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize(("page", "make"), [("cli.md", "cli_reference"), ("scores.md", "score_reference")])
+MADE = {
+    "cli.md": "cli_reference",
+    "scores.md": "score_reference",
+    "references.md": "references",
+    "../CITATION.cff": "citation",
+}
+
+
+@pytest.mark.parametrize(("page", "make"), MADE.items())
 def test_the_generated_pages_are_up_to_date(page: str, make: str) -> None:
     written = (DOCS / page).read_text(encoding="utf-8")
     assert written == getattr(load_script("docs/make_reference.py"), make)(), "run `python docs/make_reference.py`"

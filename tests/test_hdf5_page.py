@@ -15,7 +15,17 @@ from filterlens.loaders import load_model
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "hdf5.md").read_text(encoding="utf-8")
 NAME = "preact_resnet-pgd-s0"
-LENSES = ("filters", "frequency", "spectra", "downsampling", "robustness", "flatness", "manifold")
+LENSES = (
+    "filters",
+    "frequency",
+    "spectra",
+    "downsampling",
+    "robustness",
+    "perturbation",
+    "corruption",
+    "flatness",
+    "manifold",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,7 @@ def test_every_group_of_a_dump_has_its_section(run: Path) -> None:
         assert [name for name in file.attrs if name not in head + PAGE.split("/filters")[1]] == []
 
 
-@pytest.mark.parametrize("lens", ["robustness", "flatness", "manifold"])
+@pytest.mark.parametrize("lens", ["robustness", "perturbation", "corruption", "flatness", "manifold"])
 def test_every_array_is_named(run: Path, lens: str) -> None:
     with h5py.File(run / "dumps" / f"{NAME}.h5") as file:
         assert [name for name in file[lens] if f"`{name}`" not in section(lens)] == []

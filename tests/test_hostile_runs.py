@@ -24,6 +24,7 @@ from filterlens.commands.notebook import Run
 from filterlens.commands.scoring import score_source
 from filterlens.dumps import DumpWriter
 from filterlens.errors import FilterlensError, ReportError, UnsafeFolderError
+from filterlens.lens import OpenGroup
 from filterlens.report.write import write_report
 from filterlens.runs import Event, analyze, extract
 from filterlens.runs.executors import Executor, InProcess, LocalProcesses
@@ -237,10 +238,11 @@ def test_one_model_that_cannot_be_pooled_leaves_the_pool_of_the_others(
 
     whole = distribution._filters
 
-    def poisoned(path: Path, kernel: tuple[int, int]) -> object:
-        if path.stem == "net0-robust":
-            raise ZeroDivisionError("poison")
-        return whole(path, kernel)
+    def poisoned(opened: OpenGroup, kernel: tuple[int, int]) -> object:
+        with opened() as group:
+            if group.path.stem == "net0-robust":
+                raise ZeroDivisionError("poison")
+        return whole(opened, kernel)
 
     monkeypatch.setattr(distribution, "_filters", poisoned)
     heard: list[Event] = []

@@ -166,14 +166,15 @@ HEAVY = {
 }  # fmt: skip
 # files of ours that load one of them, imported by functions of a file that does not
 LATE = {
-    "inputs": {"inputs.cifar", "inputs.folder", "inputs.fonts", "inputs.imagenet", "inputs.npz"},
+    "inputs": {"inputs.bundled", "inputs.cifar", "inputs.folder", "inputs.fonts", "inputs.imagenet", "inputs.npz"},
     "lenses.downsampling.scores": {"lenses.downsampling.aliasing"},
     "lenses.filters.layer": {"lenses.filters.gram", "lenses.filters.kernels", "lenses.filters.moments"},
     "loaders.bundled": {"loaders.architectures"},
     "loaders.file": {"loaders.onnx", "loaders.safetensors"},
     "loaders.robustbench": {"loaders.timm"},
     "manifolds.learned": {"loaders.module"},
-    "runs.jobs": {"inputs", "loaders", "loaders.examine", "tracing.normalisation"},
+    "runs.jobs": {"inputs", "loaders", "loaders.examine", "runs.fitting", "tracing.normalisation"},
+    "runs.undumped": {"loaders", "loaders.examine"},
 }
 
 

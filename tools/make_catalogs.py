@@ -2,9 +2,11 @@
 
     python tools/make_catalogs.py FACTS [OUT]
 
-FACTS, which is required and not in the repository, is a folder of two files: `robustbench_leaderboards.csv` (one
-leaderboard row a line) and `matched_normal_models.csv` (the pairs of Gavrikov & Keuper, 2022). Which models can be
-loaded, and how each is constructed, is read from the source of the installed robustbench, without importing it.
+FACTS, which is required and not in the repository, is a folder of three files: `robustbench_leaderboards.csv` (one
+leaderboard row a line), `matched_normal_models.csv` (the pairs of Gavrikov & Keuper, 2022) and `timm_results.csv` (one
+line a timm model and image size, with its accuracies on ImageNet and its other test sets). Which models of RobustBench
+can be loaded, and how each is constructed, is read from the source of the installed robustbench, without importing it;
+timm's own record of each of its weights gives normalisation, image size and licence.
 """
 
 from __future__ import annotations
@@ -13,8 +15,13 @@ import ast
 import csv
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+import timm
+from timm.models import get_pretrained_cfg
 
 ZENODO = "zenodo:7097538"
 COLUMNS = (
@@ -35,7 +42,65 @@ TIMM = {  # ImageNet models of the same architecture, trained without robust reg
     "DeiT Small": "deit_small_patch16_224.fb_in1k",
     "DeiT Base": "deit_base_patch16_224.fb_in1k",
 }
+TIMM_COLUMNS = (
+    *("model_id", "source", "dataset", "architecture", "robust", "match", "match_rule", "differs", "mean", "std"),
+    *("clean_acc", "real_acc", "v2_acc", "a_acc", "r_acc", "sketch_acc", "params_million", "input_size", "licence"),
+)
+TIMM_ACCURACIES = {
+    "clean_acc": "imagenet_top1",
+    "real_acc": "imagenet_real_top1",
+    "v2_acc": "imagenet_v2_top1",
+    "a_acc": "imagenet_a_top1",
+    "r_acc": "imagenet_r_top1",
+    "sketch_acc": "sketch_top1",
+}
+SPDX = {"mit": "MIT", "apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause", "cc-by-nc-4.0": "CC-BY-NC-4.0"}
 Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Two of timm's tags that say of one architecture that it was trained in two ways, and what makes the difference.
+
+    Parameters
+    ----------
+    tag
+        Of the weights that were given something more.
+    plain
+        Tags of their twin, the first that the architecture has.
+    differs
+        What the first training has that the second has not.
+    robust
+        Whether that are adversarial examples.
+    """
+
+    tag: str
+    plain: tuple[str, ...]
+    differs: str
+    robust: bool = False
+
+
+IN21K, IN22K, TEACHER = "pre-training on ImageNet-21k", "pre-training on ImageNet-22k", "distillation from a teacher"
+TWINS = (
+    Twin("tf_adv_in1k", ("tf_in1k",), "adversarial examples (Kurakin et al. 2017)", robust=True),
+    Twin("tf_ens_adv_in1k", ("tf_in1k",), "adversarial examples of several models (Tramèr et al. 2018)", robust=True),
+    Twin("ap_in1k", ("aa_in1k", "ra_in1k"), "AdvProp: adversarial examples, their BatchNorm apart", robust=True),
+    Twin("ns_jft_in1k", ("aa_in1k", "ra_in1k"), "Noisy Student: unlabelled images of JFT-300M"),
+    Twin("sam_in1k", ("augreg_in1k",), "sharpness-aware minimisation in place of strong augmentation"),
+    Twin("fb_ssl_yfcc100m_ft_in1k", ("tv_in1k",), "semi-supervised pre-training on YFCC-100M"),
+    Twin("fb_swsl_ig1b_ft_in1k", ("tv_in1k",), "semi-weakly supervised pre-training on 940 million tagged images"),
+    Twin("augreg_in21k_ft_in1k", ("augreg_in1k",), IN21K),
+    Twin("in21k_ft_in1k", ("in1k",), IN21K),
+    Twin("fb_in22k_ft_in1k", ("fb_in1k",), IN22K),
+    Twin("ms_in22k_ft_in1k", ("ms_in1k",), IN22K),
+    Twin("sail_in22k_ft_in1k", ("sail_in1k",), IN22K),
+    Twin("sail_in22k_ft_in1k_384", ("sail_in1k_384",), IN22K),
+    Twin("cvnets_in22k_ft_in1k", ("cvnets_in1k",), IN22K),
+    Twin("fcmae_ft_in22k_in1k", ("fcmae_ft_in1k",), "ImageNet-22k between self-supervision and fine-tuning"),
+    Twin("fb_dist_in1k", ("fb_in1k",), TEACHER),
+    Twin("fb_distilled_in1k", ("fb_in1k",), TEACHER),
+    Twin("apple_dist_in1k", ("apple_in1k",), TEACHER),
+)
 
 
 def read(path: Path) -> list[Row]:
@@ -135,10 +200,48 @@ def catalog(facts: list[Row], normals: Normals, *, prefix: bool = False) -> list
     return rows + [chosen[name] for name in sorted(chosen)]
 
 
-def write(path: Path, rows: list[Row]) -> None:
+def timm_catalog(facts: list[Row]) -> list[Row]:
+    """Rows of every pretrained tag of the installed timm that there are results of, at the size that it takes."""
+    known = set(timm.list_pretrained())
+    results = {(row["model"], row["img_size"]): row for row in facts}
+    rows: dict[str, Row] = {}
+    for name in sorted({row["model"] for row in facts if row["model"] in known}):
+        cfg = get_pretrained_cfg(name).to_dict()
+        size = str(cfg["input_size"][1])
+        found = results.get((name, size))
+        if found is None:
+            continue  # its results are of another size than what is scored here
+        rows[name] = {
+            "model_id": name,
+            "source": f"timm:{name}",
+            "dataset": "imagenet",
+            "architecture": name.partition(".")[0],
+            "robust": "false",
+            "mean": " ".join(map(repr, cfg["mean"])),
+            "std": " ".join(map(repr, cfg["std"])),
+            **{column: found[fact] for column, fact in TIMM_ACCURACIES.items()},
+            "params_million": found["params_million"].replace(",", ""),
+            "input_size": size,
+            "licence": SPDX.get(cfg.get("license") or "", ""),
+        }
+    return [row | _twin(row["architecture"], name, rows) for name, row in rows.items()]
+
+
+def _twin(architecture: str, name: str, rows: dict[str, Row]) -> Row:
+    """Match of a model: the same architecture and image size, trained without what its tag names."""
+    twin = next((twin for twin in TWINS if name == f"{architecture}.{twin.tag}"), None)
+    plain = [f"{architecture}.{tag}" for tag in twin.plain] if twin else []
+    match = next((other for other in plain if other in rows), "")
+    robust = str(bool(twin and twin.robust)).lower()
+    if twin is None or not match:
+        return {"robust": robust}
+    return {"robust": robust, "match": match, "match_rule": "architecture", "differs": twin.differs}
+
+
+def write(path: Path, rows: list[Row], columns: Sequence[str] = COLUMNS) -> None:
     """Write one catalog."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -155,6 +258,7 @@ def main(facts: Path, out: Path) -> None:
     by_key = {_key(r): r for r in rows}
     paper = [by_key[p["dataset"], p["threat_model"], p["robust_model"]] for p in pairs]
     write(out / "gavrikov2022.csv", catalog(paper, normals, prefix=True))
+    write(out / "timm-imagenet.csv", timm_catalog(read(facts / "timm_results.csv")), TIMM_COLUMNS)
 
 
 def _key(row: Row) -> tuple[str, str, str]:

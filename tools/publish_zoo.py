@@ -16,13 +16,13 @@ import pandas as pd
 
 from filterlens.commands.reference import SIZES, network_sizes
 from filterlens.lens import all_scores
+from filterlens.report.claims import verdict
 from filterlens.report.data import RunData, read_run
 from filterlens.score import Score, model_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "reports" / "examples" / "fonts-linf"
 START, END = "<!-- result -->", "<!-- end of result -->"
-SIGNIFICANT = 0.05
 PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "claims.md")
 
 
@@ -36,15 +36,6 @@ def reference_scores(run: RunData) -> pd.DataFrame:
 
 def _is_shown(metric: str, score: Score) -> bool:
     return not score.auxiliary or metric.endswith("_z")
-
-
-def verdict(row: pd.Series) -> str:
-    """Say what became of a claim: by the adjusted p-value, and by the side of the mean difference."""
-    if row["effect"] == 0 and row["difference"] == 0:
-        return "no difference at all"
-    if pd.isna(row["p_adjusted"]) or row["p_adjusted"] >= SIGNIFICANT:
-        return "not shown"
-    return "holds" if (row["difference"] > 0) == (row["robust_is"] == "higher") else "contradicted"
 
 
 def _interval(row: pd.Series) -> str:

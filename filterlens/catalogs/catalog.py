@@ -81,6 +81,7 @@ def _said(values: tuple[float, ...]) -> str:
 
 Optional_ = BeforeValidator(_optional)
 Text = Annotated[str, Field(max_length=4096)]
+Percent = Annotated[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None, Optional_]
 
 
 class Entry(BaseModel):
@@ -105,8 +106,18 @@ class Entry(BaseModel):
     mean, std
         Channel normalisation of images in [0, 1], only where the model does not hold it itself; 0 and 1 say that it
         was trained on images as they are.
+    differs
+        What its training has that its match's has not, where the catalog says so: `pre-training on ImageNet-21k`.
     clean_acc, robust_acc
         Published accuracies in percent.
+    real_acc, v2_acc, a_acc, r_acc, sketch_acc
+        Published accuracies in percent on ImageNet ReaL, V2, A, R and Sketch.
+    params_million
+        Number of parameters in millions.
+    input_size
+        Height and width in pixels of the images of which the accuracies are.
+    licence
+        Of the weights, as an SPDX name, where their source states one.
     paper
         Title or link.
     epoch
@@ -128,11 +139,20 @@ class Entry(BaseModel):
     match_rule: Text = ""
     mean: Annotated[tuple[float, ...] | None, BeforeValidator(_channels)] = None
     std: Annotated[tuple[float, ...] | None, BeforeValidator(_channels)] = None
-    clean_acc: Annotated[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None, Optional_] = None
-    robust_acc: Annotated[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None, Optional_] = None
+    clean_acc: Percent = None
+    robust_acc: Percent = None
     paper: Text = ""
     epoch: Annotated[Annotated[int, Field(ge=0, le=1 << 53)] | None, Optional_] = None
     training: Text = ""
+    differs: Text = ""
+    real_acc: Percent = None
+    v2_acc: Percent = None
+    a_acc: Percent = None
+    r_acc: Percent = None
+    sketch_acc: Percent = None
+    params_million: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Optional_] = None
+    input_size: Annotated[Annotated[int, Field(gt=0, le=1 << 16)] | None, Optional_] = None
+    licence: Text = ""
 
     @field_validator("model_id")
     @classmethod
@@ -236,6 +256,11 @@ class Catalog:
         """Every robust model whose matched normal model is in the catalog."""
         known = {entry.model_id: entry for entry in self.entries}
         return tuple(Pair(e, known[e.match]) for e in self.entries if e.robust and e.match in known)
+
+    def twins(self) -> tuple[Entry, ...]:
+        """Models that are not robust whose match, of the same architecture and trained otherwise, is in the catalog."""
+        known = {entry.model_id for entry in self.entries}
+        return tuple(e for e in self.entries if not e.robust and e.match in known)
 
     def unmatched(self) -> tuple[Entry, ...]:
         """Robust models without a matched normal model in the catalog."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from filterlens.cli import audit, catalogs, fetch, filterdb, inspect, study, train
+from filterlens.cli import audit, card, catalogs, fetch, filterdb, inspect, listing, study, table, train
 from filterlens.cli.lens_options import with_flag
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 from filterlens.process.files import cannot_write, explain_failure
@@ -70,12 +70,16 @@ app.command("audit", help=audit.AUDIT_HELP)(audit.audit)
 app.command("extract", help=audit.EXTRACT_HELP)(audit.extract)
 app.command("analyze")(audit.analyze)
 app.command("report")(audit.report)
+app.command("table")(table.table)
 app.command("catalogs", help=catalogs.CATALOGS_HELP)(catalogs.catalogs)
 app.command("fetch", help=fetch.FETCH_HELP)(fetch.fetch)
 app.command("inspect")(inspect.inspect)
 app.command("compare")(inspect.compare)
 app.command("check")(inspect.check)
+app.command("card")(card.card)
 app.command("explain")(inspect.explain)
+app.command("ls")(listing.ls)
+app.command("schema")(listing.schema)
 app.command("selftest")(inspect.selftest)
 app.add_typer(filterdb.importing, name="import")
 app.add_typer(filterdb.exporting, name="export")

@@ -10,7 +10,7 @@ import typer
 
 from filterlens.cli import options as o
 from filterlens.cli.lens_options import given_options, with_lens_options
-from filterlens.cli.printing import say
+from filterlens.cli.printing import print_estimate, say
 from filterlens.cli.time_limit import TIME_IS_UP, parse_duration
 from filterlens.process.interruption import announce
 
@@ -35,6 +35,8 @@ Examples:
     filterlens audit --leaderboard cifar10-linf --models 'Wong*'
 
     filterlens audit -l my.csv --lens filters,downsampling --data images.npz --out reports/mine
+
+    filterlens audit -l imagenet-linf --lens robustness --jobs 8 --dry-run
 
     filterlens audit --folder runs/exp7 --arch timm:resnet18 --lens filters,downsampling --data images.npz
 """
@@ -80,7 +82,10 @@ def _command(*, whole: bool) -> Callable[..., None]:
         offline: o.Offline = False,
         mirror: o.Mirror = "",
         evict: o.Evict = False,
+        dumps: o.StoredDumps = None,
         time_limit: o.TimeLimit = "",
+        dry_run: o.DryRun = False,
+        style: o.Style = "",
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
         **lens_options: object,
@@ -94,9 +99,10 @@ def _command(*, whole: bool) -> Callable[..., None]:
             "data": data, "fonts": fonts, "seed": seed, "device": device, "batch_size": batch_size,
             "trust_pickle": trust_pickle,
             "offline": offline or None,
+            "dumps": dumps and dumps.value,
             "allow_code": allow_code or arch.startswith("module:") or None,  # typed, not read
         }  # fmt: skip
-        what = {"leaderboard": leaderboard, "arch": arch, "eps": eps, "mean": mean, "std": std}
+        what = {"leaderboard": leaderboard, "arch": arch, "eps": eps, "mean": mean, "std": std, "style": style}
         plan = commands.plan(
             config,
             what | {"checkpoints": str(checkpoints or ""), "models": tuple(models or ())},
@@ -107,6 +113,9 @@ def _command(*, whole: bool) -> Callable[..., None]:
         )
         for path in plan.left_out:
             say(f"left out: {path.name}, whose name tells no epoch")
+        if dry_run:
+            print_estimate(plan.estimate(out, jobs=jobs, extend=extend, replace=replace), jobs)
+            return
         with Display() as display:
             display.start(len(plan.catalog))
             outcome = plan.run(
@@ -140,7 +149,16 @@ audit = _command(whole=True)
 extract = _command(whole=False)
 
 
-def analyze(folder: Folder, *, jobs: o.Jobs = 1, verbose: o.Verbose = False, log_file: o.LogFile = None) -> None:
+def analyze(
+    folder: Folder,
+    *,
+    jobs: o.Jobs = 1,
+    reread: o.Reread = False,
+    trust_pickle: o.TrustPickle = None,
+    allow_code: o.AllowCode = False,
+    verbose: o.Verbose = False,
+    log_file: o.LogFile = None,
+) -> None:
     """Turn a run's dumps into scores; needs no model.
 
     Example:
@@ -159,7 +177,15 @@ def analyze(folder: Folder, *, jobs: o.Jobs = 1, verbose: o.Verbose = False, log
             missed.extend(event.rows)
             display.hear(event)
 
-        scores = run(folder, jobs=jobs, listener=hear, keep_tracebacks=verbose)
+        scores = run(
+            folder,
+            jobs=jobs,
+            listener=hear,
+            keep_tracebacks=verbose,
+            reread=reread,
+            trust_pickle=bool(trust_pickle),
+            allow_code=allow_code,
+        )
     display.cautions(unnormalised(scores))
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
     raise typer.Exit(1 if missed else 0)
@@ -169,6 +195,7 @@ def report(
     folder: Folder,
     *,
     first_stage_pair: o.FirstStagePair = "",
+    style: o.Style = "",
     verbose: o.Verbose = False,
     log_file: o.LogFile = None,
 ) -> None:
@@ -176,14 +203,16 @@ def report(
 
     Example:
 
-        filterlens report reports/fonts-linf
+        filterlens report reports/fonts-linf --style neurips
     """
     from filterlens.cli.console import Display, set_up_logging
     from filterlens.commands import report as write_report
 
     set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
-        page = write_report(folder, first_stage_pair=first_stage_pair, progress=display.step("writing the report"))
+        page = write_report(
+            folder, first_stage_pair=first_stage_pair, style=style, progress=display.step("writing the report")
+        )
     display.say(f"report: {page}")
 
 

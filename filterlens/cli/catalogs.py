@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from filterlens.cli import completion
 from filterlens.cli import options as o
 from filterlens.cli.options import Format
 from filterlens.cli.printing import print_table, warn
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CATALOGS_HELP", "catalogs"]
 
+_SHOWN = ("model_id", "architecture", "robust", "match", "match_rule", "eps", "clean_acc", "robust_acc")
+_SPARE = ("match_rule", "eps", "architecture", "robust")
+_NEVER = ("source", "dataset", "threat_model", "mean", "std", "paper", "epoch", "training")
+
 CATALOGS_HELP = """List the shipped catalogs, or one catalog's models and their matched normal models.
 
 Examples:
@@ -25,7 +30,9 @@ Examples:
 
     filterlens catalogs cifar10-linf
 
-    filterlens catalogs gavrikov2022 --format csv
+    filterlens catalogs gavrikov2022 --format csv > mine.csv
+
+    filterlens catalogs timm-imagenet --models 'resnet*'
 
     filterlens catalogs cifar10-linf --licences
 
@@ -38,15 +45,19 @@ def catalogs(
         str,
         typer.Argument(
             help="A shipped catalog, or the path of a CSV file; nothing lists all. `lock`: write size and SHA-256 of "
-            "the files of the catalog that follows into a lock file, which audits hold them against."
+            "the files of the catalog that follows into a lock file, which audits hold them against.",
+            autocompletion=completion.catalogs,
         ),
     ] = "",
-    locked: Annotated[str, typer.Argument(metavar="[CATALOG]", help="After `lock`: whose files.")] = "",
+    locked: Annotated[
+        str, typer.Argument(metavar="[CATALOG]", help="After `lock`: whose files.", autocompletion=completion.catalogs)
+    ] = "",
     *,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="After `lock`: the file. Default: beside the catalog, where audits find it."),
     ] = None,
+    models: o.Models = None,
     licences: Annotated[
         bool, typer.Option("--licences", help="Licences of the weights that would be downloaded.")
     ] = False,
@@ -57,15 +68,21 @@ def catalogs(
     from filterlens.commands.catalogs import catalogs as run
 
     if name == "lock":
+        if models:
+            raise InputError("filterlens catalogs lock CATALOG locks every model of the catalog: leave --models out")
         _lock(locked, out, Format.json if json else form)
         return
     if locked or out is not None:
         raise InputError(f"{locked or f'--out {out}'} goes with `filterlens catalogs lock CATALOG`")
-    table = run(name, licences=licences)
+    table = run(name, models=models or (), licences=licences)
     what = "licences of the weights" if licences else "" if name else "shipped catalogs"
     title = ": ".join(part for part in (name, what or _summary(table)) if part)
-    hidden = ("source",) if name else ()
-    print_table(table, Format.json if json else form, title=title, looks={"eps": _fraction}, hidden=hidden)
+    if not name:
+        spare: tuple[str, ...] = ("threat_models", "unmatched", "datasets")
+    else:
+        spare = tuple(str(column) for column in reversed(table.columns) if column not in _SHOWN) + _SPARE
+    hidden = _hidden(table) if name else ()
+    print_table(table, Format.json if json else form, title=title, looks={"eps": _fraction}, hidden=hidden, spare=spare)
 
 
 def _lock(name: str, out: Path | None, form: Format) -> None:
@@ -83,10 +100,17 @@ def _lock(name: str, out: Path | None, form: Format) -> None:
         warn(f"{row.model_id!s} is not in the lock: {file} is not here; filterlens fetch brings it")
 
 
+def _hidden(table: pd.DataFrame) -> tuple[str, ...]:
+    """Columns that a terminal goes without: what is for machines, and what no model has."""
+    known = {str(column): (table[column].notna() & (table[column].astype(str) != "")).any() for column in table}
+    return (*_NEVER, *(column for column, some in known.items() if not some))
+
+
 def _summary(table: pd.DataFrame) -> str:
-    matched = (table["match"] != "").sum()
-    unmatched = table["robust"].sum() - matched
-    return f"{len(table)} models, {matched} pairs, {unmatched} unmatched"
+    robust, matched = table["robust"].fillna(False).astype(bool), table["match"] != ""  # noqa: FBT003 - a value
+    pairs, twins = int((robust & matched).sum()), int((~robust & matched).sum())
+    told = [f"{len(table)} models", f"{pairs} pairs", f"{int(robust.sum()) - pairs} unmatched"]
+    return ", ".join([*told, *([f"{twins} twins that are not robust"] if twins else [])])
 
 
 def _fraction(eps: float) -> str:

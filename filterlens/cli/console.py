@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from filterlens.cli.downloads import Downloads
-from filterlens.cli.terminal import describe_task, make_console, make_table
+from filterlens.cli.terminal import Column, describe_task, make_console, print_columns
 from filterlens.process.logs import set_up_logging
 from filterlens.process.printable import printable
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from filterlens.runs import Event, Outcome
     from filterlens.runs.ledger import LedgerRow
 
-__all__ = ["Display", "set_up_logging"]
+__all__ = ["Display", "grouped_reasons", "set_up_logging"]
 
 _STYLE = {"ok": "green", "failed": "red", "skipped": "yellow"}
 _SHOWN = 10
@@ -75,6 +75,7 @@ class Display:
         """Show one event of `filterlens.runs`."""
         if event.note:
             self.say(event.note)
+            self._keep(event)
         elif event.rows:
             self._end(event)
         elif event.transfer is not None and self._progress is None:
@@ -110,13 +111,14 @@ class Display:
         table = robust_vs_normal(folder)
         if table.empty:
             return
-        drawn = make_table("robust against normal")
-        headings = ("score", "robust", "normal", "difference (95 % interval)", "adjusted p", "pairs as claimed")
-        for heading in headings:
-            drawn.add_column(heading, justify="left" if heading == "score" else "right")
-        for row in table.to_dict("records"):
-            drawn.add_row(*_comparison_cells(row))
-        self.console.print(drawn)
+        cells = list(zip(*(_comparison_cells(row) for row in table.to_dict("records")), strict=True))
+        headings = ("score", "robust", "normal", "difference", "95 % interval", "adjusted p", "pairs as claimed")
+        spare = (0, 0, 0, 0, 1, 0, 2)
+        columns = [
+            Column(heading, own, right=heading != "score", spare=rank)
+            for heading, own, rank in zip(headings, cells, spare, strict=True)
+        ]
+        print_columns(columns, "robust against normal", console=self.console)
         for note, rows in table[table["note"].fillna("") != ""].groupby("note", sort=False):
             named = ", ".join(rows["title"].astype(str)) if len(rows) <= _NAMED else f"{len(rows)} scores"
             self.say(f"{named}: {note}")
@@ -129,12 +131,16 @@ class Display:
         failed = sum("failed" in found for found in statuses.values())
         skipped = sum("failed" not in found and "ok" not in found for found in statuses.values())
         done = len(statuses) - failed - skipped
-        drawn = make_table("summary")
-        for column in ("models", "done", "failed", "skipped", "jobs kept", "seconds"):
-            drawn.add_column(column, justify="right")
-        figures = (len(statuses), done, failed, skipped, outcome.reused)
-        drawn.add_row(*map(str, figures), f"{outcome.seconds:.1f}")
-        self.console.print(drawn)
+        figures = {
+            "models": len(statuses),
+            "done": done,
+            "failed": failed,
+            "skipped": skipped,
+            "jobs kept": outcome.reused,
+        }
+        cells = {name: str(number) for name, number in figures.items()} | {"seconds": f"{outcome.seconds:.1f}"}
+        columns = [Column(name, [text], right=True) for name, text in cells.items()]
+        print_columns(columns, "summary", console=self.console)
         self._reasons([row for row in outcome.rows if row.status == "failed"], "failed")
         self._reasons([row for row in outcome.rows if row.status == "skipped"], "skipped")
         if failed:
@@ -149,13 +155,24 @@ class Display:
             self.say("time: " + ", ".join(f"{lens} {seconds:.1f} s" for lens, seconds in spent.items()))
 
     def _reasons(self, rows: list[LedgerRow], heading: str) -> None:
-        for row in rows[:_SHOWN]:
-            self.console.print(
-                f"[{_STYLE[heading]}]{heading}[/] {escape(row.model_id)} · {escape(row.lens)}: {escape(row.reason)}",
-                soft_wrap=True,
-            )
-        if len(rows) > _SHOWN:
-            self.say(f"… and {len(rows) - _SHOWN} more {heading}")
+        """Print why, once for all models and lenses of which the same is said."""
+        groups = grouped_reasons(rows)
+        for reason, found in groups[:_SHOWN]:
+            models, lenses = (list(dict.fromkeys(getattr(row, name) for row in found)) for name in ("model_id", "lens"))
+            more = f" and {len(models) - _NAMED} more" if len(models) > _NAMED else ""
+            who = f"{', '.join(models[:_NAMED])}{more} · {', '.join(lenses)}"
+            count = f" {len(found)} ×" if len(found) > 1 else ""
+            said = f"[{_STYLE[heading]}]{heading}[/]{count} {escape(printable(who))}: {escape(printable(reason))}"
+            self.console.print(said, soft_wrap=True)
+        if len(groups) > _SHOWN:
+            self.say(f"… and {sum(len(found) for _, found in groups[_SHOWN:])} more {heading}")
+
+    def _keep(self, event: Event) -> None:
+        """Count models that were done before this run."""
+        if event.total and not event.model_id:
+            self._finished, self._total = event.done, event.total
+            if self._progress is not None and self._all is not None:
+                self._progress.update(self._all, completed=event.done, total=event.total)
 
     def _end(self, event: Event) -> None:
         self._finished += 1
@@ -176,6 +193,18 @@ class Display:
             self._progress.remove_task(task)
 
 
+def grouped_reasons(rows: Sequence[LedgerRow]) -> list[tuple[str, list[LedgerRow]]]:
+    """Return reasons with the rows that give them, the most frequent first; a model's own name is no difference."""
+    groups: dict[str, list[LedgerRow]] = {}
+    for row in rows:
+        groups.setdefault(row.reason.replace(row.model_id, "…"), []).append(row)
+    said = [
+        (found[0].reason if len({row.model_id for row in found}) == 1 else text, found)
+        for text, found in groups.items()
+    ]
+    return sorted(said, key=lambda group: -len(group[1]))
+
+
 def _log(row: LedgerRow) -> None:
     """Write what became of a job to the log, if there is one."""
     level = logging.ERROR if row.status == "failed" else logging.INFO
@@ -186,7 +215,7 @@ def _log(row: LedgerRow) -> None:
 
 def _comparison_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
     """One score of the comparison, rounded for people."""
-    interval = "" if math.isnan(row["ci_low"]) else f" ({row['ci_low']:+.3g} … {row['ci_high']:+.3g})"
+    interval = "" if math.isnan(row["ci_low"]) else f"{row['ci_low']:+.3g} … {row['ci_high']:+.3g}"
     p = "–" if math.isnan(row["p_adjusted"]) else "< 0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"
     claimed = (
         "–" if math.isnan(row["n_expected"]) else f"{row['n_expected']:.0f} of {row['n_pairs']} {row['robust_is']}"
@@ -196,7 +225,8 @@ def _comparison_cells(row: Mapping[Hashable, Any]) -> tuple[str, ...]:
         name,
         f"{row['robust_mean']:.3g}",
         f"{row['normal_mean']:.3g}",
-        f"{row['difference']:+.3g}{interval}",
+        f"{row['difference']:+.3g}",
+        interval,
         p,
         claimed,
     )

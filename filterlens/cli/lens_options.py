@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from filterlens.cli import completion
 from filterlens.cli import options as o
 from filterlens.commands.bounds import bound_names
 from filterlens.errors import InputError
@@ -84,7 +85,9 @@ def with_bounds(function: Command) -> Command:
 
 def _scoring(
     *,
-    lens: Annotated[str, typer.Option("--lens", help="Comma-separated lenses.")] = "filters",
+    lens: Annotated[
+        str, typer.Option("--lens", help="Comma-separated lenses.", autocompletion=completion.lenses)
+    ] = "filters",
     arch: o.Arch = "",
     eps: o.Eps = "",
     mean: o.Mean = "",
@@ -173,7 +176,13 @@ def _annotation(name: str, lenses: dict[str, Any]) -> Any:  # noqa: ANN401 - an 
         said += f" ({', '.join(lenses)})"
     return Annotated[
         kind | None,
-        typer.Option(*names, help=said, rich_help_panel=where[0].upper() + where[1:], show_default=shown),
+        typer.Option(
+            *names,
+            help=said,
+            min=field.metadata.get("at_least"),
+            rich_help_panel=where[0].upper() + where[1:],
+            show_default=shown,
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from filterlens.cli import completion
 from filterlens.lens import all_lenses
 
 
@@ -21,12 +22,20 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+class Dumps(StrEnum):
+    """Whether the weights that a lens looks at are stored."""
+
+    all = "all"
+    none = "none"
+
+
 Leaderboard = Annotated[
     str,
     typer.Option(
         "--leaderboard",
         "-l",
         help="Name of a shipped catalog, or the path of a CSV file. Default: the bundled zoo.",
+        autocompletion=completion.catalogs,
     ),
 ]
 Config = Annotated[
@@ -56,13 +65,20 @@ Mean = Annotated[
 ]
 Std = Annotated[str, typer.Option("--std", help="The same; goes with --mean.")]
 Models = Annotated[
-    list[str] | None, typer.Option("--models", "-m", help="Only these model ids (shell patterns, repeatable).")
+    list[str] | None,
+    typer.Option(
+        "--models",
+        "-m",
+        help="Only these model ids (shell patterns, repeatable).",
+        autocompletion=completion.models_of_option,
+    ),
 ]
 Lenses = Annotated[
     str,
     typer.Option(
         "--lens",
         help=f"Comma-separated: {', '.join(all_lenses())}; or `all`. Default: filters; for the bundled zoo, all.",
+        autocompletion=completion.lenses,
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder. Default: reports/CATALOG.")]
@@ -161,6 +177,21 @@ Evict = Annotated[
         help="Remove a checkpoint that this run fetched once its lenses are done, never one that was there before.",
     ),
 ]
+StoredDumps = Annotated[
+    Dumps | None,
+    typer.Option(
+        "--dumps",
+        help="none: no weights are stored; they are scored where a model is loaded, and checkpoints are read again for "
+        "what all models say together.",
+        show_default="all",
+    ),
+]
+Reread = Annotated[
+    bool,
+    typer.Option(
+        "--reread", help="Read checkpoints again whose weights are in no dump (--dumps none). Fetches nothing."
+    ),
+]
 TimeLimit = Annotated[
     str,
     typer.Option(
@@ -169,12 +200,28 @@ TimeLimit = Annotated[
         help="Begin no model that would end later, such as 3h45m; exit code 143, and the same command goes on.",
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say which models, jobs, downloads, disk and time it would take, and do nothing; the first model is "
+        "measured in a temporary folder, unless --out holds others.",
+    ),
+]
 FirstStagePair = Annotated[
     str,
     typer.Option(
         "--first-stage-pair",
         metavar="ROBUST_ID",
         help="Robust model whose first stage under attack is drawn beside its normal one's. Default: the first pair.",
+    ),
+]
+Style = Annotated[
+    str,
+    typer.Option(
+        "--style",
+        metavar="PRESET",
+        help="Sizes and fonts of figures: plain, neurips, cvpr, icml or slides. Default: that of run.toml, or plain.",
     ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; keep tracebacks in the ledger.")]

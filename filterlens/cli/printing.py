@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -18,32 +18,24 @@ from filterlens.process.printable import printable, printable_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from filterlens.commands.estimate import Estimate
     from filterlens.commands.inspect import Inspection
-    from filterlens.commands.reference import Place
 
 __all__ = [
     "print_comparison",
+    "print_estimate",
     "print_inspection",
+    "print_object",
     "print_results",
     "print_score",
     "print_scores",
     "print_table",
     "print_tables",
     "say",
+    "say_wrapped",
     "warn",
     "write_table",
 ]
-
-_BLOCKS = " ▏▎▍▌▋▊▉█"
-_WIDTH = 8
-
-
-def _bar(value: float, low: float, high: float) -> str:
-    """Draw a value within its bounds as a small bar."""
-    if math.isnan(value) or high <= low:
-        return " " * _WIDTH
-    eighths = round(8 * _WIDTH * min(max((value - low) / (high - low), 0.0), 1.0))
-    return ("█" * (eighths // 8) + _BLOCKS[eighths % 8].strip()).ljust(_WIDTH)
 
 
 def print_table(
@@ -53,6 +45,7 @@ def print_table(
     title: str = "",
     looks: Mapping[str, Callable[[Any], str]] = MappingProxyType({}),
     hidden: Sequence[str] = (),
+    spare: Sequence[str] = (),
     draw: Callable[[pd.DataFrame], None] | None = None,
 ) -> None:
     """Print a table in a format.
@@ -65,13 +58,15 @@ def print_table(
         Heading, and columns that are left out, on a terminal.
     looks
         How the known values of a column are written for people.
+    spare
+        Columns that are left out where the terminal is too narrow, the first one first.
     draw
         Prints it on a terminal, where plain rows and columns do not suffice.
     """
     if form is Format.table and draw is not None:
         draw(table)
     elif form is Format.table:
-        _draw(table.drop(columns=[name for name in hidden if name in table]), title, looks)
+        _draw(table.drop(columns=[name for name in hidden if name in table]), title, looks, spare)
     elif form is Format.json:
         _write_json(_records(table))
     elif form is Format.csv:
@@ -88,6 +83,11 @@ def print_tables(tables: Mapping[str, pd.DataFrame], form: Format, **facts: obje
         _write_csv(next(iter(tables.values())))
     else:
         sys.stdout.write("\n".join(f"## {name}\n\n{_as_markdown(table, {})}" for name, table in tables.items()))
+
+
+def print_object(content: Mapping[str, object]) -> None:
+    """Print one JSON object."""
+    _write_json(content)
 
 
 class Result(Protocol):
@@ -107,13 +107,22 @@ def print_results(results: Sequence[Result], form: Format) -> None:
     table = pd.DataFrame(rows)
 
     def draw(_: pd.DataFrame) -> None:
-        for result in results:
-            if not (result.passed and _is_of_a_layer(result)):
-                say(f"{'PASS' if result.passed else 'FAIL'} {result.text}")
-        if hidden := sum(result.passed and _is_of_a_layer(result) for result in results):
-            say(f"PASS {hidden} bounds on single layers (baseline)")
+        models = list(dict.fromkeys(getattr(result, "model", "") for result in results))
+        for model in models:
+            if len(models) > 1:
+                say(f"{model}:")
+            _print_verdicts([result for result in results if getattr(result, "model", "") == model])
 
     print_table(table, form, draw=draw)
+
+
+def _print_verdicts(results: Sequence[Result]) -> None:
+    """Print what passed and what failed; of bounds that a baseline's layers make, only what failed."""
+    for result in results:
+        if not (result.passed and _is_of_a_layer(result)):
+            say(f"{'PASS' if result.passed else 'FAIL'} {result.text}")
+    if hidden := sum(result.passed and _is_of_a_layer(result) for result in results):
+        say(f"PASS {hidden} bounds on single layers (baseline)")
 
 
 def _is_of_a_layer(result: Result) -> bool:
@@ -121,19 +130,25 @@ def _is_of_a_layer(result: Result) -> bool:
     return str(getattr(result, "name", "")).startswith("against-") and bool(getattr(result, "layer", ""))
 
 
-def _draw(table: pd.DataFrame, title: str, looks: Mapping[str, Callable[[Any], str]]) -> None:
+def _draw(table: pd.DataFrame, title: str, looks: Mapping[str, Callable[[Any], str]], spare: Sequence[str]) -> None:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
     from rich.markup import escape
 
-    from filterlens.cli.terminal import make_console, make_table
+    from filterlens.cli.terminal import Column, print_columns
 
-    drawn = make_table(title)
-    for place, (name, column) in enumerate(table.items()):
-        right = is_numeric_dtype(column) and not is_bool_dtype(column)
-        drawn.add_column(str(name), justify="right" if right else "left", overflow="fold", no_wrap=place == 0)
-    for row in table.to_dict("records"):
-        drawn.add_row(*(escape(_text(value, looks.get(str(name)))) for name, value in row.items()))
-    make_console().print(drawn)
+    rank = {name: len(spare) - place for place, name in enumerate(spare)}
+    rows = table.to_dict("records")  # values of Python's own types
+    columns = [
+        Column(
+            str(name).replace("_", " "),
+            [escape(_text(row[name], looks.get(str(name)))) for row in rows],
+            right=is_numeric_dtype(table[name]) and not is_bool_dtype(table[name]),
+            spare=rank.get(str(name), 0),
+        )
+        for name in table
+    ]
+    if left_out := print_columns(columns, title):
+        say_wrapped(f"not shown on so narrow a terminal: {', '.join(left_out)}; --format csv has all")
 
 
 def _as_markdown(table: pd.DataFrame, looks: Mapping[str, Callable[[Any], str]]) -> str:
@@ -180,108 +195,90 @@ def _text(value: Any, look: Callable[[Any], str] | None) -> str:  # noqa: ANN401
 
 def print_inspection(found: Inspection) -> None:
     """Print every layer, the model's place in a zoo, and what stands out."""
-    _print_layers(found.layers)
-    say(found.comparison)
-    _print_places(found.places)
+    from filterlens.cli.layers import print_layers, print_places
+
+    print_layers(found.layers)
+    say_wrapped(found.comparison)
+    for text in print_places(found.places):
+        say_wrapped(text)
     for row in found.outstanding.itertuples(index=False):
         distance = f"{row.z:+.1f} spreads from this model's median layer"
-        say(f"stands out: {row.layer}: {row.metric} {row.value:.3f}, {distance}")
-
-
-def _print_layers(scores: pd.DataFrame) -> None:
-    """Print one row a layer with small bars, and the model's means."""
-    from rich.markup import escape
-
-    from filterlens.cli.terminal import make_console, make_table
-    from filterlens.lens import all_scores
-    from filterlens.score import model_scores
-
-    known = all_scores()
-    shown = [m for m in dict.fromkeys(scores["metric"]) if m in known and not known[m].auxiliary]
-    layers = scores[scores["layer"] != ""]
-    present = set(scores["metric"])
-    highest = scores.groupby("metric")["value"].max()
-    scales: dict[str, tuple[float, float, bool]] = {}  # both ends of the bar, and whether there is a z-score
-    for metric in shown:
-        low, high = known[metric].bounds
-        top = float(highest[metric]) if high is None else high
-        scales[metric] = (low or 0.0, top, f"{metric}_z" in present)
-    drawn = make_table()
-    drawn.add_column("layer", overflow="fold")
-    drawn.add_column("kind")
-    for metric, (_, _, has_z) in scales.items():
-        drawn.add_column(known[metric].title, justify="left")
-        if has_z:
-            drawn.add_column("z", justify="right")
-    wide = layers.pivot_table(index=["layer", "kind"], columns="metric", values="value", sort=False, dropna=False)
-    wide = wide[wide.notna().any(axis=1)]
-    for names, row in zip(wide.index.to_list(), wide.to_dict("records"), strict=True):
-        drawn.add_row(*(escape(str(name)) for name in names), *_cells(row, scales))
-    means = model_scores(scores).iloc[0].to_dict()
-    drawn.add_section()
-    drawn.add_row("[bold]model", "", *_cells(means, scales))
-    make_console().print(drawn)
-
-
-def _cells(row: Mapping[Hashable, float], scales: Mapping[str, tuple[float, float, bool]]) -> list[str]:
-    cells = []
-    for metric, (low, top, has_z) in scales.items():
-        value = float(row.get(metric, math.nan))
-        cells.append("–" if math.isnan(value) else f"{value:.3f} [cyan]{_bar(value, low, top)}[/]")
-        if has_z:
-            z = float(row.get(f"{metric}_z", math.nan))
-            cells.append("" if math.isnan(z) else f"{z:+.1f}")
-    return cells
-
-
-def _print_places(places: Sequence[Place]) -> None:
-    """Print where each score stands among a zoo's models."""
-    from rich.markup import escape
-
-    from filterlens.cli.terminal import make_console, make_table
-
-    if not places:
-        return
-    drawn = make_table("place among them")
-    heads = ("score", "here", "robust median", "normal median", "above % of robust", "above % of normal", "nearer")
-    for column in heads:
-        drawn.add_column(column, justify="left" if column in {"score", "nearer"} else "right")
-    for p in places:
-        values = [f"{number:.3f}" for number in (p.value, p.robust_median, p.normal_median)]
-        drawn.add_row(escape(p.metric), *values, f"{p.robust:.0f}", f"{p.normal:.0f}", p.looks)
-    make_console().print(drawn)
-    for p in places:
-        if p.looks:
-            how_often = f"{p.right} of {p.tested} networks whose architecture was left out"
-            say(f"{p.metric}: nearer to the {p.looks} ones by its z against chance, which was right for {how_often}")
-    if any(p.looks for p in places):
-        say("That is how a network was trained: whether it withstands attacks, only attacks tell.")
+        say_wrapped(f"stands out: {row.layer}: {row.metric} {row.value:.3f}, {distance}")
 
 
 def print_comparison(table: pd.DataFrame) -> None:
-    """Print two sides and their difference."""
+    """Print two sides and their difference: the model's means, and the layers whose scores changed most."""
     from rich.markup import escape
 
-    from filterlens.cli.terminal import make_console, make_table
+    from filterlens.cli.terminal import Column, print_columns
 
-    drawn = make_table()
     several = (table["model"] != "").any()
-    for column in (["model"] if several else []) + ["layer", "score", "first", "second", "difference"]:
-        drawn.add_column(column, justify="left" if column in {"model", "layer", "score"} else "right")
-    for row in table.to_dict("records"):
-        names = [escape(str(row["model"]))] if several else []
-        names += [escape(str(row["layer"])) or "[bold]model", escape(str(row["metric"]))]
-        drawn.add_row(*names, _number(row["first"]), _number(row["second"]), _number(row["difference"], "+"))
-    make_console().print(drawn)
+    marks = ["[bold]*[/]" if found is True else "" for found in table["outside"].astype(object)]
+    columns = [Column("model", [escape(str(name)) for name in table["model"]])] if several else []
+    columns += [
+        Column("layer", [escape(str(layer)) or "[bold]model[/]" for layer in table["layer"]]),
+        Column("score", [escape(str(metric)) for metric in table["metric"]]),
+        Column("first", [_number(value) for value in table["first"]], right=True, spare=2),
+        Column("second", [_number(value) for value in table["second"]], right=True, spare=1),
+        Column("difference", [_number(value, "+") for value in table["difference"]], right=True),
+        Column("", marks),
+        Column("noise", ["" if math.isnan(value) else _number(value) for value in table["noise"]], right=True, spare=3),
+    ]
+    means = int((table["layer"] == "").sum())
+    print_columns(columns, sections=[means - 1])
+    for text in table.attrs.get("notes", ()):
+        say_wrapped(text)
 
 
 def _number(value: float, sign: str = "") -> str:
-    return "–" if math.isnan(value) else f"{value:{sign}.4f}"
+    return "–" if math.isnan(value) else f"{value:{sign}.4f}" if abs(value) < 1000 else f"{value:{sign}.5g}"
+
+
+def print_estimate(found: Estimate, jobs: int) -> None:
+    """Print what an audit would do."""
+    from filterlens.fetching import gigabytes
+
+    done = f", {found.done} of them done already" if found.done else ""
+    sizes = [gigabytes(found.download)] if found.download else []
+    sizes += [f"{found.unknown} of unknown size"] if found.unknown else []
+    fetched = f"{found.files} files, {' and '.join(sizes)}" if found.files else "nothing"
+    room = "" if found.download <= found.cache_free else ": NOT ENOUGH"
+    dumps = "unknown" if math.isnan(found.dumps) else f"about {gigabytes(found.dumps)} of dumps"
+    space = "" if math.isnan(found.dumps) or found.dumps <= found.folder_free else ": NOT ENOUGH"
+    lines = {
+        "models": f"{found.models}{done}",
+        "jobs": f"{found.jobs} (models × lenses)",
+        "to fetch": f"{fetched}; the cache's disk has {gigabytes(found.cache_free)} free{room}",
+        "disk": f"{dumps} in {found.folder}, whose disk has {gigabytes(found.folder_free)} free{space}",
+        "time": _say_time(found, jobs),
+    }
+    for name, text in lines.items():
+        _say_below(f"{name + ':':10}", text)
+
+
+def _say_time(found: Estimate, jobs: int) -> str:
+    if math.isnan(found.seconds):
+        return f"unknown: {found.why_not}"
+    if not found.jobs:
+        return "nothing is left to be done"
+    each = ", ".join(f"{lens} {seconds:.2g} s" for lens, seconds in found.by_lens.items())
+    return (
+        f"about {_duration(found.seconds)} with --jobs {jobs}, if all are like {found.measured} ({each} a model); "
+        "downloads and the report come on top"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def print_score(table: pd.DataFrame) -> None:
     """Print what a score means."""
     from filterlens.lens import get_score
+    from filterlens.references import cited_papers
 
     score = get_score(str(table["name"].iloc[0]))
     low, high = ("" if bound is None else f"{bound:g}" for bound in score.bounds)
@@ -300,7 +297,9 @@ def print_score(table: pd.DataFrame) -> None:
     say(f"{score.name}: {score.title}")
     for name, text in lines.items():
         if text:
-            say(f"  {name + ':':15} {text}")
+            _say_below(f"  {name + ':':15} ", text)
+    for paper in cited_papers(score.reference, score.claim):
+        _say_below(f"  [{paper.key}] ", str(paper))
 
 
 def print_scores(table: pd.DataFrame) -> None:
@@ -309,7 +308,23 @@ def print_scores(table: pd.DataFrame) -> None:
         say("")
         say(str(lens))
         for row in scores.itertuples():
-            say(f"  {row.name:34} {row.summary}")
+            _say_below(f"  {row.name:34} ", str(row.summary))
+
+
+def _say_below(head: str, text: str) -> None:
+    """Print a text beside its head, where the terminal is narrow below it, never beyond the edge."""
+    from textwrap import wrap
+
+    from filterlens.cli.terminal import make_console
+
+    width = make_console().width
+    beside = len(head) + 24 <= width
+    indent = " " * (len(head) if beside else 6)
+    lines = wrap(text, width - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
+    first = f"{head}{lines[0]}" if beside else f"{head.rstrip()}\n{indent}{lines[0]}"
+    sys.stdout.write("\n".join(printable(line) for line in f"{first}\n".splitlines()) + "\n")
+    for line in lines[1:]:
+        say(f"{indent}{line}")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -320,7 +335,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     if path.suffix == ".csv":
         write_atomically(path, table.to_csv(index=False))
         return
-    from filterlens.report.formats import Column, Table, to_latex, to_markdown
+    from filterlens.report.formats import Column, Table, to_markdown
+    from filterlens.report.latex import to_latex
 
     writers = {".md": to_markdown, ".tex": to_latex}
     if path.suffix not in writers:
@@ -336,6 +352,17 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def warn(text: str) -> None:
     """Print one line beside what is printed for machines."""
     sys.stderr.write(f"warning: {printable(text)}\n")
+
+
+def say_wrapped(text: str) -> None:
+    """Print a sentence, broken between words where a terminal ends; on one line elsewhere."""
+    from textwrap import wrap
+
+    from filterlens.cli.terminal import make_console
+
+    width = make_console().width
+    for line in wrap(text, width, break_long_words=False, break_on_hyphens=False) if sys.stdout.isatty() else [text]:
+        say(line)
 
 
 def say(text: str) -> None:

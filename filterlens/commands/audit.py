@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.errors import InputError
 from filterlens.lens import (
+    Dumps,
     Options,
     RunSettings,
     all_lenses,
@@ -94,6 +95,8 @@ def extract(
     keep_tracebacks: bool = False,
     evict: bool = False,
     time_limit: float | None = None,
+    style: str = "",
+    dumps: Dumps | None = None,
     **options: object,
 ) -> Outcome:
     """Write one HDF5 dump a model; only what is missing or failed is done again.
@@ -130,6 +133,11 @@ def extract(
         Remove a checkpoint that this run fetched once its lenses are done; never one that was there before.
     time_limit
         In seconds: no model is begun that would end later; `Outcome.unstarted` counts those left to the next run.
+    style
+        Preset of the report's figures, such as `cvpr`; kept in `run.toml`.
+    dumps
+        `all`, or `none`: lenses that would store a model's weights are scored where it is loaded, and only what the
+        report shows of them is kept. None leaves it to `settings` or `config`.
     options
         Of lenses, such as `kernel="5x5"` or `images=64`.
 
@@ -148,6 +156,7 @@ def extract(
     >>> filterlens.extract("cifar10-linf", "runs/c10", kernel="all", jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
+    from filterlens.report.style import find_style
 
     if extend and replace:
         raise InputError("a run is extended or replaced: give one of --extend and --replace")
@@ -157,6 +166,9 @@ def extract(
         named = "catalog.csv" if isinstance(leaderboard, Catalog) else str(leaderboard)
         chosen = choose_lenses(lenses, options, fast=fast)
         config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
+    config = replaced(config, style=find_style(style).name) if style else config
+    if dumps is not None:
+        config = replaced(config, settings=replaced(config.settings, dumps=dumps))
     return runs.extract(
         catalog,
         Path("reports") / catalog.name if folder is None else Path(folder),
@@ -183,8 +195,13 @@ def analyze(
     executor: Executor | None = None,
     listener: Listener = lambda _: None,
     keep_tracebacks: bool = False,
+    reread: bool = False,
+    trust_pickle: bool = False,
+    allow_code: bool = False,
 ) -> pd.DataFrame:
     """Turn a run's dumps into the tidy score table (see `filterlens.score`); needs no model.
+
+    Dumps of a run with `dumps="none"` hold the scores; what is said over all models together needs the checkpoints.
 
     Parameters
     ----------
@@ -198,6 +215,10 @@ def analyze(
         Called with every `Event`.
     keep_tracebacks
         Store the traceback of a failure in the ledger.
+    reread
+        Read checkpoints again whose weights are in no dump; nothing is fetched.
+    trust_pickle, allow_code
+        Let these run code, as for `RunSettings`.
 
     Raises
     ------
@@ -211,11 +232,18 @@ def analyze(
     """
     from filterlens import runs
 
-    where = executor or _processes(jobs)
-    return runs.analyze(Path(folder), executor=where, listener=listener, keep_tracebacks=keep_tracebacks)
+    return runs.analyze(
+        Path(folder),
+        executor=executor or _processes(jobs),
+        listener=listener,
+        keep_tracebacks=keep_tracebacks,
+        settings=RunSettings(offline=True, trust_pickle=trust_pickle, allow_code=allow_code) if reread else None,
+    )
 
 
-def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress | None = None) -> Path:
+def report(
+    folder: str | Path, *, first_stage_pair: str = "", style: str = "", progress: Progress | None = None
+) -> Path:
     """Turn a run's scores into tables, figures and a page; return the page's path.
 
     Parameters
@@ -224,6 +252,8 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
         A run's folder, analysed.
     first_stage_pair
         The robust model whose first stage under attack is drawn, beside its normal one's; empty: the first pair.
+    style
+        Preset of the figures: `neurips`, `cvpr`, `icml`, `slides` or `plain`; empty: that of `run.toml`.
     progress
         Called as `progress(done, total)`.
 
@@ -232,7 +262,7 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
     ReportError
         The folder holds no analysed run.
     InputError
-        `first_stage_pair` is no robust model of the run with a matched normal one.
+        `first_stage_pair` is no robust model of the run with a matched normal one, or there is no such style.
 
     Examples
     --------
@@ -246,6 +276,7 @@ def report(folder: str | Path, *, first_stage_pair: str = "", progress: Progress
         figures=all_figures(),
         tables=all_tables(),
         first_stage_pair=first_stage_pair,
+        style=style,
         progress=progress,
     )
 
@@ -279,6 +310,9 @@ def audit(
     >>> filterlens.audit("cifar10-linf", "reports/mine", lenses=["filters"], jobs=4)  # doctest: +SKIP
     """
     from filterlens import runs
+    from filterlens.report.data import style_of_run
+    from filterlens.report.style import find_style
+    from filterlens.report.write import written_style
 
     missed: list[LedgerRow] = []
 
@@ -292,7 +326,14 @@ def audit(
         return extract(leaderboard, folder, executor=where, listener=listener, keep_tracebacks=keep_tracebacks, **how)
 
     def analyze() -> None:
-        runs.analyze(outcome.folder, reuse=True, executor=where, listener=hear, keep_tracebacks=keep_tracebacks)
+        runs.analyze(
+            outcome.folder,
+            reuse=True,
+            executor=where,
+            listener=hear,
+            keep_tracebacks=keep_tracebacks,
+            settings=how["config"].settings if how.get("config") else how.get("settings") or RunSettings(),
+        )
 
     outcome = once()
     if outcome.unstarted or not outcome.count("ok"):
@@ -307,7 +348,8 @@ def audit(
         changed = True
     page = outcome.folder / "index.html"
     fresh = page.is_file() and page.stat().st_mtime >= (outcome.folder / "scores.parquet").stat().st_mtime
-    if changed or missed or not fresh:
+    restyled = written_style(outcome.folder) != find_style(style_of_run(outcome.folder)).name
+    if changed or missed or not fresh or restyled:
         page = report(outcome.folder, progress=progress)
     return replaced(outcome, page=page, missed=tuple(missed))
 

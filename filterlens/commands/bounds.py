@@ -47,6 +47,8 @@ class BoundCheck:
         That layer; empty for the mean.
     note
         What to keep in mind: `run without normalisation`.
+    model
+        The checkpoint, as it was named.
     """
 
     name: str
@@ -56,6 +58,7 @@ class BoundCheck:
     value: float
     layer: str = ""
     note: str = ""
+    model: str = ""
 
     @property
     def passed(self) -> bool:

@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
-from filterlens.catalogs import Catalog, catalog_names, load_catalog
+from filterlens.catalogs import Catalog, Entry, catalog_names, load_catalog
+from filterlens.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["catalogs", "catalogs_lock"]
 
-_COLUMNS = (
-    "model_id", "architecture", "robust", "match", "match_rule", "eps", "clean_acc", "robust_acc", "source",
-)  # fmt: skip
 _LOCK_COLUMNS = ("model_id", "source", "file", "size", "sha256")
 
 
-def catalogs(name: str | Path = "", *, licences: bool = False) -> pd.DataFrame:
+def catalogs(name: str | Path = "", *, models: Sequence[str] = (), licences: bool = False) -> pd.DataFrame:
     """List the shipped catalogs, or one catalog's models and their matched normal models.
 
     Parameters
     ----------
     name
         A shipped catalog, or the path of a CSV file; empty lists the shipped catalogs.
+    models
+        Only the models whose ids match one of these shell patterns, and what they are matched with.
     licences
         Instead, the licences of the weights that would be downloaded.
 
     Returns
     -------
         One row a catalog (`catalog`, `models`, `robust`, `pairs`, `unmatched`, `datasets`, `threat_models`) or one a
-        model, as in the catalog's file. Of licences: one row a catalog and licence, with the number of `models`, or
-        one a model.
+        model, with every column of a catalog's file: written as CSV, it is a catalog again, wherever it lies (the paths
+        of sources are absolute). Of licences: one row a catalog and licence, with the number of `models`, or one a
+        model.
 
     Raises
     ------
     CatalogError
-        There is no such catalog, or its file is wrong.
+        There is no such catalog, its file is wrong, or a pattern matches no model.
+    InputError
+        There are patterns and no catalog.
 
     Examples
     --------
@@ -49,14 +53,29 @@ def catalogs(name: str | Path = "", *, licences: bool = False) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if licences:
-        return _licences(load_catalog(name)) if name else _licence_totals()
     if not name:
-        return pd.DataFrame([_counts(load_catalog(shipped)) for shipped in catalog_names()])
-    entries = list(load_catalog(name))
-    table = pd.DataFrame([[getattr(entry, column) for column in _COLUMNS] for entry in entries], columns=_COLUMNS)
-    table["robust"] = table["robust"].astype("boolean")  # unknown is not False
-    return table
+        if models:
+            raise InputError(f"--models {models[0]!r} chooses among the models of one catalog: name it")
+        return _licence_totals() if licences else pd.DataFrame([_counts(load_catalog(n)) for n in catalog_names()])
+    catalog = load_catalog(name).select(models) if models else load_catalog(name)
+    return _licences(catalog) if licences else _models(catalog)
+
+
+def _models(catalog: Catalog) -> pd.DataFrame:
+    """Return a catalog's rows; what is unknown is empty, not False or 0."""
+    import pandas as pd
+
+    from filterlens.loaders import absolute_source
+
+    table = pd.DataFrame([entry.model_dump() for entry in catalog], columns=list(Entry.model_fields))
+    for column in ("mean", "std"):
+        table[column] = [" ".join(map(repr, values)) if values else "" for values in table[column]]
+    table["source"] = [absolute_source(entry.source, catalog.folder) for entry in catalog]
+    kinds: dict[str, str] = {"robust": "boolean"}
+    for name, hint in get_type_hints(Entry).items():
+        if {int, float} & set(get_args(hint)) and type(None) in get_args(hint):
+            kinds[name] = "Int64" if int in get_args(hint) else "float64"
+    return table.astype(kinds)
 
 
 def catalogs_lock(name: str | Path | Catalog, out: str | Path | None = None) -> pd.DataFrame:
@@ -138,10 +157,10 @@ def _licences(catalog: Catalog) -> pd.DataFrame:
 def _licence_totals() -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(
-        [
-            {"catalog": name, "licence": licence, "models": models}
-            for name in catalog_names()
-            for licence, models in Counter(_licences(load_catalog(name))["licence"]).most_common()
-        ]
-    )
+    rows = []
+    for name in catalog_names():
+        table = _licences(load_catalog(name))
+        where = [source.partition(":")[2] for source in table["source"]]
+        told = [text.replace(f"card of {rest}", "cards") for text, rest in zip(table["licence"], where, strict=True)]
+        rows += [{"catalog": name, "licence": text, "models": n} for text, n in Counter(told).most_common()]
+    return pd.DataFrame(rows)

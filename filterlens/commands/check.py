@@ -11,12 +11,12 @@ from xml.etree import ElementTree as ET
 from filterlens.commands.bounds import BoundCheck, baseline_checks, check_bound, parse_bound
 from filterlens.commands.reference import check_comparable, reference_scores
 from filterlens.commands.scoring import Scored, score_one_model, score_source
-from filterlens.errors import InputError
+from filterlens.errors import FilterlensError, InputError, WriteError
 from filterlens.lens import Options, RunSettings
 from filterlens.process.printable import printable
 from filterlens.score import UNNORMALISED, model_scores
 
-__all__ = ["BUNDLED_REFERENCE", "CheckError", "WeightCheck", "as_junit", "check"]
+__all__ = ["BUNDLED_REFERENCE", "CheckError", "CheckResult", "WeightCheck", "as_junit", "check", "check_all"]
 
 BUNDLED_REFERENCE = "bundled"
 TOLERANCE = 0.05
@@ -34,11 +34,14 @@ class WeightCheck:
         The user allows it.
     name
         Always `weights`.
+    model
+        The checkpoint, as it was named.
     """
 
     fault: str = ""
     allowed: bool = False
     name: str = "weights"
+    model: str = ""
 
     @property
     def passed(self) -> bool:
@@ -55,11 +58,27 @@ class WeightCheck:
 
 @dataclass(frozen=True, slots=True)
 class CheckError:
-    """Nothing was checked: bad usage, or a checkpoint that cannot be read."""
+    """Nothing was checked: bad usage, or a checkpoint that cannot be read.
+
+    Parameters
+    ----------
+    text
+        Why.
+    name
+        Always `error`.
+    passed
+        Always False.
+    model
+        The checkpoint, as it was named.
+    """
 
     text: str
     name: str = "error"
     passed: bool = False
+    model: str = ""
+
+
+CheckResult = BoundCheck | WeightCheck | CheckError
 
 
 def check(
@@ -126,7 +145,35 @@ def check(
         results += _against(found, against, tolerance, how, settings)
     without = set(found.scores.loc[found.scores["note"].str.contains(UNNORMALISED, regex=False), "metric"])
     results = [replace(result, note=UNNORMALISED) if result.metric in without else result for result in results]
-    return [*results, *(WeightCheck(fault, allowed=allow_dead_layers) for fault in found.faults or ("",))]
+    bounded = [replace(result, model=str(source)) for result in results]
+    faults = found.faults or ("",)
+    return [*bounded, *(WeightCheck(fault, allowed=allow_dead_layers, model=str(source)) for fault in faults)]
+
+
+def check_all(sources: Sequence[str | Path], bounds: Sequence[str] = (), **how: Any) -> list[CheckResult]:  # noqa: ANN401 - as `check` takes them
+    """Hold several checkpoints to the same bounds; one that cannot be checked is a `CheckError` among the results.
+
+    Parameters
+    ----------
+    sources
+        At least one.
+    bounds, how
+        As for `check`.
+
+    Raises
+    ------
+    WriteError
+        There is no room for temporary files.
+    """
+    results: list[CheckResult] = []
+    for source in sources:
+        try:
+            results += check(source, bounds, **how)
+        except WriteError:
+            raise
+        except FilterlensError as error:
+            results.append(CheckError(str(error), model=str(source)))
+    return results
 
 
 def _against(
@@ -143,7 +190,7 @@ def _against(
     )
 
 
-def as_junit(source: str, results: Sequence[BoundCheck | WeightCheck | CheckError]) -> str:
+def as_junit(source: str, results: Sequence[CheckResult]) -> str:
     """Write results as a JUnit file, one test case a result; what could not be checked is an `error`."""
     errors = sum(isinstance(result, CheckError) for result in results)
     failures = sum(not result.passed for result in results) - errors
@@ -154,13 +201,15 @@ def as_junit(source: str, results: Sequence[BoundCheck | WeightCheck | CheckErro
         failures=str(failures),
         errors=str(errors),
     )
+    several = len({result.model for result in results}) > 1
     for result in results:
         layer = getattr(result, "layer", "")
-        name = f"{result.name} {layer}".rstrip()
+        model = f"{result.model}: " if several else ""
+        name = f"{model}{result.name} {layer}".rstrip()
         case = ET.SubElement(suite, "testcase", classname="filterlens", name=printable(name))
         if not result.passed:
             kind = "error" if isinstance(result, CheckError) else "failure"
             ET.SubElement(case, kind, message=printable(result.text))
         if isinstance(result, BoundCheck) and result.note:
-            ET.SubElement(case, "system-out").text = result.note
+            ET.SubElement(case, "system-out").text = printable(result.note)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from filterlens.lens import all_scores, get_score
+from filterlens.references import bibtex as as_bibtex
+from filterlens.references import cited_papers
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["explain"]
+__all__ = ["bibtex", "explain"]
 
 _FACTS = (
     "name", "lens", "title", "summary", "formula", "unit", "higher_is_better", "robust_is", "claim", "chance",
@@ -52,3 +54,35 @@ def explain(score: str = "", *, auxiliary: bool = False) -> pd.DataFrame:
     for place, side in enumerate(bounds, start=_FACTS.index("unit")):
         table.insert(place, side, bounds[side])
     return table
+
+
+def bibtex(score: str = "") -> str:
+    """Give the papers that a score, or every score, comes from or is held against, as BibTeX entries.
+
+    Parameters
+    ----------
+    score
+        Its name; empty takes every score of every lens.
+
+    Returns
+    -------
+        The text of a `.bib` file; entries that filterlens does not hold (of another package's lens) are left out.
+
+    Raises
+    ------
+    InputError
+        There is no such score; the message lists near matches.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> print(filterlens.bibtex("effective_rank"), end="")
+    @inproceedings{Roy2007,
+      author    = {Roy, Olivier and Vetterli, Martin},
+      title     = {{The Effective Rank: A Measure of Effective Dimensionality}},
+      booktitle = {European Signal Processing Conference (EUSIPCO)},
+      year      = {2007},
+    }
+    """
+    chosen = [get_score(score)] if score else list(all_scores().values())
+    return as_bibtex(cited_papers(*[text for found in chosen for text in (found.reference, found.claim)]))

@@ -64,18 +64,27 @@ class Run:
         """Names of the figures, with their titles."""
         return {figure.name: figure.title for figure in all_figures()}
 
-    def figure(self, name: str) -> Figure:
+    def figure(self, name: str, *, style: str = "") -> Figure:
         """Draw one figure; a notebook shows it after `%matplotlib inline`.
+
+        Parameters
+        ----------
+        name
+            One of `figures`.
+        style
+            Preset such as `cvpr`; empty: that of `run.toml`, or `plain`.
 
         Raises
         ------
+        InputError
+            There is no such style.
         ReportError
             There is no figure of that name, or the run holds nothing for it.
         """
         found = next((figure for figure in all_figures() if figure.name == name), None)
         if found is None:
             raise ReportError(f"no figure is called {name!r}; there are {', '.join(self.figures)}")
-        with paper_style():
+        with paper_style(style or self.data.style):
             drawing = found.draw(self.data)
         if drawing is None:
             raise ReportError(f"the run in {self.data.folder} holds nothing for the figure {name!r}")

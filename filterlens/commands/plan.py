@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import audit, choose_lenses, extract
+from filterlens.commands.estimate import Estimate, estimate_run
 from filterlens.errors import InputError
 from filterlens.runs.config import RunConfig
 
@@ -58,6 +59,10 @@ class Plan:
             return audit(self.catalog, folder, progress=progress, **how)
         return extract(self.catalog, folder, **how)
 
+    def estimate(self, folder: Path | None = None, *, jobs: int = 1, **how: Any) -> Estimate:  # noqa: ANN401 - as below
+        """Say what `run` would do; see `filterlens.estimate`."""
+        return estimate_run(self.catalog, folder, self.config, jobs=jobs, **how)
+
 
 def plan(
     config: Path | None,
@@ -75,8 +80,8 @@ def plan(
     config
         A `run.toml` to start from, or None.
     what
-        `leaderboard`, `models`, `checkpoints`, `arch`, `eps`, `mean`, `std`: what is audited; empty values leave the
-        file's.
+        `leaderboard`, `models`, `checkpoints`, `arch`, `eps`, `mean`, `std`, `style`: what is audited, and how figures
+        look; empty values leave the file's.
     lenses
         Names; empty takes the file's, or the filters lens, or for the bundled zoo all.
     fast
@@ -89,9 +94,12 @@ def plan(
     FilterlensError
         The file, the catalog, a lens or an option is wrong.
     """
+    from filterlens.report.style import find_style
+
     allowed = bool((settings or {}).get("allow_code"))
     base = RunConfig() if config is None else RunConfig.read(config, allow_code=allowed)
     said = replace(base, **{name: value for name, value in what.items() if value})
+    find_style(said.style)
     if what.get("checkpoints") and what.get("leaderboard"):
         raise InputError("--folder stands instead of --leaderboard: give one of them")
     if what.get("leaderboard"):

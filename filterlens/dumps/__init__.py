@@ -8,8 +8,26 @@ or not there.
 
 from __future__ import annotations
 
+from filterlens.dumps.in_memory import InMemoryGroup
 from filterlens.dumps.layout import SCHEMA, decode_name, encode_name
-from filterlens.dumps.reading import DumpGroup, DumpReader, number
+from filterlens.dumps.reading import DumpGroup, DumpReader, number, open_lens
+from filterlens.dumps.receiving import receive_dump
+from filterlens.dumps.scored import StoredScores, read_stored, write_stored
 from filterlens.dumps.writing import DumpWriter, WritableGroup
 
-__all__ = ["SCHEMA", "DumpGroup", "DumpReader", "DumpWriter", "WritableGroup", "decode_name", "encode_name", "number"]
+__all__ = [
+    "SCHEMA",
+    "DumpGroup",
+    "DumpReader",
+    "DumpWriter",
+    "InMemoryGroup",
+    "StoredScores",
+    "WritableGroup",
+    "decode_name",
+    "encode_name",
+    "number",
+    "open_lens",
+    "read_stored",
+    "receive_dump",
+    "write_stored",
+]

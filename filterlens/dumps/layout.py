@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["NUMBERS", "SCHEMA", "decode_name", "encode_name"]
+__all__ = ["NUMBERS", "SCHEMA", "SCORED", "decode_name", "encode_name"]
 
 SCHEMA: Final = 1
+SCORED: Final = "scored"  # root group of lenses of which scores are kept and not the arrays; no lens is called so
 NUMBERS: Final = "fiub"  # NumPy's letters for the types that dumps hold: floats, integers, booleans
 
 

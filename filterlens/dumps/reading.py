@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterlens.dumps.hdf5_check import check_hdf5
-from filterlens.dumps.layout import SCHEMA, decode_name, encode_name
+from filterlens.dumps.layout import SCHEMA, SCORED, decode_name, encode_name
 from filterlens.errors import DumpError
 
-__all__ = ["DumpGroup", "DumpReader", "number"]
+__all__ = ["DumpGroup", "DumpReader", "number", "open_lens", "plain"]
 
 
 class DumpReader:
@@ -35,7 +35,7 @@ class DumpReader:
         check_hdf5(path)
         try:
             self._file = h5py.File(path, "r")
-            self.attributes: dict[str, Any] = {key: _plain(value) for key, value in self._file.attrs.items()}
+            self.attributes: dict[str, Any] = {key: plain(value) for key, value in self._file.attrs.items()}
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise DumpError(
                 f"{path} cannot be read as HDF5 ({error}): it is damaged or not a dump; delete it and extract again"
@@ -63,8 +63,22 @@ class DumpReader:
     @property
     def lenses(self) -> list[str]:
         """Names of the lenses that the dump holds."""
+        return [name for name in self._groups("/") if name != SCORED]
+
+    @property
+    def scored(self) -> list[str]:
+        """Names of the lenses of which it holds scores instead of arrays (`--dumps none`)."""
+        return self._groups(SCORED) if SCORED in self._groups("/") else []
+
+    @property
+    def held(self) -> list[str]:
+        """Names of both kinds, in the order in which they were written."""
+        found = [[name] if name != SCORED else self.scored for name in self._groups("/")]
+        return list(dict.fromkeys(name for names in found for name in names))
+
+    def _groups(self, place: str) -> list[str]:
         with _guarded(self.path):
-            return [str(name) for name in self._file if isinstance(self._file[name], h5py.Group)]
+            return [str(name) for name, item in self._file[place].items() if isinstance(item, h5py.Group)]
 
     def lens(self, name: str) -> DumpGroup:
         """Return one lens's part.
@@ -77,7 +91,42 @@ class DumpReader:
         with _guarded(self.path):
             group = self._file.get(name)
         if not isinstance(group, h5py.Group):
+            if name in self.scored:
+                raise DumpError(
+                    f"{self.path} holds scores of the {name} lens and not its arrays: extract again with --dumps all"
+                )
             raise DumpError(f"{self.path} holds no lens {name!r}, only {', '.join(self.lenses) or 'none'}")
+        return DumpGroup(group, self.path)
+
+    def kept(self, name: str) -> DumpGroup:
+        """Return what figures read of a lens: its part, or of one that was scored without, the few arrays it keeps.
+
+        Raises
+        ------
+        DumpError
+            The dump does not hold it.
+        """
+        return self.part(name, "arrays") if name in self.scored and name not in self.lenses else self.lens(name)
+
+    def row(self, name: str) -> str:
+        """Return a lens's row of the ledger as the dump holds it; empty where it holds none."""
+        with _guarded(self.path):
+            group = self._file.get(name) or self._file.get(f"{SCORED}/{name}")
+        found = DumpGroup(group, self.path).attributes if isinstance(group, h5py.Group) else {}
+        return str(found.get("ledger_row", ""))
+
+    def part(self, name: str, part: str) -> DumpGroup:
+        """Return a part of what is kept of a lens in `scored`: `arrays`, `table` or `summary`.
+
+        Raises
+        ------
+        DumpError
+            The dump does not hold it.
+        """
+        with _guarded(self.path):
+            group = self._file.get(f"{SCORED}/{name}/{part}")
+        if not isinstance(group, h5py.Group):
+            raise DumpError(f"{self.path} holds no {part} of scores of the {name} lens: extract again")
         return DumpGroup(group, self.path)
 
 
@@ -114,7 +163,7 @@ class DumpGroup:
     def _order(self, link: str) -> int:
         dataset = self._dataset(link)
         with _guarded(self.path):  # this one alone: a network of 20,000 layers has 120,000 attributes
-            found = _plain(dataset.attrs.get("order", 0))
+            found = plain(dataset.attrs.get("order", 0))
         if not isinstance(found, int):
             raise DumpError(f"{self.path}: {self._group.name}/{link} has the order {found!r:.40}, which is no integer")
         return found
@@ -163,6 +212,19 @@ class DumpGroup:
         return dataset
 
 
+@contextlib.contextmanager
+def open_lens(path: Path, name: str) -> Iterator[DumpGroup]:
+    """Open one lens's part of a dump.
+
+    Raises
+    ------
+    DumpError
+        The dump cannot be read, or does not hold it.
+    """
+    with DumpReader(path) as reader:
+        yield reader.lens(name)
+
+
 def number(attributes: Mapping[str, Any], name: str, default: float | None = None) -> float:
     """Return an array's attribute that is a number in sound dumps.
 
@@ -189,10 +251,10 @@ def _guarded(path: Path) -> Iterator[None]:
 def _attributes(item: h5py.HLObject, path: Path) -> dict[str, Any]:
     """Attributes of a group or an array as plain Python."""
     with _guarded(path):
-        return {key: _plain(value) for key, value in item.attrs.items()}
+        return {key: plain(value) for key, value in item.attrs.items()}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of many types
+def plain(value: Any) -> Any:  # noqa: ANN401 - HDF5 attributes are of many types
     """Turn an HDF5 attribute into plain Python."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")

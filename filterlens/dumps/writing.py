@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 
 from filterlens.dumps.deferred import DeferredErrorFile, defer_sigint, defers_sigint
 from filterlens.dumps.hdf5_check import check_hdf5, trust_hdf5
-from filterlens.dumps.layout import NUMBERS, SCHEMA, encode_name
+from filterlens.dumps.layout import NUMBERS, SCHEMA, SCORED, encode_name
 from filterlens.errors import DumpError
 from filterlens.process.files import commit_file, explain_failure, temporary_path
 from filterlens.process.interruption import forget_temporary
 from filterlens.version import __version__
 
-__all__ = ["DumpWriter", "WritableGroup"]
+__all__ = ["Attribute", "DumpWriter", "WritableGroup"]
 
 _CHUNK = 1 << 20
+_MAX_ATTRIBUTE = 60_000  # bytes; HDF5 takes 64 KB
 Attribute = str | int | float | bool | NDArray[Any]
 
 
@@ -93,23 +94,50 @@ class DumpWriter:
 
     def lens(self, name: str, parameters: Mapping[str, object]) -> WritableGroup:
         """Start a lens's group anew; `parameters` (settings, seed, versions) are stored as JSON beside the data."""
+        self.discard(name)
+        group = self._group(name)
+        group.set_attributes(parameters=json.dumps(parameters, sort_keys=True, default=str))
+        return group
+
+    def part(self, name: str, part: str) -> WritableGroup:
+        """Start a part of what is kept of a lens without its arrays: see `filterlens.dumps.scored`."""
+        return self._group(f"{SCORED}/{name}/{part}")
+
+    def _group(self, place: str) -> WritableGroup:
         if self._file is None:
             raise DumpError(f"{self.path} is not open for writing")
-        if name in self._file:
-            del self._file[name]
-        group = self._file.create_group(name, track_order=True)
-        group.attrs["parameters"] = json.dumps(parameters, sort_keys=True, default=str)
-        return WritableGroup(group, self._check_disk)
+        return WritableGroup(self._file.create_group(place, track_order=True), self._check_disk)
+
+    def take(self, other: h5py.File) -> None:
+        """Copy the lenses of another dump, in the place of those that this one holds."""
+        if self._file is None:
+            raise DumpError(f"{self.path} is not open for writing")
+        for name in other:
+            lenses = list(other[SCORED]) if name == SCORED else [name]
+            for lens in lenses:
+                self.discard(lens)
+                into = self._file.require_group(SCORED) if name == SCORED else self._file
+                other.copy(other[name][lens] if name == SCORED else other[name], into, lens)
+        self._check_disk()
 
     def discard(self, name: str) -> None:
-        """Take a lens's group out again (its extractor failed half-way)."""
-        if self._file is not None and name in self._file:
-            del self._file[name]
+        """Take a lens out, whole or scored (its extractor failed half-way)."""
+        for place in (name, f"{SCORED}/{name}"):
+            if self._file is not None and place in self._file:
+                del self._file[place]
+
+    def record(self, name: str, row: str) -> None:
+        """Store a lens's row of the ledger beside its data, unless it is longer than an attribute may be."""
+        if self._file is not None and len(row.encode()) < _MAX_ATTRIBUTE:
+            place = name if name in self._file else f"{SCORED}/{name}"
+            self._file[place].attrs["ledger_row"] = row
 
     @property
     def lenses(self) -> list[str]:
-        """Names of the lenses that the dump holds by now."""
-        return [] if self._file is None else [str(name) for name in self._file]
+        """Names of the lenses that the dump holds by now, whole or scored."""
+        if self._file is None:
+            return []
+        return [str(name) for name in (*self._file, *self._file.get(SCORED, ())) if name != SCORED]
 
     def cancel(self) -> None:
         """Leave the place as it was when the `with` block ends."""

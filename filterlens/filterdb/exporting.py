@@ -149,7 +149,7 @@ def _layers(entry: Entry, dump: Path, number: int, start: int) -> list[_Layer]:
     if not dump.is_file():
         raise DumpError("it has no dump")
     with DumpReader(dump) as reader:
-        if _LENS not in reader.lenses:
+        if _LENS not in reader.held:
             return []
         group = reader.lens(_LENS)
         names = [name for name in group.names() if group.shape(name)[2:] == KERNEL]

@@ -11,11 +11,12 @@ from filterlens.errors import DownloadError, InputError
 from filterlens.inputs.arrays import check_fits
 from filterlens.inputs.images import Images
 from filterlens.inputs.reading import is_there
+from filterlens.inputs.resizing import resize_images
 from filterlens.inputs.zipped import is_zip
 from filterlens.process.cache import cache_folder
 from filterlens.process.digests import combined_digest, file_digest
 
-__all__ = ["Images", "check_fits", "data_digest", "data_folders", "load_images", "load_split"]
+__all__ = ["Images", "check_fits", "data_digest", "data_folders", "load_images", "load_split", "resize_images"]
 
 CIFAR: Final = ("cifar10", "cifar100")
 

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from filterlens.errors import InputError
 from filterlens.inputs.arrays import as_images
 from filterlens.inputs.folder import class_files, read_images
 from filterlens.inputs.images import Images
 
-__all__ = ["imagenet_files", "load_imagenet"]
+__all__ = ["choose_imagenet", "imagenet_files", "load_imagenet"]
 
 _CROP = (256, 224)
 
@@ -39,13 +40,34 @@ def load_imagenet(folder: Path, n: int, *, seed: int = 0) -> Images:
     InputError
         The folder is not there or is no ImageNet, or a file is no image.
     """
+    files, labels = choose_imagenet(folder, n, seed=seed)
+    pixels = read_images(files, where=str(folder), crop=_CROP, colour=True)
+    return as_images("imagenet", pixels, labels, where=str(folder))
+
+
+def choose_imagenet(folder: Path, n: int, *, seed: int = 0) -> tuple[list[Path], NDArray[np.int64]]:
+    """Choose n images as `load_imagenet` does, without reading them.
+
+    Parameters
+    ----------
+    folder, n, seed
+        As `load_imagenet` takes them.
+
+    Returns
+    -------
+        Files and their classes, sorted by class; the same names for folders that hold the same names.
+
+    Raises
+    ------
+    InputError
+        The folder is not there or is no ImageNet.
+    """
     files, labels = imagenet_files(folder)
     listed = _robustbench_subset()
     keep = [i for i, path in enumerate(files) if f"{path.parent.name}/{path.name}" in listed]
     pool = np.asarray(keep if len(keep) >= min(n, len(listed)) else range(len(files)))
     chosen = pool[np.sort(np.random.default_rng(seed).permutation(len(pool))[:n])]
-    pixels = read_images([files[i] for i in chosen], where=str(folder), crop=_CROP, colour=True)
-    return as_images("imagenet", pixels, np.asarray(labels)[chosen], where=str(folder))
+    return [files[i] for i in chosen], np.asarray(labels, dtype=np.int64)[chosen]
 
 
 def imagenet_files(folder: Path) -> tuple[list[Path], list[int]]:

@@ -9,14 +9,16 @@ Third parties add a lens through the entry point group `filterlens.lenses`, and 
 
 from __future__ import annotations
 
-from filterlens.lens.contexts import Each, ExtractContext, PoolContext, PooledModel
-from filterlens.lens.options import Options, RunSettings, option, option_names, with_options
+from filterlens.lens.contexts import Each, ExtractContext, OpenGroup, PoolContext, PooledModel
+from filterlens.lens.options import Dumps, Options, RunSettings, option, option_names, with_options
 from filterlens.lens.register import Lens, all_lenses, all_scores, get_lens, get_score, options_of, score_rows
 
 __all__ = [
+    "Dumps",
     "Each",
     "ExtractContext",
     "Lens",
+    "OpenGroup",
     "Options",
     "PoolContext",
     "PooledModel",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from filterlens.lens.options import Options, RunSettings
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from filterlens.catalogs import Entry
-    from filterlens.dumps import WritableGroup
+    from filterlens.dumps import DumpGroup, WritableGroup
     from filterlens.inputs import Images
     from filterlens.loaders.model import LoadedModel
 
-__all__ = ["Each", "ExtractContext", "PoolContext", "PooledModel"]
+__all__ = ["Each", "ExtractContext", "OpenGroup", "PoolContext", "PooledModel"]
 
 O_co = TypeVar("O_co", bound=Options, covariant=True)
 
@@ -69,6 +69,9 @@ class Each(Protocol):
         ...
 
 
+OpenGroup = Callable[[], AbstractContextManager["DumpGroup"]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PooledModel:
     """One model of a run, as a lens's `pool` gets it.
@@ -77,14 +80,15 @@ class PooledModel:
     ----------
     entry
         Its catalog row.
-    path
-        Its dump, which holds the lens.
+    group
+        Opens the lens's part of its dump, in any process; where the weights were not stored, it reads them again from
+        the checkpoint.
     summary
         What `analyze` has returned of it.
     """
 
     entry: Entry
-    path: Path
+    group: OpenGroup
     summary: Mapping[str, NDArray[np.float64]]
 
 

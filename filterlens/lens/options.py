@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from filterlens.errors import InputError
 
-__all__ = ["Options", "RunSettings", "option", "option_names", "with_options"]
+__all__ = ["Dumps", "Options", "RunSettings", "option", "option_names", "with_options"]
+
+Dumps = Literal["all", "none"]
+"""Whether lenses store the weights that they look at."""
 
 
-def option(*, default: Any, help: str, parse: str = "", names_file: bool = False) -> Any:  # noqa: A002, ANN401 - a field of any type
+def option(
+    *,
+    default: Any,  # noqa: ANN401 - a field of any type
+    help: str,  # noqa: A002
+    parse: str = "",
+    names_file: bool = False,
+    at_least: float | None = None,
+) -> Any:  # noqa: ANN401
     """Make a field of `Options` that is an option of the command line too.
 
     Parameters
@@ -26,8 +36,11 @@ def option(*, default: Any, help: str, parse: str = "", names_file: bool = False
     names_file
         The value is the path of a file, or `module:` code: what it holds decides whether a dump is still good, not
         its name.
+    at_least
+        The smallest number that is taken.
     """
-    return field(default=default, metadata={"help": help, "parse": parse, "names_file": names_file})
+    facts = {"help": help, "parse": parse, "names_file": names_file, "at_least": at_least}
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +54,13 @@ class Options:
     """
 
     preset: Literal["paper", "fast"] = "paper"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers smaller than their options take. A lens with its own `__post_init__` calls this one."""
+        for known in fields(self):
+            least, value = known.metadata.get("at_least"), getattr(self, known.name)
+            if least is not None and value is not None and value < least:
+                raise InputError(f"{known.name}: expected at least {least:g}, got {value}")
 
     @classmethod
     def paper(cls) -> Self:
@@ -84,6 +104,9 @@ class RunSettings:
         Let `module:` rows of a catalog run the code that they name.
     offline
         Fetch nothing; what is cached loads.
+    dumps
+        `all`, or `none`: lenses that would store a model's weights are scored where it is loaded, and what the report
+        shows is all that is kept of them.
     """
 
     seed: int = 0
@@ -94,11 +117,14 @@ class RunSettings:
     trust_pickle: bool = False
     allow_code: bool = False
     offline: bool = False
+    dumps: Dumps = "all"
 
     def __post_init__(self) -> None:
         """Refuse what no run can work with."""
         if self.batch_size < 1:
             raise InputError(f"batch_size: expected at least 1, got {self.batch_size}")
+        if self.dumps not in get_args(Dumps):
+            raise InputError(f"dumps: expected all or none, got {self.dumps!r}")
 
     def for_images(self) -> dict[str, object]:
         """Return what concerns a lens that looks at images, as plain values."""
@@ -114,6 +140,12 @@ def option_names(options: Options | type[Options | RunSettings]) -> tuple[str, .
 
 
 def with_options(options: Own, given: Mapping[str, Any]) -> Own:
-    """Return options with those of `given` that the lens has in their place."""
+    """Return options with those of `given` that the lens has in their place.
+
+    Raises
+    ------
+    InputError
+        A number is smaller than the option takes.
+    """
     own = option_names(options)
     return replace(options, **{name: value for name, value in given.items() if name in own})

@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pkgutil import iter_modules
 from typing import Any
 
+from filterlens.dumps.layout import SCORED
 from filterlens.errors import InputError
 from filterlens.lens.options import Options, RunSettings, with_options
 from filterlens.score import Score, registered_scores
@@ -40,6 +41,9 @@ class Lens:
         `model_id` and `lens`. That of a lens with a `pool` returns them and a summary of the model: arrays by name.
     scores
         Modules that declare its scores; they load no heavy library.
+    keep
+        Of a lens that needs weights only and stores them, or empty: called as `keep(group, kept)` where a run stores no
+        weights (`--dumps none`), it writes into the `WritableGroup` `kept` what figures read of the `DumpGroup`.
     pool
         Over a whole run, or empty: called with a `PoolContext`. It raises `LensSkipped` where there is nothing to say.
     figures, tables
@@ -49,6 +53,8 @@ class Lens:
         what monitors and `filterlens.measure` call.
     attack_free
         Whether its scores need no attack, so that they may predict robust accuracy.
+    per_kernel
+        Whether its rows are of filters and have their size (`3x3`) as `kind`: reports then keep sizes apart.
     rank
         Place in lists and reports; lower first.
     """
@@ -60,11 +66,13 @@ class Lens:
     extract: str
     analyze: str
     scores: tuple[str, ...] = ()
+    keep: str = ""
     pool: str = ""
     figures: str = ""
     tables: str = ""
     measure: str = ""
     attack_free: bool = False
+    per_kernel: bool = False
     rank: int = 100
 
     @property
@@ -94,6 +102,8 @@ def all_lenses() -> dict[str, Lens]:
         lens = _load(point, "lens")
         if not isinstance(lens, Lens):
             raise InputError(f"the entry point {point.name!r} of {point.value} is no filterlens.Lens")
+        if lens.name == SCORED:
+            raise InputError(f"no lens may be called {SCORED!r}, which means something else in dumps: {point.value} is")
         if lens.name in lenses:
             raise InputError(f"two lenses are called {lens.name!r}: the second comes from {point.value}")
         lenses[lens.name] = lens

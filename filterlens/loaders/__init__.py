@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from filterlens.loaders.digest import code_digest, local_files, source_digest
-from filterlens.loaders.registry import Request, Source, load_model, parse_source, remote_files, schemes
+from filterlens.loaders.digest import absolute_source, code_digest, local_files, source_digest
+from filterlens.loaders.registry import Request, Source, load_model, parse_source, remote_files, schemes, summaries
 
 __all__ = [
     "Request",
     "Source",
+    "absolute_source",
     "code_digest",
     "load_model",
     "local_files",
@@ -15,4 +16,5 @@ __all__ = [
     "remote_files",
     "schemes",
     "source_digest",
+    "summaries",
 ]

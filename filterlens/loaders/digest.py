@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from filterlens.catalogs import shipped_folder
 from filterlens.errors import CheckpointError
@@ -18,7 +18,7 @@ from filterlens.loaders.registry import FILE, parse_source
 from filterlens.process.digests import combined_digest, file_digest
 from filterlens.process.files import is_file
 
-__all__ = ["code_digest", "local_files", "locate", "source_digest"]
+__all__ = ["absolute_source", "code_digest", "local_files", "locate", "source_digest"]
 
 _RECORDED: Final = frozenset({"torch", "torchvision", "timm", "robustbench", "numpy", "scipy", "filterlens"})
 
@@ -109,6 +109,29 @@ def local_files(source: str, folder: Path) -> list[Path]:
     except (CheckpointError, ValueError):
         return []
     return [found] if is_file(found) else []
+
+
+def absolute_source(source: str, folder: Path) -> str:
+    """Return a source that names the same files from wherever its catalog lies; the modules of `module:` stay as named.
+
+    Parameters
+    ----------
+    source
+        As in a catalog.
+    folder
+        The catalog's folder.
+    """
+    found = local_files(source, folder)
+    if not found:
+        return source
+    parsed, path = parse_source(source), str(found[0].absolute())
+    if parsed.scheme == FILE:
+        return path
+    if parsed.scheme == "filterdb":
+        return f"filterdb:{path}#{parsed.rest.rpartition('#')[2]}"
+    name, _, query = parsed.rest.partition("?")
+    values = dict(parse_qsl(query, keep_blank_values=True))
+    return f"{parsed.scheme}:{name}?{urlencode(values | {'weights': path}, safe='/:')}" if query else source
 
 
 def code_digest(target: str, folder: Path) -> tuple[str, tuple[str, ...]]:

@@ -47,6 +47,8 @@ def licence_of(entry: Entry) -> str:
     -----
     What a data set's terms add to a licence (ImageNet's are for research only) is not in it.
     """
+    if entry.licence:
+        return entry.licence
     source = parse_source(entry.source)
     scheme, rest = source.scheme, source.rest
     if scheme == "robustbench":
@@ -72,5 +74,5 @@ def _timm(name: str) -> str:
         stated = getattr(get_pretrained_cfg(name, allow_unregistered=True), "license", None)
     except RuntimeError:  # timm has no such weights, which is said where they are loaded
         stated = None
-    spdx = {"mit": "MIT", "apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause"}
-    return spdx.get(stated, stated) if stated else f"see timm's card of {name}"
+    spdx = {"mit": "MIT", "apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause", "cc-by-nc-4.0": "CC-BY-NC-4.0"}
+    return spdx.get(stated, stated) if stated and stated != "other" else f"see timm's card of {name}"

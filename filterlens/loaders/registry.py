@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from filterlens.loaders.model import LoadedModel
     from filterlens.loaders.remote import RemoteFile
 
-__all__ = ["Request", "Source", "load_model", "parse_source", "remote_files", "schemes"]
+__all__ = ["Request", "Source", "load_model", "parse_source", "remote_files", "schemes", "summaries"]
 
 FILE: Final = "file"
 # two letters at least: `C:\model.pt` is a path
@@ -40,6 +40,18 @@ _BUILT_IN: Final = {
     "torchvision": "filterlens.loaders.web:load_torchvision",
     "url": "filterlens.loaders.web:load_url",
     "zenodo": "filterlens.loaders.zenodo:load",
+}
+_SUMMARIES: Final = {
+    FILE: "A file: .pt .pth .th .ckpt .bin .tar .safetensors .onnx, recognised by its content.",
+    "bundled": "`bundled:fonts/NAME`, a network of the bundled zoo; `bundled:ARCHITECTURE?weights=PATH`, your weights.",
+    "filterdb": "`filterdb:PATH#NUMBER`: a model of a CNN-Filter-DB data set.",
+    "hf": "`hf:ORG/NAME[@REVISION]`: a repository of the Hugging Face Hub.",
+    "module": "`module:package.mod:factory?weights=PATH`: your own architecture; runs code.",
+    "robustbench": "`robustbench:DATASET/THREAT/NAME`: a model of RobustBench.",
+    "timm": "`timm:NAME`: a network of timm with its weights and normalisation.",
+    "torchvision": "`torchvision:NAME[.WEIGHTS]`: a network of torchvision.",
+    "url": "`url:https://…/model.pt?sha256=…`: a checkpoint of a web server.",
+    "zenodo": "`zenodo:RECORD/DATASET/NAME`: the matched normal models of Gavrikov & Keuper (2022).",
 }
 _FILES: Final = {
     "hf": "filterlens.loaders.web:hub_files",
@@ -120,6 +132,14 @@ def _third_party() -> dict[str, Loader]:
 def schemes() -> tuple[str, ...]:
     """Every scheme a source may start with, in alphabetical order."""
     return tuple(sorted({*_BUILT_IN, *_third_party()}))
+
+
+def summaries() -> dict[str, str]:
+    """Return what each scheme stands for, by how a source of it begins; the built-in ones first."""
+    others = {f"{name}:": (found.__doc__ or "").strip().partition("\n")[0] for name, found in _third_party().items()}
+    return (
+        {"a path": _SUMMARIES[FILE]} | {f"{name}:": said for name, said in _SUMMARIES.items() if name != FILE} | others
+    )
 
 
 def parse_source(uri: str) -> Source:

@@ -36,8 +36,8 @@ def read_settings(run: RunData) -> Settings:
     for entry in run.catalog:
         try:
             with run.dump(entry.model_id) as dump:
-                for lens in dump.lenses:
-                    parameters = json.dumps(dump.lens(lens).parameters, sort_keys=True, ensure_ascii=False)
+                for lens in dump.held:
+                    parameters = json.dumps(dump.kept(lens).parameters, sort_keys=True, ensure_ascii=False)
                     found.setdefault((lens, parameters), []).append(entry.model_id)
         except DumpError:
             continue  # a model without a dump has no settings; its failure is listed

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from filterlens.lens import all_scores
 from filterlens.report.data import RunData
+from filterlens.report.kernels import kernel_of, per_kernel_lenses, sized_score, unsized
 from filterlens.report.statistics import SKEWED, benjamini_hochberg, mean_interval, rank_biserial, skewness, wilcoxon_p
 from filterlens.score import Score
 
@@ -29,6 +30,7 @@ __all__ = [
     "robust_vs_normal",
     "robustness_column",
     "scores_of",
+    "sides_of_pairs",
 ]
 
 MIN_PAIRS = 4  # units below which there is no p-value
@@ -37,10 +39,14 @@ MIN_PAIRS = 4  # units below which there is no p-value
 def scores_of(scores: pd.DataFrame) -> dict[str, Score]:
     """Descriptors of every metric in a score table, registered ones first and in their order.
 
-    A metric that nobody registered (its lens is not installed here) gets a bare descriptor with its own name.
+    Those of filters of another size than 3x3 follow that of 3x3. A metric that nobody registered (its lens is not
+    installed here) gets a bare descriptor with its own name.
     """
     present = scores[["metric", "lens"]].drop_duplicates("metric").set_index("metric")["lens"]
-    found = {name: score for name, score in all_scores().items() if name in present.index}
+    order = {name: place for place, name in enumerate(all_scores())}
+    described = [score for name in present.index if (score := sized_score(str(name))) is not None]
+    described.sort(key=lambda score: (order[unsized(score.name)], score.name != unsized(score.name), score.name))
+    found = {score.name: score for score in described}
     for name, lens in present.items():
         metric = str(name)
         if metric not in found:
@@ -52,7 +58,7 @@ def scores_of(scores: pd.DataFrame) -> dict[str, Score]:
 
 def main_scores(run: RunData) -> list[Score]:
     """Scores of a run that tables of comparison show: all but the auxiliary ones."""
-    return [score for score in scores_of(run.scores).values() if not score.auxiliary]
+    return [score for score in scores_of(run.sized_scores).values() if not score.auxiliary]
 
 
 def pair_models(models: pd.DataFrame) -> pd.DataFrame:
@@ -73,6 +79,20 @@ def pair_models(models: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def sides_of_pairs(models: pd.DataFrame) -> pd.Series:
+    """Side of each model wherever models are pooled into one: that of its pair, if both of the pair are there.
+
+    Returns
+    -------
+        By `model_id`: `robust`, `normal`, or `unpaired` of a model without a partner or of unknown robustness.
+    """
+    pairs = pair_models(models)
+    sides = pd.Series("unpaired", index=models.index, dtype=object)
+    sides[sides.index.isin(pairs["normal"])] = "normal"
+    sides[sides.index.isin(pairs["robust"])] = "robust"
+    return sides
+
+
 def comparable_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFrame:
     """Keep the pairs of which both sides have a value of some score; columns as of `pair_models`."""
     pairs = pair_models(models)
@@ -84,7 +104,7 @@ def comparable_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFr
 
 
 def incomplete_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFrame:
-    """List robust models without a partner, and pairs of which one side has no value.
+    """List robust models without a partner, pairs of which one side has no value, and pairs of unlike filter sizes.
 
     Returns
     -------
@@ -107,10 +127,21 @@ def incomplete_pairs(models: pd.DataFrame, scores: Iterable[Score]) -> pd.DataFr
             continue
         for robust, normal in zip(pairs["robust"], pairs["normal"], strict=True):
             sides = [side for side, model_id in (("robust", robust), ("normal", normal)) if not known[model_id]]
-            if sides:
-                missing = f"no scores of the {' and the '.join(sides)} model"
+            missing = f"no scores of the {' and the '.join(sides)} model" if sides else ""
+            if not sides and lens in per_kernel_lenses():
+                missing = _unlike_filters(models.loc[[robust, normal], names])
+            if missing:
                 rows.append({"robust": robust, "normal": normal, "lens": lens, "missing": missing})
     return pd.DataFrame(rows, columns=["robust", "normal", "lens", "missing"])
+
+
+def _unlike_filters(both: pd.DataFrame) -> str:
+    """Say that the filters of a robust and a normal model (two rows) differ in size; empty where they do not."""
+    robust, normal = ({kernel_of(str(name)) for name in row.index[row.notna()]} for _, row in both.iterrows())
+    if robust & normal:
+        return ""
+    sizes = " and ".join(" or ".join(sorted(side)) for side in (robust, normal))
+    return f"not compared: their filters are of different sizes, {sizes}"
 
 
 def compare_scores(models: pd.DataFrame, scores: Sequence[Score], *, by: str | None = None) -> pd.DataFrame:

@@ -21,8 +21,10 @@ from filterlens.report.comparison import robustness_column
 from filterlens.report.statistics import benjamini_hochberg, spearman
 from filterlens.score import Score
 
-__all__ = ["Correlation", "correlate", "rank_correlation", "within_robust"]
+__all__ = ["Correlation", "correlate", "correlate_shifts", "partial_rho", "rank_correlation", "within_robust"]
 
+SHIFTS = {"clean_acc": "clean", "real_acc": "ReaL", "v2_acc": "V2", "a_acc": "A", "r_acc": "R", "sketch_acc": "Sketch"}
+"""Columns of published accuracies on several test sets of one task, and how these are called."""
 MIN_MODELS = 4  # below which there is no correlation
 _EXACT_UP_TO = 8  # models: their orders are counted one by one
 _QUANTILE = 1.959964
@@ -156,5 +158,74 @@ def correlate(models: pd.DataFrame, scores: Sequence[Score], *, target: str | No
                 rows.append({**facts, **numbers})
     table = pd.DataFrame(rows, columns=columns)
     for _, family in table.groupby(["dataset", "architecture"]):
+        table.loc[family.index, "p_adjusted"] = benjamini_hochberg(family["p"].astype(float))
+    return table
+
+
+def partial_rho(x: ArrayLike, y: ArrayLike, given: ArrayLike) -> float:
+    """Spearman's ρ of two columns with what both have in common with a third taken out.
+
+    Parameters
+    ----------
+    x, y, given
+        One value a model, shape (n,); NaN where unknown.
+
+    Returns
+    -------
+        (ρ_xy − ρ_xz ρ_yz) / √((1 − ρ_xz²)(1 − ρ_yz²)) over the models of which all three are known; NaN under five of
+        them, or where the third decides one of the others alone.
+
+    Examples
+    --------
+    >>> round(partial_rho([1, 2, 3, 4, 5], [1, 2, 3, 5, 4], [2, 1, 4, 3, 5]), 2)
+    0.87
+    """
+    columns = [np.asarray(column, dtype=np.float64) for column in (x, y, given)]
+    known = np.isfinite(columns).all(axis=0)
+    if known.sum() <= MIN_MODELS:
+        return math.nan
+    a, b, c = (column[known] for column in columns)
+    (xy, _), (xz, _), (yz, _) = spearman(a, b), spearman(a, c), spearman(b, c)
+    rest = (1 - xz**2) * (1 - yz**2)
+    return (xy - xz * yz) / math.sqrt(rest) if rest > 1e-12 else math.nan
+
+
+def correlate_shifts(models: pd.DataFrame, scores: Sequence[Score]) -> pd.DataFrame:
+    """Rank correlation of each score with published accuracies on several test sets, among models that are not robust.
+
+    Parameters
+    ----------
+    models
+        One row a model, as `RunData.models` gives it.
+    scores
+        What to correlate.
+
+    Returns
+    -------
+        Columns `dataset`, `test_set`, `metric`, `lens`, `title`, `rho`, `ci_low`, `ci_high`, `n`, `p`, `p_adjusted`
+        (Benjamini-Hochberg over the test set's scores) and `rho_given_clean` (see `partial_rho`; NaN for clean
+        accuracy itself). Test sets with fewer than four models have no row, and a data set without accuracies under a
+        shift has none at all.
+    """
+    columns = ["dataset", "test_set", "metric", "lens", "title", "rho", "ci_low", "ci_high", "n", "p", "p_adjusted"]
+    columns.append("rho_given_clean")
+    rows: list[dict[str, object]] = []
+    for dataset, part in models[~models["robust"].eq(True)].groupby("dataset", sort=False):  # noqa: FBT003 - a value
+        published = {name: part[name].astype(float) for name in SHIFTS if name in part}
+        if not any(known.notna().sum() >= MIN_MODELS for name, known in published.items() if name != "clean_acc"):
+            continue
+        clean = published.get("clean_acc", pd.Series(math.nan, index=part.index))
+        for name, accuracy in published.items():
+            for score in scores:
+                value = part[score.name].astype(float) if score.name in part else pd.Series(math.nan, index=part.index)
+                found = rank_correlation(value, accuracy)
+                if math.isfinite(found.rho):
+                    facts = {"dataset": str(dataset), "test_set": SHIFTS[name], "metric": score.name}
+                    facts |= {"lens": score.lens, "title": score.title}
+                    numbers = {"rho": found.rho, "ci_low": found.low, "ci_high": found.high, "n": found.n, "p": found.p}
+                    given = math.nan if name == "clean_acc" else partial_rho(value, accuracy, clean)
+                    rows.append({**facts, **numbers, "rho_given_clean": given})
+    table = pd.DataFrame(rows, columns=columns)
+    for _, family in table.groupby(["dataset", "test_set"]):
         table.loc[family.index, "p_adjusted"] = benjamini_hochberg(family["p"].astype(float))
     return table

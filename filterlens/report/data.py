@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,12 +13,13 @@ import pandas as pd
 from filterlens.catalogs import Catalog, read_catalog
 from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.errors import ReportError
+from filterlens.report.kernels import by_kernel_size
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.folder import check_folder
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.score import model_scores, read_scores
 
-__all__ = ["RunData", "read_run"]
+__all__ = ["RunData", "read_run", "style_of_run"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +42,8 @@ class RunData:
         Models whose dumps were opened, in order.
     first_stage_pair
         The robust model whose first stage is drawn, beside its normal one's; empty: the first pair.
+    style
+        Preset of the figures, one of `filterlens.report.style.STYLES`; empty: `plain`.
     """
 
     folder: Path
@@ -49,6 +53,7 @@ class RunData:
     duplicates: str = ""
     opened: list[str] = field(default_factory=list)
     first_stage_pair: str = ""
+    style: str = ""
 
     def without(self, model_id: str) -> RunData:
         """Return the run without one model."""
@@ -70,9 +75,14 @@ class RunData:
 
     @property
     def models(self) -> pd.DataFrame:
-        """One row a model: the catalog's columns, then the model's mean of every metric. Index `model_id`."""
+        """One row a model: the catalog's columns, then its mean of every metric, by filter size. Index `model_id`."""
         facts = pd.DataFrame([entry.model_dump() for entry in self.catalog]).set_index("model_id")
-        return facts.join(model_scores(self.scores))
+        return facts.join(model_scores(self.sized_scores))
+
+    @property
+    def sized_scores(self) -> pd.DataFrame:
+        """The score table, in which scores of filters of another size than 3x3 are named by it."""
+        return by_kernel_size(self.scores)
 
     def lens_scores(self, lens: str) -> pd.DataFrame:
         """Rows of one lens."""
@@ -119,8 +129,18 @@ def read_run(folder: Path, *, every: bool = False) -> RunData:
     scores = read_scores(folder / "scores.parquet")
     scores = scores[scores["model_id"].isin(known)]
     ledger = read_ledger(folder / "ledger.jsonl")
-    run = RunData(folder=folder, catalog=catalog, scores=scores, ledger=ledger[ledger["model_id"].isin(known)])
+    ledger = ledger[ledger["model_id"].isin(known)]
+    run = RunData(folder=folder, catalog=catalog, scores=scores, ledger=ledger, style=style_of_run(folder))
     return run if every else _distinct(run)
+
+
+def style_of_run(folder: Path) -> str:
+    """Return the preset of figures that a run's `run.toml` names; empty where it names none."""
+    try:
+        named = tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))["run"]["style"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""  # as in the folder of imported scores; an audit that goes on tells what is wrong with the file
+    return named if isinstance(named, str) else ""
 
 
 def _distinct(run: RunData) -> RunData:

@@ -6,32 +6,25 @@ As in Gavrikov2022Lens, figures 3 to 5; for every score that is declared with `b
 from __future__ import annotations
 
 from functools import partial
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from filterlens.report.comparison import main_scores
+from filterlens.report.comparison import main_scores, sides_of_pairs
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST, settle_constant
+from filterlens.report.style import MARKS, MIN_BOX, box_or_points, mark_handles, new_figure, row_label, settle_constant
 from filterlens.score import DEPTH_GROUPS, depth_group, model_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["by_depth", "depth_figure"]
+__all__ = ["DEPTH_AXIS", "DEPTH_LABELS", "by_depth", "depth_figure"]
 
-SIDES = (("normal", False, NORMAL, -0.19), ("robust", True, ROBUST, 0.19))
-
-_LABEL = 18  # characters of a line that is no longer than a row is high
-_MEAN = {
-    "marker": "D",
-    "markersize": 1.8,
-    "markerfacecolor": "white",
-    "markeredgecolor": "black",
-    "markeredgewidth": 0.4,
-}
+_SIDES = ("normal", "robust", "unpaired")
+#: of `DEPTH_GROUPS`, as an axis has room for
+DEPTH_LABELS = ("first", *(f"≤ {(i + 1) / 10:g}" for i in range(10)))
+DEPTH_AXIS = "relative depth of the convolution (first: the first one)"
 
 
 def by_depth(scores: pd.DataFrame) -> pd.DataFrame:
@@ -68,14 +61,13 @@ def depth_figure(lens: str) -> Figure:
 def _values(run: RunData, metrics: list[str]) -> pd.DataFrame:
     """One row a model, metric and depth group, each model once: `dataset`, `side`, `metric`, `depth`, `value`.
 
-    A normal model that several robust ones share enters once; a model without known robustness stays out.
+    A normal model that several robust ones share enters once; a model without a partner is on neither side.
     """
     models = run.models
-    rows = by_depth(run.scores[run.scores["metric"].isin(metrics)])
-    rows["robust"] = rows["model_id"].map(models["robust"])
+    scores = run.sized_scores
+    rows = by_depth(scores[scores["metric"].isin(metrics)])
     rows["dataset"] = rows["model_id"].map(models["dataset"]).replace("", "unknown")
-    rows = rows[rows["robust"].isin([True, False])]
-    side = rows["robust"].map({True: "robust", False: "normal"})
+    side = rows["model_id"].map(sides_of_pairs(models[models.index.isin(rows["model_id"])]))
     return rows.assign(side=side, depth=[DEPTH_GROUPS[int(i)] for i in rows["group"]])[
         ["dataset", "metric", "side", "depth", "group", "model_id", "value"]
     ].reset_index(drop=True)
@@ -87,11 +79,10 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
     data = _values(run, list(shown))
     if data.empty:
         return None
-    from matplotlib.figure import Figure as MatplotlibFigure
-
     datasets = list(pd.unique(data["dataset"]))
     metrics = [metric for metric in shown if (data["metric"] == metric).any()]
-    figure = MatplotlibFigure(figsize=(PAGE_WIDTH, 0.5 + 1.45 * len(metrics)))
+    figure = new_figure(0.9 + 1.2 * len(metrics))
+    row_height = (float(figure.get_figheight()) - 0.9) / len(metrics)
     axes = figure.subplots(len(metrics), len(datasets), sharex=True, sharey="row", squeeze=False)
     for i, metric in enumerate(metrics):
         for j, dataset in enumerate(datasets):
@@ -100,52 +91,34 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
             if i == 0:
                 axes[i, j].set_title(dataset)
         score = shown[metric]
-        axes[i, 0].set_ylabel(fill(f"mean {score.title.lower()}", _LABEL))
+        row_label(axes[i, 0], f"mean {score.title.lower()}", row_height)
         settle_constant(axes[i, 0], data.loc[data["metric"] == metric, "value"], score.bounds)
     for axis in axes[-1]:
-        axis.set_xticks(range(len(DEPTH_GROUPS)), DEPTH_GROUPS, rotation=60, ha="right", rotation_mode="anchor")
-        axis.set_xlabel("relative depth of the layer")
-    _legend(axes[0, -1])
+        crowded = len(datasets) > 1
+        axis.set_xticks(range(len(DEPTH_GROUPS)), DEPTH_LABELS, rotation=90 if crowded else 0)
+        axis.set_xlabel("relative depth" if crowded else DEPTH_AXIS)
+    handles = mark_handles(set(data["side"]), "area")
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     return Drawing(figure, data.drop(columns="group"), _caption(data))
 
 
 def _boxes(axis: Axes, part: pd.DataFrame) -> None:
-    for side, _, colour, offset in SIDES:
-        groups = part[part["side"] == side].groupby("group")["value"]
-        places = [int(str(group)) for group, _ in groups]
-        if not places:
-            continue
-        thin = {"color": "black", "linewidth": 0.5}
-        axis.boxplot(
-            [values.to_numpy() for _, values in groups],
-            positions=[place + offset for place in places],
-            widths=0.32,
-            patch_artist=True,
-            showmeans=True,
-            manage_ticks=False,
-            boxprops={"facecolor": colour, "edgecolor": "black", "linewidth": 0.4},
-            medianprops={"color": "black", "linewidth": 0.8},
-            whiskerprops=thin,
-            capprops=thin,
-            flierprops={"marker": ".", "markersize": 2, "markerfacecolor": colour, "markeredgecolor": colour},
-            meanprops=_MEAN,
-        )
+    """Draw a box or points a side and depth group, side by side within the group."""
+    present = [side for side in _SIDES if (part["side"] == side).any()]
+    width = 0.76 / max(2, len(present))
+    for number, side in enumerate(present):
+        offset = (number - (len(present) - 1) / 2) * width
+        for group, values in part[part["side"] == side].groupby("group")["value"]:
+            box_or_points(axis, values, int(str(group)) + offset, MARKS[side], width=0.84 * width)
     axis.axvline(0.5, color="black", linewidth=0.4, linestyle=":")
     axis.set_xlim(-0.6, len(DEPTH_GROUPS) - 0.4)
-
-
-def _legend(axis: Axes) -> None:
-    from matplotlib.patches import Patch
-
-    handles = [Patch(facecolor=colour, edgecolor="black", linewidth=0.4, label=side) for side, _, colour, _ in SIDES]
-    axis.legend(handles=handles, loc="best")
 
 
 def _caption(data: pd.DataFrame) -> str:
     counts = data.drop_duplicates("model_id").groupby(["dataset", "side"], sort=False).size().reset_index(name="n")
     n = "; ".join(f"{row.dataset}: {row.n} {row.side}" for row in counts.itertuples())
     return (
-        "Scores of each model by relative depth of the layer, the first one apart (0). Boxes: quartiles "
-        "and median; diamonds: mean; whiskers: 1.5 interquartile ranges. Layers are weighted as in a model's mean, "
-        f"each model enters once. Models: {n}."
+        "Scores of each model by relative depth of the layer, the first one apart. Boxes: quartiles "
+        "and median; white diamonds: mean; whiskers: 1.5 interquartile ranges; fewer than "
+        f"{MIN_BOX} models are points. Layers are weighted as in a model's mean, each model enters once. Models: {n}."
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from filterlens.report.data import RunData
+from filterlens.report.hover import Grid, Matrix, Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
@@ -28,11 +29,15 @@ class Drawing:
         Exactly the plotted numbers, tidy.
     caption
         What is shown, on how many models; plain text, ready for a paper.
+    matrix
+        Where it draws a value of every two models: which, so that the page says them under the pointer. Points say
+        theirs by themselves, from `model_id` and the numbers in `data`.
     """
 
     figure: MatplotlibFigure
     data: pd.DataFrame
     caption: str
+    matrix: Matrix | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,12 @@ class Figure:
     draw: Callable[[RunData], Drawing | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FinishedFigure:
-    """A figure that was written, as the page shows it."""
+    """A figure that was written, as the page shows it: with what lies under the pointer."""
 
     figure: Figure
     caption: str
     png: bytes
+    points: list[Point] = field(default_factory=list)
+    grid: Grid | None = None

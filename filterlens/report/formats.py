@@ -1,11 +1,10 @@
-"""One table, three files: CSV for machines, LaTeX (booktabs) for papers, Markdown for people. Hostile text is safe."""
+"""One table, as CSV for machines and Markdown for people; `latex` has that for papers. Hostile text is safe."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,13 +12,10 @@ import pandas as pd
 
 from filterlens.process.printable import printable
 
-__all__ = ["Column", "Table", "cell", "escape_latex", "to_csv", "to_latex", "to_markdown"]
+__all__ = ["Column", "Table", "cell", "one_line", "plus_minus", "to_csv", "to_markdown"]
 
 Kind = Literal["text", "name", "number", "value", "count", "p", "flag"]
-_PART = 8  # columns of a LaTeX table beside the first
-_LONG = 40  # rows above which a LaTeX table breaks over pages
-_NAME_LENGTH = 60
-_TEXT_LENGTH = 160
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +37,8 @@ class Column:
         `↑` or `↓` where it is known which way goes with robustness.
     about
         What it is, in one sentence; for the code book and the heading's tooltip.
+    detail
+        Left out of LaTeX tables unless it is asked for.
     beside, joint
         Another column of the frame that people read in the same cell (`0.2 ± 0.1`), and what stands between; the
         CSV file keeps it apart.
@@ -54,6 +52,7 @@ class Column:
     about: str = ""
     beside: str = ""
     joint: str = " ± "
+    detail: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -71,10 +70,18 @@ class Column:
         """Whether cells are set flush right."""
         return self.kind in {"number", "value", "count", "p"}
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether a cell holds a measurement, and so says something where all rows are equal, too."""
+        return self.kind in {"number", "value", "p"}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """One table of a report: file name, heading, what it shows, and its rows."""
+    """One table of a report: file name, heading, what it shows, and its rows.
+
+    What `general` says holds for other tables too: a file repeats it, for it stands alone; the page says it once.
+    """
 
     name: str
     title: str
@@ -82,6 +89,12 @@ class Table:
     frame: pd.DataFrame
     columns: tuple[Column, ...]
     lens: str = ""
+    general: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> str:
+        """Everything to be said of the table, as its files say it."""
+        return " ".join(filter(None, [self.note, *self.general]))
 
     def rows(self) -> list[list[str]]:
         """Every cell as text, with numbers rounded for people."""
@@ -89,10 +102,14 @@ class Table:
         for column in self.columns:
             values = self.frame[column.key].tolist()
             digits = _digits(values) if column.kind == "number" else None
+            if column.beside and column.joint == " ± ":
+                seconds = self.frame[column.beside].tolist()
+                formatted.append([plus_minus(a, b) for a, b in zip(values, seconds, strict=True)])
+                continue
             texts = [cell(value, column.kind, digits) for value in values]
             if column.beside:
-                seconds = [cell(value, column.kind, digits) for value in self.frame[column.beside].tolist()]
-                texts = [a + column.joint + b if b else a for a, b in zip(texts, seconds, strict=True)]
+                others = [cell(value, column.kind, digits) for value in self.frame[column.beside].tolist()]
+                texts = [a + column.joint + b if b else a for a, b in zip(texts, others, strict=True)]
             formatted.append(texts)
         return [list(row) for row in zip(*formatted, strict=True)]
 
@@ -111,7 +128,36 @@ def cell(value: object, kind: Kind = "value", digits: int | None = None) -> str:
         return "yes" if value else "no"
     if isinstance(value, str) or kind in {"text", "name"}:
         return str(value)
-    return _number(float(value), kind, digits).replace("-", "−")  # type: ignore[arg-type] # other kinds hold numbers
+    return _signed(_number(float(value), kind, digits))  # type: ignore[arg-type] # other kinds hold numbers
+
+
+def plus_minus(mean: float | None, deviation: float | None) -> str:
+    """Write a mean with its standard deviation: two digits of the deviation, and the mean to the same decimals.
+
+    Examples
+    --------
+    >>> plus_minus(0.7761, 0.0113), plus_minus(123.4, 36.1), plus_minus(2.4e-7, 3.1e-8), plus_minus(0.5, None)
+    ('0.776 ± 0.011', '123 ± 36', '(2.40 ± 0.31)×10⁻⁷', '0.500')
+    """
+    if mean is None or deviation is None or not math.isfinite(mean) or not math.isfinite(deviation) or not deviation:
+        rest = cell(deviation)
+        return cell(mean) + (f" ± {rest}" if rest else "")
+    exponent = math.floor(math.log10(max(abs(mean), deviation)))
+    if -4 < exponent < 6:
+        exponent = 0
+    mean, deviation = mean / 10.0**exponent, deviation / 10.0**exponent
+    decimals = min(4, max(0, 1 - math.floor(math.log10(deviation))))
+    text = _signed(f"{mean:.{decimals}f}") + f" ± {deviation:.{decimals}f}"
+    return f"({text}){_power(exponent)}" if exponent else text
+
+
+def _signed(text: str) -> str:
+    """Write a minus as one, and none before zero."""
+    return (text.removeprefix("-") if not text.strip("-0.") else text).replace("-", "−")
+
+
+def _power(exponent: int) -> str:
+    return f"×10{str(exponent).translate(_RAISED)}"
 
 
 def _number(number: float, kind: Kind, digits: int | None) -> str:
@@ -127,7 +173,8 @@ def _number(number: float, kind: Kind, digits: int | None) -> str:
 def _significant(number: float) -> str:
     magnitude = math.floor(math.log10(abs(number))) if number else 0
     if number and (magnitude < -3 or magnitude > 6):
-        return f"{number:.1e}"
+        mantissa, exponent = f"{number:.1e}".split("e")
+        return mantissa + _power(int(exponent))
     return f"{number:.{max(0, 2 - magnitude)}f}"
 
 
@@ -177,7 +224,7 @@ def to_markdown(table: Table) -> str:
     head = "| " + " | ".join(_markdown_cell(column.label) for column in table.columns) + " |"
     rule = "|" + "|".join("---:" if column.is_numeric else "---" for column in table.columns) + "|"
     body = ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in table.rows()]
-    return "\n".join([f"## {table.title}", "", table.note, "", head, rule, *body, ""])
+    return "\n".join([f"## {table.title}", "", table.notes, "", head, rule, *body, ""])
 
 
 def _markdown_cell(text: str) -> str:
@@ -185,116 +232,3 @@ def _markdown_cell(text: str) -> str:
     for character in "\\`*_[]|~":
         text = text.replace(character, "\\" + character)
     return text
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "'": r"\textquotesingle{}",
-    "`": r"\textasciigrave{}",
-    "[": "{[}",
-    "]": "{]}",
-    "-": "{-}",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "∞": r"$\infty$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "ε": r"$\varepsilon$",
-    "ξ": r"$\xi$",
-    "ρ": r"$\rho$",
-    "σ": r"$\sigma$",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "η": r"$\eta$",
-    "δ": r"$\delta$",
-    "₂": r"$_2$",
-    "²": r"$^2$",
-    "·": r"$\cdot$",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "’": "'",
-    "‘": "`",
-    "“": "``",
-    "”": "''",
-    "≈": r"$\approx$",
-}
-
-
-def escape_latex(text: str) -> str:
-    r"""Make any text safe for pdflatex; characters that it cannot set become their closest letters or `?`.
-
-    Examples
-    --------
-    >>> print(escape_latex("100% of R&D_x"))
-    100\% of R\&D\_x
-    """
-    return "".join(_LATEX.get(character) or _latin(character) for character in one_line(text))
-
-
-def _latin(character: str) -> str:
-    if character.isascii() or (character.isalpha() and ord(character) < 0x180):
-        return character
-    return "".join(_LATEX.get(c, c) for c in unicodedata.normalize("NFKD", character) if c.isascii()) or "?"
-
-
-def to_latex(table: Table) -> str:
-    r"""Write a booktabs table; wide ones are split into parts that repeat the first column, long ones break over pages.
-
-    Needs `\usepackage{booktabs,longtable,array,textcomp}` and `\usepackage[T1]{fontenc}`.
-    """
-    first, rest = table.columns[0], table.columns[1:]
-    rows = table.rows()
-    n_parts = max(1, -(-len(rest) // _PART))
-    size = -(-len(rest) // n_parts) if rest else 1
-    parts = [list(range(start + 1, min(start + size, len(rest)) + 1)) for start in range(0, max(1, len(rest)), size)]
-    preamble = r"% \usepackage{booktabs,longtable,array,textcomp} \usepackage[T1]{fontenc}"
-    out = [preamble]
-    for number, places in enumerate(parts, start=1):
-        columns = [first, *(table.columns[i] for i in places)]
-        of = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
-        body = [_latex_row([_shorten(row[i], table.columns[i].kind) for i in [0, *places]]) for row in rows]
-        label = f"tab:{table.name.replace('_', '-')}" + (f"-{number}" if len(parts) > 1 else "")
-        caption = rf"\caption{{{escape_latex(table.title + of)}. {escape_latex(table.note)}}}\label{{{label}}}"
-        out.append(_latex_part(columns, body, caption))
-    return "\n".join(out)
-
-
-def _latex_part(columns: list[Column], body: list[str], caption: str) -> str:
-    specification = "".join(_latex_align(column) for column in columns)
-    head = _latex_row([column.label for column in columns])
-    if len(body) > _LONG:
-        lines = [rf"{{\footnotesize\begin{{longtable}}{{{specification}}}", rf"{caption}\\", r"\toprule", head]
-        lines += [r"\midrule\endfirsthead", r"\toprule", head, r"\midrule\endhead", r"\bottomrule\endfoot"]
-        return "\n".join([*lines, *body, r"\end{longtable}}", ""])
-    lines = [r"\begin{table*}\centering\footnotesize", caption, rf"\begin{{tabular}}{{{specification}}}", r"\toprule"]
-    return "\n".join([*lines, head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}\end{table*}", ""])
-
-
-def _latex_align(column: Column) -> str:
-    return "r" if column.is_numeric else r">{\raggedright\arraybackslash}p{4.5cm}" if column.kind == "text" else "l"
-
-
-def _latex_row(cells: list[str]) -> str:
-    return " & ".join(escape_latex(text) for text in cells) + r" \\"
-
-
-def _shorten(text: str, kind: Kind) -> str:
-    longest = _TEXT_LENGTH if kind == "text" else _NAME_LENGTH
-    return text if len(text) <= longest else text[: longest - 1] + "…"

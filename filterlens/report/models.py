@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from hashlib import sha256
 
 import pandas as pd
 
 from filterlens.catalogs import Entry
 from filterlens.report.data import RunData
 from filterlens.report.formats import cell
+from filterlens.report.screen import numbered, without_paths
 from filterlens.report.tables import score_column
 from filterlens.score import Score
 
-__all__ = ["LayerTable", "ModelSection", "model_sections"]
+__all__ = ["LayerTable", "ModelSection", "anchor", "model_sections"]
+
+_UNSAFE = re.compile(r"[^\w.-]")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTable:
-    """Layers of one lens: headings and rows of text, the first two columns being the layer and its kind or depth."""
+    """Layers of one lens: headings, rows of text (layer, kind, depth, scores), and notes that rows refer to by number.
+
+    A row's number, 0 for none, stands in `marks`.
+    """
 
     lens: str
     heads: tuple[str, ...]
     rows: list[tuple[str, ...]]
+    marks: list[int]
+    footnotes: list[str]
+
+    @property
+    def size(self) -> int:
+        """Roughly its bytes in a page."""
+        return sum(4 * len(row) + sum(map(len, row)) for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +50,22 @@ class ModelSection:
     scores: list[tuple[str, str]]
     layers: list[LayerTable]
     jobs: list[tuple[str, str, str]]
+
+    @property
+    def layers_page(self) -> str:
+        """Name of the page of its layers, where they have one of their own."""
+        return f"tables/layers-{self.anchor.removeprefix('model-')}.html"
+
+
+def anchor(entry: Entry) -> str:
+    """Name the place of a model on the page, after its id: a link to it still leads there when models are added.
+
+    Ids with other characters than letters, digits, `.`, `_` and `-` get a digest in place of them.
+    """
+    plain = _UNSAFE.sub("_", entry.model_id)[:100]
+    if plain != entry.model_id:
+        plain = f"{plain}-{sha256(entry.model_id.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+    return f"model-{plain}"
 
 
 def model_sections(run: RunData, models: pd.DataFrame, scores: list[Score]) -> list[ModelSection]:
@@ -49,12 +80,13 @@ def model_sections(run: RunData, models: pd.DataFrame, scores: list[Score]) -> l
     scores
         Descriptors of the scores to show.
     """
-    anchors = {entry.model_id: f"model-{number}" for number, entry in enumerate(run.catalog, start=1)}
+    anchors = {entry.model_id: anchor(entry) for entry in run.catalog}
     robust_of: dict[str, list[str]] = {}
     for entry in run.catalog:
         if entry.match:
             robust_of.setdefault(entry.match, []).append(entry.model_id)
-    of_layers = run.scores[(run.scores["layer"] != "") & run.scores["metric"].isin([score.name for score in scores])]
+    table = run.sized_scores
+    of_layers = table[(table["layer"] != "") & table["metric"].isin([score.name for score in scores])]
     layers = dict(list(of_layers.groupby("model_id", sort=False)))
     jobs = dict(list(run.ledger.groupby("model_id", sort=False)))
     means = {score.name: models[score.name].astype(float) for score in scores if score.name in models}
@@ -67,7 +99,7 @@ def model_sections(run: RunData, models: pd.DataFrame, scores: list[Score]) -> l
             ModelSection(
                 anchor=anchors[entry.model_id],
                 entry=entry,
-                partners=[(name, anchors[name]) for name in partners],
+                partners=[(name, anchors.get(name, "")) for name in partners],
                 scores=[(score_column(score).label, cell(value)) for score, value in shown if not math.isnan(value)],
                 layers=_layer_tables(layers.get(entry.model_id), scores),
                 jobs=[] if mine is None else _jobs(mine),
@@ -77,8 +109,8 @@ def model_sections(run: RunData, models: pd.DataFrame, scores: list[Score]) -> l
 
 
 def _jobs(ledger: pd.DataFrame) -> list[tuple[str, str, str]]:
-    reason = ledger["reason"].fillna("")
-    return list(zip(ledger["lens"].map(str), ledger["status"].map(str), reason.map(str), strict=True))
+    reason = ledger["reason"].fillna("").map(str).map(without_paths)
+    return list(zip(ledger["lens"].map(str), ledger["status"].map(str), reason, strict=True))
 
 
 def _layer_tables(rows: pd.DataFrame | None, scores: list[Score]) -> list[LayerTable]:
@@ -106,13 +138,10 @@ def _layer_table(lens: str, rows: pd.DataFrame, scores: list[Score]) -> LayerTab
         if note:
             notes[layer, kind] = note
     order = sorted(values, key=lambda key: math.inf if math.isnan(depths[key]) else depths[key])
-    heads = ["layer", "kind", "depth", *(score.title for score in scores), *(["note"] if notes else [])]
+    heads = ("layer", "kind", "depth", *(score.title for score in scores))
     body = [
-        (
-            *(*key, cell(depths[key], "count")),
-            *(cell(values[key].get(score.name)) for score in scores),
-            *([notes.get(key, "")] if notes else []),
-        )
-        for key in order
+        (*key, cell(depths[key], "count"), *(cell(values[key].get(score.name)) for score in scores)) for key in order
     ]
-    return LayerTable(lens, tuple(heads), body)
+    numbers = numbered([notes.get(key, "") for key in order])
+    marks = [numbers[notes.get(key, "")] for key in order]
+    return LayerTable(lens, heads, body, marks, [without_paths(note) for note in numbers if note])

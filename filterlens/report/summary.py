@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from filterlens.lens import all_lenses
 from filterlens.report.formats import cell
 from filterlens.score import Score
 
-__all__ = ["Headline", "compared", "correlated", "counted", "headlines", "join_words", "predicted"]
+__all__ = ["Bar", "Headline", "bars", "compared", "correlated", "counted", "headlines", "join_words", "predicted"]
 
 _TIMES = 1.5  # ratio from which "times" says more than a difference
 _SIGNIFICANT = 0.05
@@ -21,15 +20,39 @@ MIN_MODELS = 8  # models from which the strongest of several correlations is wor
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar from zero to a value: its start and length as shares of a scale on which zero lies at `zero`."""
+
+    start: float
+    length: float
+    zero: float
+
+
+@dataclass(frozen=True, slots=True)
 class Headline:
-    """One score's comparison: the sentence, both means as text and as shares of one scale, for two bars."""
+    """One score's comparison: the sentence, both means as text and as bars on one scale."""
 
     title: str
     sentence: str
     robust: str
     normal: str
-    robust_share: float
-    normal_share: float
+    robust_bar: Bar
+    normal_bar: Bar
+
+
+def bars(values: Sequence[float], bounds: tuple[float | None, float | None]) -> list[Bar]:
+    """Lay values out on one scale that holds zero: up to a score's upper bound, below zero as far as a value goes.
+
+    Examples
+    --------
+    >>> bars([-1.0, 3.0], (None, None))
+    [Bar(start=0.0, length=0.25, zero=0.25), Bar(start=0.25, length=0.75, zero=0.25)]
+    """
+    low = min(0.0, *values)
+    high = max(0.0, *values, bounds[1] or 0.0)
+    scale = high - low or 1.0
+    zero = -low / scale
+    return [Bar(min(zero, zero + value / scale), abs(value) / scale, zero) for value in values]
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -122,11 +145,11 @@ def headlines(comparison: pd.DataFrame, scores: Iterable[Score]) -> list[Headlin
     """
     comparison = comparison[comparison["p"].notna()]
     claimed = comparison[comparison["robust_is"] != ""]
-    bounds = {score.name: score.bounds[1] for score in scores}
+    bounds = {score.name: score.bounds for score in scores}
     made = []
     for row in (claimed if len(claimed) else comparison).to_dict("records"):
         robust, normal = float(row["robust_mean"]), float(row["normal_mean"])
-        top = bounds.get(str(row["metric"])) or max(abs(robust), abs(normal)) or 1.0
+        robust_bar, normal_bar = bars([robust, normal], bounds.get(str(row["metric"]), (None, None)))
         unit = f" {row['unit']}" if row["unit"] not in {"", "share"} else ""
         facts: Mapping[str, Any] = {str(key): value for key, value in row.items()}
         made.append(
@@ -135,8 +158,8 @@ def headlines(comparison: pd.DataFrame, scores: Iterable[Score]) -> list[Headlin
                 sentence=compared(facts),
                 robust=cell(robust) + unit,
                 normal=cell(normal) + unit,
-                robust_share=float(np.clip(robust / top, 0, 1)),
-                normal_share=float(np.clip(normal / top, 0, 1)),
+                robust_bar=robust_bar,
+                normal_bar=normal_bar,
             )
         )
     return made

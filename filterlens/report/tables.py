@@ -9,14 +9,15 @@ import pandas as pd
 
 from filterlens.catalogs.trajectories import training_of
 from filterlens.errors import FilterlensError
-from filterlens.report.comparison import compare_scores, incomplete_pairs, main_scores, robustness_column
-from filterlens.report.correlation import correlate
+from filterlens.report.comparison import compare_scores, incomplete_pairs, main_scores, robustness_column, scores_of
+from filterlens.report.correlation import SHIFTS, correlate, correlate_shifts
 from filterlens.report.data import RunData
 from filterlens.report.depth import by_depth
 from filterlens.report.formats import Column, Table
+from filterlens.report.kernels import is_size, per_kernel_lenses
 from filterlens.report.prediction import predict_robustness
 from filterlens.report.statistics import benjamini_hochberg
-from filterlens.score import DEPTH_GROUPS, Score
+from filterlens.score import DEPTH_GROUPS, Score, model_scores
 
 __all__ = ["TableMaker", "counts_of", "ledger_table", "one_family", "report_tables", "score_column"]
 
@@ -29,8 +30,12 @@ ARCHITECTURE = Column("architecture", "architecture", "name")
 ROBUST = Column("robust", "robust", "flag", about="Trained to be robust.")
 CLEAN_ACC = Column("clean_acc", "clean acc.", "number", "%", "", "Published clean accuracy.")
 ROBUST_ACC = Column("robust_acc", "robust acc.", "number", "%", "↑", "Published robust accuracy.")
+SHIFTED = {name: f"{text} acc." for name, text in SHIFTS.items() if name != "clean_acc"}
 SCORE = Column("title", "score", "name")
-METRIC = Column("metric", "key", "name", about="The score's name in scores.parquet.")
+METRIC = Column(
+    "metric", "key", "name", about="The score's name in scores.parquet; of filters that are not 3x3, with their size.",
+    detail=True,
+)  # fmt: skip
 
 
 def score_column(score: Score) -> Column:
@@ -50,8 +55,13 @@ def counts_of(models: pd.DataFrame) -> str:
 def models_table(run: RunData, models: pd.DataFrame) -> Table:
     """Every model: published accuracies beside the mean of every score."""
     scores = [score for score in main_scores(run) if score.name in models]
-    columns = (NAME, DATASET, ARCHITECTURE, ROBUST, CLEAN_ACC, ROBUST_ACC, *map(score_column, scores))
-    paper = Column("paper", "paper", about="Title or link.")
+    shifts = [
+        Column(name, text, "number", "%")
+        for name, text in SHIFTED.items()
+        if name in models and models[name].notna().any()
+    ]
+    columns = (NAME, DATASET, ARCHITECTURE, ROBUST, CLEAN_ACC, ROBUST_ACC, *shifts, *map(score_column, scores))
+    paper = Column("paper", "paper", about="Title or link.", detail=True)
     note = f"{counts_of(models)}. Arrows point to the side that goes with robustness, where that is known."
     return Table("models", "Every model", note, models.reset_index(), (*columns, paper))
 
@@ -82,7 +92,7 @@ CLAIM = (
         "robust_is", "claimed", "name", about="What a paper claims of robust models; `filterlens explain` says which."
     ),
     Column("n_expected", "as claimed", "count", about="Pairs with the claimed sign."),
-    Column("note", "note"),
+    Column("note", "note", detail=True),
 )
 UNIT = Column("unit", "unit", "name")
 HOW = (
@@ -95,10 +105,12 @@ def comparison_tables(run: RunData, models: pd.DataFrame) -> Iterable[Table]:
     """Robust against normal: overall, by data set, by architecture."""
     scores = main_scores(run)
     overall = (SCORE, UNIT, *SIDES, *CLAIM)
-    yield Table("robust_vs_normal", "Robust against normal", HOW, compare_scores(models, scores), overall)
+    frame = compare_scores(models, scores)
+    yield Table("robust_vs_normal", "Robust against normal", "", frame, overall, general=(HOW,))
     for by, column in (("dataset", DATASET), ("architecture", ARCHITECTURE)):
         title = f"Robust against normal by {column.head}"
-        yield Table(f"robust_vs_normal_by_{by}", title, HOW, compare_scores(models, scores, by=by), (column, *overall))
+        frame = compare_scores(models, scores, by=by)
+        yield Table(f"robust_vs_normal_by_{by}", title, "", frame, (column, *overall), general=(HOW,))
 
 
 def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -116,7 +128,7 @@ def trajectory_table(run: RunData, models: pd.DataFrame) -> Table:
 def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     """Robust against normal in the first convolution and in each depth decile, by data set."""
     facts = models[["robust", "match", "match_rule", "dataset", "architecture"]]
-    long = by_depth(run.scores)
+    long = by_depth(run.sized_scores)
     frames = []
     for group, part in long.groupby("group"):
         wide = part.pivot_table(index="model_id", columns="metric", values="value")
@@ -127,8 +139,26 @@ def depth_table(run: RunData, models: pd.DataFrame) -> Table:
     depth = Column("depth", "depth", "name", about="0: first convolution; (a, b]: share of the network's depth.")
     columns = (DATASET, SCORE, depth, UNIT, *SIDES)
     lens = next((score.lens for score in main_scores(run) if score.by_depth), "")
-    note = f"Layers weighted as in the paper. {HOW}"
-    return Table("by_depth", "Robust against normal by depth", note, frame, columns, lens=lens)
+    note = "Layers weighted as in the paper."
+    return Table("by_depth", "Robust against normal by depth", note, frame, columns, lens, general=(HOW,))
+
+
+def kernel_table(run: RunData, models: pd.DataFrame) -> Table:
+    """Robust against normal by filter size, where a run holds several."""
+    facts = models[["robust", "match", "match_rule", "dataset", "architecture"]]
+    rows = run.scores[run.scores["lens"].isin(per_kernel_lenses()) & run.scores["value"].notna()].assign(weight=1.0)
+    scores = [score for score in scores_of(rows).values() if not score.auxiliary]
+    sizes = [size for size in pd.unique(rows["kind"]) if is_size(size)]
+    frames = [
+        compare_scores(facts.join(model_scores(rows[rows["kind"] == size])), scores, by="dataset").assign(kernel=size)
+        for size in (sizes if len(sizes) > 1 else [])
+    ]
+    frame = one_family(frames, ["dataset", "metric", "kernel"])
+    kernel = Column("kernel", "filters", "name", about="Height and width of the filters.")
+    columns = (DATASET, SCORE, kernel, UNIT, *SIDES)
+    lens = next((score.lens for score in scores), "")
+    note = f"Every filter size of a model, each of its layers weighing alike; sizes are never averaged. {HOW}"
+    return Table("by_kernel", "Robust against normal by filter size", note, frame, columns, lens=lens)
 
 
 def one_family(frames: list[pd.DataFrame], order: list[str]) -> pd.DataFrame:
@@ -164,6 +194,27 @@ def correlation_table(run: RunData, models: pd.DataFrame) -> Table:
     frame = correlate(models, main_scores(run), target=target)
     frame["architecture"] = frame["architecture"].replace("", "all")
     return Table("correlation", "Correlation with robust accuracy", note, frame, columns)
+
+
+def shifts_table(run: RunData, models: pd.DataFrame) -> Table:
+    """Rank correlation with accuracies under distribution shift."""
+    note = (
+        "Spearman's ρ among the models that are not robust, with published accuracies. Models of one family are no "
+        "independent draws, so that intervals and p are too small where families are large. Accuracies on these test "
+        "sets go together: the last column takes out what score and accuracy share with clean accuracy."
+    )
+    columns = (
+        *(DATASET, Column("test_set", "test set", "name"), SCORE),
+        Column("rho", "ρ", "value", about="Spearman's rank correlation, −1 to 1."),
+        Column("ci_low", "95 % interval", "value", "", "", "Fisher's z (Bonett and Wright).", "ci_high", " to "),
+        Column("n", "n", "count", about="Models with both."),
+        Column("p", "p", "p", about="Two-sided, against no monotone relation."),
+        Column("p_adjusted", "p (BH)", "p", about="Benjamini–Hochberg over the scores of the test set."),
+        Column("rho_given_clean", "ρ given clean acc.", "value", about="Partial rank correlation, −1 to 1."),
+        METRIC,
+    )
+    frame = correlate_shifts(models, main_scores(run))
+    return Table("correlation_shifts", "Correlation with accuracy under distribution shift", note, frame, columns)
 
 
 def prediction_table(run: RunData, models: pd.DataFrame) -> Table:
@@ -227,7 +278,8 @@ def report_tables(
     models = run.models
     first = models_table(run, models)
     made = list(comparison_tables(run, models))
-    for make in (trajectory_table, *lens_tables, depth_table, correlation_table, prediction_table, pairs_table):
+    general = (depth_table, kernel_table, correlation_table, shifts_table, prediction_table, pairs_table)
+    for make in (trajectory_table, *lens_tables, *general):
         try:
             made.append(make(run, models))
         except Exception as error:
@@ -241,4 +293,4 @@ def report_tables(
 
 def _with_notes(table: Table, mixed: Mapping[str, str], duplicates: str) -> Table:
     said = [text for lens, text in mixed.items() if table.lens in {"", lens}]
-    return replace(table, note=" ".join(filter(None, [*said, table.note, duplicates])))
+    return replace(table, general=(*said, *table.general, *filter(None, [duplicates])))

@@ -11,11 +11,11 @@ import pandas as pd
 
 from filterlens.catalogs.trajectories import training_of
 from filterlens.errors import ReportError
-from filterlens.lens import get_score
 from filterlens.report.comparison import main_scores
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import CATEGORIES, NORMAL, PAGE_WIDTH, ROBUST, settle_constant, short
+from filterlens.report.kernels import sized_score
+from filterlens.report.style import SERIES, current_style, new_figure, settle_constant, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,9 +25,6 @@ __all__ = ["collapses", "trajectory_figure"]
 
 _COLUMNS = 3
 _HAD = 0.1  # robust accuracy above which there is some to lose
-_LOOKS = tuple(
-    zip((CATEGORIES[0][0], ROBUST, CATEGORIES[2][0], CATEGORIES[3][0], NORMAL, CATEGORIES[5][0]), "osD^vP", strict=True)
-)
 
 
 def trajectory_figure(lens: str) -> Figure:
@@ -39,12 +36,10 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
     data = _curves(run, lens)
     if data.empty or data["epoch"].nunique() < 2:
         return None
-    from matplotlib.figure import Figure as MatplotlibFigure
-
     metrics = list(dict.fromkeys(data["metric"]))
     columns = min(_COLUMNS, len(metrics))
     rows = -(-len(metrics) // columns)
-    figure = MatplotlibFigure(figsize=(PAGE_WIDTH, 0.4 + 2.0 * rows))
+    figure = new_figure(0.4 + 2.0 * rows)
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
     names = sorted(data["training"].unique())
     collapsed = collapses(run)
@@ -130,7 +125,8 @@ def _curves(run: RunData, lens: str) -> pd.DataFrame:
     checkpoints = _checkpoints(run).set_index("model_id")
     epochs = checkpoints["epoch"]
     scores = {score.name: score for score in main_scores(run) if score.lens == lens}
-    found = run.scores[run.scores["metric"].isin(scores) & run.scores["model_id"].isin(epochs.index)]
+    table = run.sized_scores
+    found = table[table["metric"].isin(scores) & table["model_id"].isin(epochs.index)]
     layers = found[found["layer"] != ""]
     models = run.models.reindex(epochs.index)
     means = pd.concat(
@@ -175,10 +171,10 @@ def _draw_models(axis: Axes, data: pd.DataFrame, names: list[str], collapsed: di
     """Draw a line a training, and a dotted one where it collapses."""
     for place, name in enumerate(names):
         curve = data[data["training"] == name]
-        colour, marker = _LOOKS[place % len(_LOOKS)] if len(names) > 1 else ("black", "o")
+        colour, marker = SERIES[place % len(SERIES)] if len(names) > 1 else ("black", "s")
         axis.plot(
-            curve["epoch"], curve["value"], color=colour, marker=marker, linewidth=2 if len(names) == 1 else 1.5,
-            markersize=3, label=short(name) or "model",
+            curve["epoch"], curve["value"], color=colour, marker=marker, label=short(name) or "model", clip_on=False,
+            linewidth=(2 if len(names) == 1 else 1.5) * current_style().lines,
         )  # fmt: skip
         if collapsed and name in collapsed:
             axis.axvline(collapsed[name], color=colour, linestyle=":", linewidth=1.2)
@@ -186,7 +182,8 @@ def _draw_models(axis: Axes, data: pd.DataFrame, names: list[str], collapsed: di
 
 def _finish(axis: Axes, data: pd.DataFrame) -> None:
     axis.set_title(textwrap.fill(data["title"].iloc[0], 26), loc="left")
-    settle_constant(axis, data["value"], get_score(data["metric"].iloc[0]).bounds)
+    known = sized_score(str(data["metric"].iloc[0]))
+    settle_constant(axis, data["value"], (None, None) if known is None else known.bounds)
     axis.locator_params(axis="x", integer=True)
 
 

@@ -11,5 +11,6 @@ from filterlens.runs.analysis import analyze
 from filterlens.runs.events import Event, Outcome
 from filterlens.runs.extraction import check_device, extract
 from filterlens.runs.jobs import Job
+from filterlens.runs.remaining import Remaining, remaining
 
-__all__ = ["Event", "Job", "Outcome", "analyze", "check_device", "extract"]
+__all__ = ["Event", "Job", "Outcome", "Remaining", "analyze", "check_device", "extract", "remaining"]

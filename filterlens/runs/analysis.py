@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, DumpError, ReportError
-from filterlens.lens import all_lenses
+from filterlens.lens import RunSettings, all_lenses
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.events import Event
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
@@ -36,8 +37,9 @@ def analyze(
     executor: Executor | None = None,
     listener: Callable[[Event], None] = lambda _: None,
     keep_tracebacks: bool = False,
+    settings: RunSettings | None = None,
 ) -> pd.DataFrame:
-    """Turn a run's dumps into `scores.parquet` and `pooled.h5`. Needs no model.
+    """Turn a run's dumps into `scores.parquet` and `pooled.h5`. Needs no model where dumps hold the weights.
 
     Parameters
     ----------
@@ -53,6 +55,9 @@ def analyze(
         Called with every `Event`.
     keep_tracebacks
         Store the traceback of a dump that cannot be read in the ledger.
+    settings
+        How checkpoints are read again whose weights are in no dump (`--dumps none`): what is said over all models
+        together needs them. None: they are not, and nothing is said.
 
     Returns
     -------
@@ -85,7 +90,17 @@ def analyze(
             )
             for entry, path in dumps
         ]
-        return _analyze(jobs, folder, failures, executor or InProcess(), listener, reuse=reuse, pooled=pooled)
+        how = _How(reuse=reuse, pooled=pooled, settings=settings)
+        return _analyze(jobs, folder, failures, executor or InProcess(), listener, how=how)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """Options of an analysis, as `analyze` has them."""
+
+    reuse: bool
+    pooled: bool
+    settings: RunSettings | None
 
 
 def _analyze(
@@ -95,22 +110,24 @@ def _analyze(
     executor: Executor,
     listener: Callable[[Event], None],
     *,
-    reuse: bool,
-    pooled: bool,
+    how: _How,
 ) -> pd.DataFrame:
     import pandas as pd
 
     seen_path, table_path = folder / "analysis.json", folder / "scores.parquet"
     stamps = {job.entry.model_id: f"{__version__} {stamp(job.path)}" for job in jobs}
-    old = _old_scores(table_path, listener) if reuse else None
+    old = _old_scores(table_path, listener) if how.reuse else None
     seen = read_json(seen_path) if old is not None else {}
     if old is not None and seen == stamps and _is_sound(folder / "pooled.h5", listener):
         return old
     found: dict[str, Scored] = {}
     if old is not None:
         same = {model_id: stamp for model_id, stamp in seen.items() if stamps.get(model_id) == stamp}
-        found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=pooled)
-    found |= _score(jobs, found, executor, failures, listener)
+        found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=how.pooled)
+    reading = executor.for_analysis(folder)
+    if reading.local and not executor.local:
+        failures.say(f"the cluster's nodes do not see {folder}: its dumps are analysed on this machine")
+    found |= _score(jobs, found, reading, failures, listener)
     for model_id in set(stamps):
         if failures.has(model_id):
             del stamps[model_id]
@@ -118,14 +135,23 @@ def _analyze(
     if not good:
         raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
     scores = pd.concat([found[job.entry.model_id].table for job in good], ignore_index=True)
-    if pooled:
+    if how.pooled:
         digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
         paths = {job.entry.model_id: job.path for job in good}
         summaries: dict[str, Summaries] = {model_id: found[model_id].summaries for model_id in paths}
         distinct = distinct_of_run([job.entry for job in good], digests, scores).entries
-        pool([(entry, paths[entry.model_id]) for entry in distinct], summaries, folder, executor, failures)
+        dumps = [(entry, paths[entry.model_id]) for entry in distinct]
+        unread = pool(
+            dumps,
+            summaries,
+            folder,
+            reading,
+            failures,
+            settings=how.settings,
+            elsewhere=executor.for_analysis(None),
+        )
         for model_id in set(stamps):
-            if failures.has(model_id):
+            if failures.has(model_id) or model_id in unread:
                 del stamps[model_id]
         write_summaries(folder / "summaries.h5", summaries, stamps)
     write_scores(scores, table_path)

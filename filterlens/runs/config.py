@@ -16,7 +16,7 @@ from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, get_lens
 from filterlens.process.files import write_atomically
 
-__all__ = ["RunConfig"]
+__all__ = ["NEVER_IN_FILE", "WHAT", "RunConfig", "filled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,8 @@ class RunConfig:
         Shell patterns of model ids; empty: all.
     checkpoints, arch, eps, mean, std
         A folder of a training's checkpoints, and what its weights fill (see `--folder`).
+    style
+        Preset of the report's figures; empty: the one of no journal.
     lenses
         Options by name of the lens.
     settings
@@ -46,6 +48,7 @@ class RunConfig:
     eps: str = ""
     mean: str = ""
     std: str = ""
+    style: str = ""
     lenses: Mapping[str, Options] = field(default_factory=dict)
     settings: RunSettings = field(default_factory=RunSettings)
     content: Mapping[str, str] = field(default_factory=dict)
@@ -60,7 +63,7 @@ class RunConfig:
         """
         import tomli_w
 
-        run = {name: getattr(self, name) for name in _WHAT} | _plain(self.settings)
+        run = {name: getattr(self, name) for name in WHAT} | _plain(self.settings)
         lenses = {name: _plain(options) for name, options in self.lenses.items()}
         head = (
             "# `filterlens audit --config run.toml` repeats this run; options on the command line go before these.\n\n"
@@ -97,14 +100,14 @@ class RunConfig:
                 f"{path}: no table is called {min(unknown)!r}; there are [run], [lenses.NAME], [content] and [versions]"
             )
         run = _table(content.get("run", {}), path, "run")
-        what = _filled(RunConfig(), {name: run.pop(name) for name in _WHAT if name in run}, path, "run")
-        settings = _filled(RunSettings(), run, path, "run")
+        what = filled(RunConfig(), {name: run.pop(name) for name in WHAT if name in run}, path, "run")
+        settings = filled(RunSettings(), run, path, "run")
         lenses = {}
         for name, table in _table(content.get("lenses", {}), path, "lenses").items():
             given = _table(table, path, f"lenses.{name}")
             options = get_lens(name).options
             base = options.fast() if given.get("preset") == "fast" else options.paper()
-            lenses[name] = _filled(base, given, path, f"lenses.{name}")
+            lenses[name] = filled(base, given, path, f"lenses.{name}")
             for key, value in given.items():
                 if str(value).startswith("module:") and not allow_code:
                     raise InputError(
@@ -115,17 +118,17 @@ class RunConfig:
         return replace(what, lenses=lenses, settings=settings, content=digests)
 
 
-_WHAT = ("leaderboard", "models", "checkpoints", "arch", "eps", "mean", "std")
+WHAT = ("leaderboard", "models", "checkpoints", "arch", "eps", "mean", "std", "style")
 _NONE = "none"  # TOML has no null
 #: what lets code run: said on each command line, never by a file that somebody may have sent
-_NEVER_IN_FILE = ("trust_pickle", "allow_code")
+NEVER_IN_FILE = ("trust_pickle", "allow_code")
 Record = TypeVar("Record", RunConfig, Options, RunSettings)
 
 
 def _plain(record: Options | RunSettings) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for known in fields(record):
-        if known.name in _NEVER_IN_FILE:
+        if known.name in NEVER_IN_FILE:
             continue
         value = getattr(record, known.name)
         found[known.name] = _NONE if value is None else str(value) if isinstance(value, Path) else value
@@ -142,15 +145,31 @@ def _table(value: object, path: Path, name: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _filled(base: Record, given: Mapping[str, Any], path: Path, table: str) -> Record:
+def filled(base: Record, given: Mapping[str, Any], path: Path, table: str) -> Record:
+    """Return a record with plain values, such as those of a file, in place of its own.
+
+    Parameters
+    ----------
+    base
+        Options or settings.
+    given
+        By name.
+    path, table
+        Where they are from, for messages.
+
+    Raises
+    ------
+    InputError
+        There is no such option, or a value is of another type.
+    """
     hints = get_type_hints(type(base))
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if name in _NEVER_IN_FILE:
+        if name in NEVER_IN_FILE:
             flag = f"--{name.replace('_', '-')}"
             raise InputError(f"{path}: {name} is not taken from a file: give {flag} on the command line")
         if name not in hints:
-            known = [found for found in hints if found not in _NEVER_IN_FILE]
+            known = [found for found in hints if found not in NEVER_IN_FILE]
             raise InputError(f"{path}: [{table}] has no {name!r}; it takes {', '.join(known)}")
         values[name] = _converted(value, hints[name], f"{path}: [{table}] {name}")
     try:

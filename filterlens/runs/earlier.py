@@ -109,6 +109,7 @@ def joined(earlier: RunConfig | None, config: RunConfig) -> RunConfig:
     return replace(
         config,
         models=config.models if _is_other(earlier, config) else models,
+        style=config.style or earlier.style,
         lenses={**earlier.lenses, **config.lenses},
         content={**earlier.content, **config.content},
     )

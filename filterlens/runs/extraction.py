@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from filterlens.catalogs import Catalog
-from filterlens.dumps import DumpReader
-from filterlens.errors import DumpError, InputError, WriteError
+from filterlens.errors import InputError, WriteError
 from filterlens.lens import Options, RunSettings, get_lens
+from filterlens.runs.away import received, run_away
 from filterlens.runs.config import RunConfig
-from filterlens.runs.earlier import Existing, check_belongs, joined, read_earlier, remove_run
+from filterlens.runs.earlier import Existing, joined, read_earlier, remove_run
 from filterlens.runs.events import Event, Outcome, versions
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
 from filterlens.runs.folder import freeze_catalog, lock_folder
-from filterlens.runs.jobs import Job, images_for, run_job
-from filterlens.runs.keys import Keys
+from filterlens.runs.jobs import Job, run_job
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.locks import with_locks, write_run_lock
 from filterlens.runs.prepared import prepared
+from filterlens.runs.remaining import Remaining, remaining
+from filterlens.runs.undumped import stores_nothing
 
 __all__ = ["check_device", "extract"]
 
@@ -93,49 +93,50 @@ def extract(
         check_device(config.settings.device)
     elif evict:
         raise InputError("--evict is for jobs of this machine: on a cluster each node fetches for itself")
+    if evict and any(stores_nothing(get_lens(name), config.settings) for name in config.lenses):
+        raise InputError("--dumps none reads checkpoints again once all are scored, and --evict removes them: give one")
     with lock_folder(folder):
         ledger = Ledger(folder / "ledger.jsonl")
-        known = {} if existing == "replace" else ledger.latest()
-        every = _jobs(catalog, folder, config, keep_tracebacks=keep_tracebacks)
-        config = replace(config, content=_content(every))
-        if existing != "replace":
-            models = {job.entry.model_id: key.model for job in every for key in job.keys.values()}
-            check_belongs(catalog, folder, config, models, known, extend=existing == "extend")
-        jobs: list[Job] = []
-        kept: list[LedgerRow] = []
-        for job in every:
-            held = frozenset() if existing == "replace" else _held(job.dump, listener)
-            done = [row for name in job.options if (row := _done(known, job, name, held, extend=existing == "extend"))]
-            kept += done
-            if missing := set(job.options) - {row.lens for row in done}:
-                jobs.append(job.only(missing))
-        _check_images(jobs, config.settings)
+        found = remaining(catalog, folder, config, existing, listener=listener, keep_tracebacks=keep_tracebacks)
         if existing == "replace":
             remove_run(folder, catalog)
         freeze_catalog(catalog, folder)
-        joined(read_earlier(folder), config).write(folder / "run.toml", versions())
-        rows = list(kept)
-
-        def report_progress(job: Job, what: str, done: int, total: int) -> None:
-            listener(Event(job.entry.model_id, what, done, total))
+        joined(read_earlier(folder), found.config).write(folder / "run.toml", versions())
+        _record(ledger, found.unrecorded)
+        _tell_kept(found, listener)
+        rows = list(found.kept)
 
         deadline = math.inf if time_limit is None else begun_at + time_limit
-        jobs = [replace(job, deadline=deadline) for job in with_locks(jobs, catalog, folder)]
+        jobs = [replace(job, deadline=deadline) for job in with_locks(list(found.jobs), catalog, folder)]
         unstarted = 0
-        at_once = getattr(executor, "jobs", 1)
-        with prepared(jobs, listener, at_once=at_once, evict=evict) if executor.local else nullcontext() as ahead:
-            for job, result in executor.run(jobs if ahead is None else ahead, run_job, report_progress):
-                new = _lost(job, result.reason) if isinstance(result, WorkerLost) else result
-                if ahead is not None:
-                    ahead.finished(job)
-                if not new:
-                    unstarted += 1
-                    continue
-                ledger.append(new)
-                rows += new
-                listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
+        for job, new in _results(jobs, executor, listener, evict=evict):
+            if not new:
+                unstarted += 1
+                continue
+            ledger.append(new)
+            rows += new
+            listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
         _lock(folder, ledger, listener)
-    return Outcome(folder, tuple(rows), len(kept), time.monotonic() - begun, unstarted=unstarted)
+    return Outcome(folder, tuple(rows), len(found.kept), time.monotonic() - begun, unstarted=unstarted)
+
+
+def _results(
+    jobs: list[Job], executor: Executor, listener: Callable[[Event], None], *, evict: bool
+) -> Iterator[tuple[Job, list[LedgerRow]]]:
+    """Yield every job and what became of it, its dump being in the run's folder."""
+
+    def report_progress(job: Job, what: str, done: int, total: int) -> None:
+        listener(Event(job.entry.model_id, what, done, total))
+
+    if not executor.local:
+        there = [replace(job, folder=job.folder.resolve()) for job in jobs]
+        for job, sent in executor.run(there, run_away, report_progress):
+            yield job, _lost(job, sent.reason) if isinstance(sent, WorkerLost) else received(job, sent)
+        return
+    with prepared(jobs, listener, at_once=getattr(executor, "jobs", 1), evict=evict) as ahead:
+        for job, rows in executor.run(ahead, run_job, report_progress):
+            ahead.finished(job)
+            yield job, _lost(job, rows.reason) if isinstance(rows, WorkerLost) else rows
 
 
 def _lock(folder: Path, ledger: Ledger, listener: Callable[[Event], None]) -> None:
@@ -146,45 +147,19 @@ def _lock(folder: Path, ledger: Ledger, listener: Callable[[Event], None]) -> No
         listener(Event("", "", 0, 0, note=str(error)))
 
 
-def _jobs(catalog: Catalog, folder: Path, config: RunConfig, *, keep_tracebacks: bool) -> list[Job]:
-    """Every model with every lens, and the keys of the dumps to be."""
-    made = Keys(catalog.folder, config.settings)
-    jobs = []
-    for entry in catalog:
-        keys = {name: made.key(entry, get_lens(name), options) for name, options in config.lenses.items()}
-        dump = folder / "dumps" / f"{entry.file_stem}.h5"
-        jobs.append(Job(entry, catalog.folder, dump, dict(config.lenses), keys, config.settings, keep_tracebacks))
-    return jobs
+def _record(ledger: Ledger, rows: Sequence[LedgerRow]) -> None:
+    if rows:
+        ledger.append(list(rows))
 
 
-def _content(jobs: list[Job]) -> dict[str, str]:
-    """Digests of what the settings name, for `run.toml`: images by data set, files by lens and option."""
-    found = {}
-    for job in jobs:
-        for lens, key in job.keys.items():
-            for name, digest in key.content.items():
-                dataset = f".{job.entry.dataset}" if job.entry.dataset else ""
-                found[f"data{dataset}" if name == "data" else f"{lens}.{name}"] = digest
-    return {name: digest for name, digest in sorted(found.items()) if digest}
-
-
-def _held(dump: Path, listener: Callable[[Event], None]) -> frozenset[str]:
-    """Lenses of a dump; none of one that is damaged, which is extracted again."""
-    if not dump.is_file():
-        return frozenset()
-    try:
-        with DumpReader(dump) as reader:
-            return frozenset(reader.lenses)
-    except DumpError:
-        listener(Event("", "", 0, 0, note=f"{dump} is damaged: extracted again"))
-        return frozenset()
-
-
-def _check_images(jobs: list[Job], settings: RunSettings) -> None:
-    """Meet wrong `--data` before any model runs."""
-    if settings.data and jobs:
-        for name, options in jobs[0].options.items():
-            images_for(jobs[0].entry, options, settings, lens=name, content=jobs[0].keys[name].content)
+def _tell_kept(found: Remaining, listener: Callable[[Event], None]) -> None:
+    """Say how many models are done already, and which lenses of one that is not."""
+    done = found.models - len(found.jobs)
+    partly = {row.model_id for row in found.unrecorded} & {job.entry.model_id for job in found.jobs}
+    if done or partly:
+        note = f"{done} of {found.models} models are done already"
+        note += f", and some lenses of {', '.join(sorted(partly))}" if partly else ""
+        listener(Event("", "", done, found.models, note=note))
 
 
 def check_device(device: str) -> None:
@@ -206,15 +181,6 @@ def check_device(device: str) -> None:
             f"--device {device} cannot be used here ({str(error).splitlines()[0]}): "
             "choose cpu or a device that is there"
         ) from error
-
-
-def _done(
-    known: Mapping[tuple[str, str], LedgerRow], job: Job, lens: str, held: Collection[str], *, extend: bool
-) -> LedgerRow | None:
-    row = known.get((job.entry.model_id, lens))
-    if row is None or not job.keys[lens].is_of(row.key, same_settings=not extend):
-        return None
-    return row if row.status == "skipped" or (row.status == "ok" and lens in held) else None
 
 
 def _lost(job: Job, reason: str) -> list[LedgerRow]:

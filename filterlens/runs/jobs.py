@@ -6,16 +6,17 @@ import math
 import socket
 import time
 import warnings
+from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from filterlens.catalogs import Entry
-from filterlens.dumps import DumpWriter
+from filterlens.dumps import DumpWriter, InMemoryGroup
 from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import FilterlensError, InputError, LensSkipped
 from filterlens.fetching import Locked, check_locked, place_of
@@ -25,12 +26,15 @@ from filterlens.process.digests import recorded_digests
 from filterlens.runs.events import failed, versions
 from filterlens.runs.executors import Progress
 from filterlens.runs.keys import Key
-from filterlens.runs.ledger import LedgerRow
+from filterlens.runs.ledger import LedgerRow, as_line
+from filterlens.runs.undumped import store_scores, stores_nothing
 
 if TYPE_CHECKING:
     from filterlens.loaders.model import LoadedModel
 
 __all__ = ["Job", "images_for", "run_job"]
+
+_COMMIT_AFTER: Final = 10.0  # seconds: then the dump so far is brought to its place, before the next lens
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,6 @@ class _Longest:
 
 
 def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
-    from filterlens.inputs import check_fits
     from filterlens.loaders import load_model
     from filterlens.loaders.examine import examine_weights
 
@@ -115,7 +118,6 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
         examined = examine_weights(model.weights)
     except Exception as error:  # noqa: BLE001 - the one broad catch: a job of a batch is isolated
         return [failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
-    rows: list[LedgerRow] = []
     attributes = {
         "model_id": job.entry.model_id,
         "source": job.entry.source,
@@ -123,48 +125,69 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
         "catalog_row": job.entry.model_dump_json(),
         "torch_version": versions()["torch"],
     }
-    try:
-        with DumpWriter(job.dump, attributes) as dump:
-            for name, row in blank.items():
-                lens, key, begun = get_lens(name), job.keys[name], time.monotonic()
-                noted = replace(
-                    row,
-                    sha256=model.sha256,
-                    weights_sha256=examined.digest,
-                    faults=examined.faults,
-                    files=tuple(f"{digest} {size} {place_of(path)}" for path, (size, digest) in read.items()),
-                    notes=(*model.notes, *key.notes),
-                )
-                try:
-                    options = job.options[name]
-                    images = images_for(job.entry, options, job.settings, lens=name, content=key.content)
-                    parameters = lens.parameters(options, job.settings) | {"content": key.content}
-                    if images is not None:
-                        check_fits(images, model.input_size)
-                        parameters["normalisation"] = _normalisation(model, images)
-                    parameters["versions"] = versions()
-                    context = ExtractContext(
-                        model=model,
-                        entry=job.entry,
-                        images=images,
-                        options=options,
-                        settings=job.settings,
-                        group=dump.lens(name, parameters),
-                        progress=partial(progress, name),
-                    )
-                    resolve_name(lens.extract)(context)
-                except LensSkipped as reason:
-                    dump.discard(name)
-                    noted = replace(noted, status="skipped", reason=str(reason))
-                except Exception as error:  # noqa: BLE001 - one lens's failure leaves the others their results
-                    dump.discard(name)
-                    noted = failed(noted, error, keep_traceback=job.keep_tracebacks)
-                rows.append(replace(noted, seconds=round(time.monotonic() - begun, 3)))
-            if not dump.lenses:
-                dump.cancel()
-    except FilterlensError as error:
-        return [failed(row, error, keep_traceback=job.keep_tracebacks) for row in blank.values()]
+    files = tuple(f"{digest} {size} {place_of(path)}" for path, (size, digest) in read.items())
+    facts: dict[str, Any] = {"sha256": model.sha256, "files": files}
+    facts |= {"weights_sha256": examined.digest, "faults": examined.faults}
+    rows: list[LedgerRow] = []
+    waiting = deque(replace(row, **facts, notes=(*model.notes, *job.keys[row.lens].notes)) for row in blank.values())
+    while waiting:
+        written: list[LedgerRow] = []
+        try:
+            with DumpWriter(job.dump, attributes) as dump:
+                begun = time.monotonic()
+                while waiting and (not written or time.monotonic() - begun < _COMMIT_AFTER):
+                    written.append(_run_lens(job, waiting.popleft(), model, dump, progress))
+                if not dump.lenses:
+                    dump.cancel()
+        except FilterlensError as error:
+            unwritten = [blank[row.lens] for row in (*written, *waiting)]
+            return [*rows, *(failed(row, error, keep_traceback=job.keep_tracebacks) for row in unwritten)]
+        rows += written
     return rows
+
+
+def _run_lens(job: Job, row: LedgerRow, model: LoadedModel, dump: DumpWriter, progress: Progress) -> LedgerRow:
+    """Let one lens look at a model; its group of the dump holds its row too, for a run that ends before the ledger."""
+    from filterlens.runs.fitting import fit_images
+
+    name, begun = row.lens, time.monotonic()
+    lens, key, options = get_lens(name), job.keys[name], job.options[name]
+    alone = None
+    try:
+        images = images_for(job.entry, options, job.settings, lens=name, content=key.content)
+        parameters = lens.parameters(options, job.settings) | {"content": key.content}
+        if images is not None:
+            images, resized = fit_images(model, images)
+            parameters["normalisation"] = _normalisation(model, images)
+            if resized:
+                parameters["resized"] = resized
+                row = replace(row, notes=(*row.notes, resized))
+        parameters["versions"] = versions()
+        alone = InMemoryGroup(job.dump, parameters) if stores_nothing(lens, job.settings) else None
+        context = ExtractContext(
+            model=model,
+            entry=job.entry,
+            images=images,
+            options=options,
+            settings=job.settings,
+            group=dump.lens(name, parameters) if alone is None else alone,
+            progress=partial(progress, name),
+        )
+        resolve_name(lens.extract)(context)
+        if alone is not None:
+            store_scores(dump, lens, parameters, group=alone, model=model, folder=job.folder)
+    except LensSkipped as reason:
+        dump.discard(name)
+        row = replace(row, status="skipped", reason=str(reason))
+    except Exception as error:  # noqa: BLE001 - one lens's failure leaves the others their results
+        dump.discard(name)
+        row = failed(row, error, keep_traceback=job.keep_tracebacks)
+        if alone is not None and alone.current:
+            row = replace(row, reason=f"scoring: layer {alone.current}: {row.reason}")
+    row = replace(row, seconds=round(time.monotonic() - begun, 3))
+    if row.status == "ok":
+        dump.record(name, as_line(row))
+    return row
 
 
 def _normalisation(model: LoadedModel, images: Images) -> str:

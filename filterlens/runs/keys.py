@@ -103,9 +103,19 @@ def _content_of(value: str) -> tuple[str, tuple[str, ...]]:
     if value.startswith("module:"):
         return code_digest(value.removeprefix("module:"), Path.cwd())
     try:
+        if value and Path(value).is_dir():
+            return _content_of_folder(Path(value))
         return f"file:{file_digest(Path(value))}", ()
     except (OSError, ValueError):
         return value, ()
+
+
+def _content_of_folder(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Digest a folder's own files; of folders in it, which may hold millions of images, the names only."""
+    entries = sorted(folder.iterdir())
+    digest = combined_digest((entry.name, file_digest(entry) if entry.is_file() else "") for entry in entries)
+    notes = (f"{folder}: what its subfolders hold is not part of the key",) if any(e.is_dir() for e in entries) else ()
+    return f"folder:{digest}", notes
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from filterlens.errors import ReportError, WriteError
 from filterlens.process.files import explain_failure
 from filterlens.process.printable import printable_json
 
-__all__ = ["Ledger", "LedgerRow", "Status"]
+__all__ = ["Ledger", "LedgerRow", "Status", "as_line", "read_line"]
 
 Status = Literal["ok", "failed", "skipped"]
 _MAX_LINE: Final = 4 << 20
@@ -95,11 +95,8 @@ class Ledger:
         if not self.path.is_file():
             return rows
         for line in self._lines():
-            try:
-                row = _row(json.loads(line))
-            except (ValueError, TypeError, AttributeError, RecursionError):
-                continue
-            rows[row.model_id, row.lens] = row
+            if (row := read_line(line)) is not None:
+                rows[row.model_id, row.lens] = row
         return rows
 
     def _lines(self) -> Iterator[bytes]:
@@ -123,7 +120,7 @@ class Ledger:
         WriteError
             The ledger cannot be written.
         """
-        text = "".join(printable_json(json.dumps(asdict(row), ensure_ascii=False)) + "\n" for row in rows)
+        text = "".join(as_line(row) + "\n" for row in rows)
         try:
             with self.path.open("ab+") as file:
                 if file.seek(0, os.SEEK_END) and self._ends_within_a_line():
@@ -138,6 +135,19 @@ class Ledger:
         with self.path.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             return file.read(1) != b"\n"
+
+
+def as_line(row: LedgerRow) -> str:
+    """Write a row as the ledger has it, without the line's end."""
+    return printable_json(json.dumps(asdict(row), ensure_ascii=False))
+
+
+def read_line(line: bytes | str) -> LedgerRow | None:
+    """Read what `as_line` has written; None for anything else."""
+    try:
+        return _row(json.loads(line))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _row(found: dict[str, Any]) -> LedgerRow:

@@ -10,11 +10,12 @@ from typing import TypeVar
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpWriter
 from filterlens.errors import DumpError, LensSkipped, WriteError
-from filterlens.lens import Each, Lens, PoolContext, PooledModel, all_lenses
+from filterlens.lens import Each, Lens, PoolContext, PooledModel, RunSettings, all_lenses
 from filterlens.process.files import cannot_write
 from filterlens.runs.executors import Executor, WorkerLost
 from filterlens.runs.failures import Failures, Fault
 from filterlens.runs.scoring import Summaries, Task, run_task
+from filterlens.runs.undumped import Reread, open_group
 
 __all__ = ["pool"]
 
@@ -28,7 +29,10 @@ def pool(
     folder: Path,
     executor: Executor,
     failures: Failures,
-) -> None:
+    *,
+    settings: RunSettings | None,
+    elsewhere: Executor,
+) -> set[str]:
     """Let every lens that has one compute what it says over all models together, into `pooled.h5`.
 
     Parameters
@@ -43,21 +47,43 @@ def pool(
         Where each model's part is computed.
     failures
         Told of models that cannot take part; they are left out.
+    settings
+        How checkpoints are read again where no dump holds the weights; None: they are not.
+    elsewhere
+        Where they are read again: nothing of the run's folder is needed.
+
+    Returns
+    -------
+        Models that cannot be pooled because their checkpoints are not to be read again.
 
     Raises
     ------
     DumpError, WriteError
         The file cannot be written.
     """
+    unread: set[str] = set()
     with DumpWriter(folder / "pooled.h5", {"model_id": folder.name, "source": "pooled"}, keep=False) as out:
         for lens in all_lenses().values():
             taking = [
-                PooledModel(entry=entry, path=path, summary=summaries[entry.model_id][lens.name])
+                PooledModel(
+                    entry=entry,
+                    group=open_group(entry, path, lens.name, settings or RunSettings(offline=True)),
+                    summary=summaries[entry.model_id][lens.name],
+                )
                 for entry, path in dumps
                 if lens.pool and lens.name in summaries.get(entry.model_id, {})
             ]
-            if taking:
-                _pool_lens(lens, taking, out, _each(executor), failures)
+            again = {model.entry.model_id for model in taking if isinstance(model.group, Reread)}
+            if again and settings is None:
+                failures.say(
+                    f"{lens.name}: nothing is said of all models together, as the weights of {len(again)} are not "
+                    f"stored (--dumps none): run the same `filterlens audit`, or `filterlens analyze {folder} --reread`"
+                )
+                unread |= again
+            elif taking:
+                where = elsewhere if len(again) == len(taking) else executor
+                _pool_lens(lens, taking, out, _each(where), failures)
+    return unread
 
 
 def _each(executor: Executor) -> Each:

@@ -10,12 +10,13 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Entry
-from filterlens.dumps import DumpReader
+from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import DumpError
-from filterlens.lens import all_lenses, get_lens
+from filterlens.lens import Lens, all_lenses, get_lens
 from filterlens.runs.executors import Progress
 from filterlens.runs.failures import Fault
+from filterlens.runs.kept import kept_scores
 from filterlens.score import UNNORMALISED, as_table
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["ScoreJob", "Scored", "Summaries", "Task", "run_task", "score_dump"]
+__all__ = ["ScoreJob", "Scored", "Summaries", "Summary", "Task", "one_thread", "run_task", "score_dump", "score_group"]
 
-Summaries = Mapping[str, Mapping[str, "NDArray[np.float64]"]]
+Summary = Mapping[str, "NDArray[np.float64]"]
+"""What a lens keeps of one model: arrays by name."""
+Summaries = Mapping[str, Summary]
 """What lenses keep of one model for what they say over all models together: arrays by lens and name."""
 
 
@@ -67,7 +70,7 @@ class Scored:
     """
 
     table: pd.DataFrame | None = None
-    summaries: dict[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
+    summaries: dict[str, Summary] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     sound: list[str] = field(default_factory=list)
 
@@ -75,7 +78,7 @@ class Scored:
 def score_dump(job: ScoreJob, progress: Progress) -> Scored:
     """Score everything that one dump holds; never raises for a model's own faults."""
     progress("scoring", 0, 1)
-    with _one_thread():
+    with one_thread():
         found = _score_dump(job)
     return_freed_memory()
     return found
@@ -87,31 +90,49 @@ def _score_dump(job: ScoreJob) -> Scored:
     found, parts = Scored(), []
     try:
         with DumpReader(job.path) as reader:
-            for name in reader.lenses:
+            for name in reader.held:
                 if name not in all_lenses():
                     continue
-                lens, group = get_lens(name), reader.lens(name)
+                where: DumpGroup | None = None
                 try:
-                    analyzed = resolve_name(lens.analyze)(group)
-                    rows, summary = analyzed if lens.pool else (analyzed, None)
-                    facts = {"model_id": job.entry.model_id, "lens": name}
-                    caution = UNNORMALISED if group.parameters.get("normalisation") == "none" else ""
-                    parts.append(as_table([facts | _cautioned(row, caution) for row in rows]))
+                    if name in reader.lenses:
+                        where = reader.lens(name)
+                        table, summary = score_group(get_lens(name), where, job.entry.model_id)
+                    else:
+                        table, summary = kept_scores(reader, get_lens(name), job.entry.model_id)
                 except Exception as error:  # noqa: BLE001 - one lens of one model never stops the others
-                    found.faults.append(
-                        Fault.of([name], error, layer=group.current, keep_traceback=job.keep_tracebacks)
-                    )
+                    layer = where.current if where else ""
+                    found.faults.append(Fault.of([name], error, layer=layer, keep_traceback=job.keep_tracebacks))
                     continue
+                parts.append(table)
                 found.sound.append(name)
                 if summary is not None:
                     found.summaries[name] = summary
-            lost = [name for name in job.written if name not in reader.lenses]
+            lost = [name for name in job.written if name not in reader.held]
             if lost:
                 found.faults.append(Fault.of(lost, DumpError(f"{job.path} does not hold it any more; extract again")))
     except DumpError as error:
         found.faults.append(Fault.of(job.known, error, keep_traceback=job.keep_tracebacks))
     found.table = pd.concat(parts, ignore_index=True) if parts else None
     return found
+
+
+def score_group(lens: Lens, group: DumpGroup, model_id: str) -> tuple[pd.DataFrame, Summary | None]:
+    """Score what one lens has of one model.
+
+    Returns
+    -------
+    table
+        Its part of the score table.
+    summary
+        Of a lens that pools.
+    """
+    analyzed = resolve_name(lens.analyze)(group)
+    rows, summary = analyzed if lens.pool else (analyzed, None)
+    facts = {"model_id": model_id, "lens": lens.name}
+    raw = group.parameters.get("normalisation") == "none"
+    caution = "; ".join(filter(None, [raw * UNNORMALISED, group.parameters.get("resized", "")]))
+    return as_table([facts | _cautioned(row, caution) for row in rows]), summary
 
 
 def _cautioned(row: Mapping[str, object], caution: str) -> dict[str, object]:
@@ -130,12 +151,12 @@ class Task:
 
 def run_task(task: Task, _: Progress) -> Any:  # noqa: ANN401 - as the function returns
     """Call it."""
-    with _one_thread():
+    with one_thread():
         return task.function(task.item)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Let torch use one thread: its threads would wait for each other at thousands of small operations.
 
     Sums are the same in every process then, too, however many there are.

@@ -11,7 +11,7 @@ from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST
+from filterlens.report.style import MARKS, SERIES, current_style, new_figure
 from filterlens.studies.claims import study_models
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "draw_against_error", "draw_against_size"]
 
 LOOKS = {
-    "normal": ("normal", NORMAL, "o", "-"),
-    "half": ("half adversarial", ROBUST, "D", "--"),
-    "on-manifold": ("on-manifold", "#009E73", "s", "-."),
-    "transformations": ("adversarial transformations", "#222222", "^", ":"),
+    "normal": ("normal", MARKS["normal"].colour, MARKS["normal"].marker, MARKS["normal"].line),
+    "half": ("half adversarial", MARKS["robust"].colour, MARKS["robust"].marker, MARKS["robust"].line),
+    "on-manifold": ("on-manifold", *SERIES[1], "-."),
+    "transformations": ("adversarial transformations", *SERIES[3], ":"),
 }
 RATES = {
     "test_error": "test error",
@@ -36,16 +36,14 @@ _COLUMNS = ["model_id", "recipe", "n_train", "seed", *RATES]
 def draw_against_size(run: RunData) -> Drawing | None:
     """Draw test error and both success rates against the number of training images."""
     models = study_models(run)[_COLUMNS]
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(PAGE_WIDTH, 2.5))
+    figure = new_figure(2.5)
     axes = figure.subplots(1, len(RATES))
     for axis, (name, label) in zip(axes, RATES.items(), strict=True):
         for recipe, part in models.groupby("recipe", sort=False):
             text, colour, marker, style = LOOKS[str(recipe)]
             grouped = part.groupby("n_train")[name]
             mean = grouped.mean()
-            axis.plot(mean.index, mean, color=colour, marker=marker, linestyle=style, markersize=3.5, label=text)
+            axis.plot(mean.index, mean, color=colour, marker=marker, linestyle=style, label=text, clip_on=False)
             axis.fill_between(mean.index, grouped.min(), grouped.max(), color=colour, alpha=0.15, linewidth=0)
         axis.set_xscale("log")
         sizes = sorted(models["n_train"].unique())
@@ -67,9 +65,7 @@ def draw_against_size(run: RunData) -> Drawing | None:
 def draw_against_error(run: RunData) -> Drawing | None:
     """Draw both success rates against test error, one mark a network, with Spearman's ρ within each training."""
     models = study_models(run)[_COLUMNS]
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(PAGE_WIDTH, 2.9))
+    figure = new_figure(2.9)
     axes = figure.subplots(1, 2)
     said = []
     for axis, name in zip(axes, ("on_manifold_success", "regular_success"), strict=True):
@@ -88,10 +84,10 @@ def _scatter(axis: Axes, models: pd.DataFrame, name: str) -> None:
     smallest = models["n_train"].min()
     for recipe, part in models.groupby("recipe", sort=False):
         text, colour, marker, _ = LOOKS[str(recipe)]
-        sizes = 8 + 8 * np.log2(part["n_train"].to_numpy(dtype=float) / smallest)
+        sizes = (8 + 8 * np.log2(part["n_train"].to_numpy(dtype=float) / smallest)) * current_style().lines ** 2
         axis.scatter(
             part["test_error"], part[name], s=sizes, color=colour, marker=marker, edgecolors="black", linewidths=0.3,
-            label=text,
+            label=text, clip_on=False,
         )  # fmt: skip
     axis.set_xlabel("test error")
     axis.set_ylabel(RATES[name])

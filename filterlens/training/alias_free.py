@@ -1,9 +1,10 @@
-"""Downsampling without aliasing: an ideal low-pass filter before the subsampling, and a swap for a whole model."""
+"""Downsampling without aliasing: a low-pass filter before the subsampling, and a swap for a whole model."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from copy import deepcopy
+from typing import Final, Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -11,14 +12,17 @@ from torch import Tensor, nn
 
 from filterlens.errors import InputError
 
-__all__ = ["AliasFreeDownsampling", "low_pass", "without_aliasing"]
+__all__ = ["AliasFreeDownsampling", "Pooling", "low_pass", "without_aliasing"]
 
 Pair = tuple[int, int]
+Pooling = Literal["ideal", "flc", "asap"]
+"""Which low-pass filter: the ideal one, that of FrequencyLowCut pooling, or that of ASAP."""
 _Strided = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 _SWAPPED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+_HAMMING: Final = (0.54, 0.46)
 
 
-def low_pass(maps: Tensor, *, stride: Pair) -> Tensor:
+def low_pass(maps: Tensor, *, stride: Pair, pooling: Pooling = "ideal") -> Tensor:
     """Keep the frequencies that survive subsampling, and nothing else.
 
     Parameters
@@ -27,30 +31,72 @@ def low_pass(maps: Tensor, *, stride: Pair) -> Tensor:
         Real maps, shape (..., s_h H, s_w W).
     stride
         (s_h, s_w); an axis of stride 1 is left as it is.
+    pooling
+        `ideal`: the frequencies |k| < H / 2 and |l| < W / 2, unchanged. The Nyquist lines |k| = H / 2 are zero: half of
+        one would fold on the other.
+
+        `flc`: FrequencyLowCut pooling [Grabinski2022FLC]_. It crops -H / 2 … H / 2 - 1 and keeps the real part, so that
+        of the Nyquist lines a half stays and folds.
+
+        `asap`: ASAP [Grabinski2023]_. The ideal filter times a Hamming window √(w(k) w(l)) that is centred on frequency
+        0, against the ringing (sinc artefacts) of a sharp cut: w(k) = 0.54 + 0.46 cos(2π k / (M - 1)), M the odd one of
+        s_h H and s_h H + 1. Frequency 0 stays unchanged; at the cut of stride 2 an axis keeps 0.73 of the amplitude.
 
     Returns
     -------
-        Maps of the same shape and dtype, whose frequencies k satisfy |k| < H / 2 and |l| < W / 2. The Nyquist lines
-        |k| = H / 2 are zero: half of one would fold on the other, and keeping one alone would make the result complex.
+        Maps of the same shape and dtype.
+
+    Raises
+    ------
+    InputError
+        No filter is called so.
 
     References
     ----------
-    Grabinski2022; the published pooling crops the spectrum asymmetrically, -H/2 without H/2, and drops what becomes
-    imaginary.
+    [Grabinski2022FLC]_; [Grabinski2023]_.
+
+    Notes
+    -----
+    Subsampling the result equals cropping the spectrum and transforming back, as the published modules do; here these
+    are two steps, for any whole stride, so that the downsampling lens sees them. The published crop is not the central
+    block where a side is no multiple of four; ours is. The published window and crop are centred beside frequency 0
+    where a side is even, for which one of the published variants pads a row and a column of zeros; ours are centred.
     """
+    if pooling not in get_args(Pooling):
+        raise InputError(f"pooling {pooling!r} is none of {', '.join(get_args(Pooling))}")
     height, width = maps.shape[-2:]
     single = maps.float() if maps.dtype in {torch.float16, torch.bfloat16} else maps
-    rows = torch.fft.fftfreq(height, 1 / height, device=maps.device).abs()[:, None]
-    columns = torch.fft.rfftfreq(width, 1 / width, device=maps.device)[None, :]
-    kept_rows = rows < height / stride[0] / 2 if stride[0] > 1 else torch.ones_like(rows, dtype=torch.bool)
-    kept_columns = columns < width / stride[1] / 2 if stride[1] > 1 else torch.ones_like(columns, dtype=torch.bool)
-    spectrum = torch.fft.rfft2(single) * (kept_rows & kept_columns)
-    kept: Tensor = torch.fft.irfft2(spectrum, s=(height, width)).to(maps.dtype)
-    return kept
+    rows, columns = (_kept(single, axis, stride[axis], pooling) for axis in (0, 1))
+    response = _symmetric(rows[:, None] * columns)[:, : width // 2 + 1]
+    kept: Tensor = torch.fft.irfft2(torch.fft.rfft2(single) * response, s=(height, width))
+    return kept.to(maps.dtype)
+
+
+def _symmetric(response: Tensor) -> Tensor:
+    """Response of a filter R whose output's real part is taken: (R(k, l) + R(-k, -l)) / 2, in the order of the FFT."""
+    return (response + response.flip(0, 1).roll((1, 1), (0, 1))) / 2
+
+
+def _kept(maps: Tensor, axis: int, stride: int, pooling: Pooling) -> Tensor:
+    """Response along one axis of maps (0: rows, 1: columns), in the order of the FFT."""
+    size = maps.shape[axis - 2]
+    k = torch.fft.fftfreq(size, 1 / size, dtype=maps.dtype, device=maps.device)
+    if stride == 1:
+        return torch.ones_like(k)
+    nyquist = size / stride / 2
+    if pooling == "flc":
+        cropped: Tensor = ((k >= -nyquist) & (k < nyquist)).to(k)
+        return cropped
+    ideal: Tensor = (k.abs() < nyquist).to(k)
+    if pooling == "ideal":
+        return ideal
+    constant, cosine = _HAMMING
+    period = max(size - size % 2, 1)
+    return ideal * (constant + cosine * torch.cos(2 * torch.pi * k / period)).sqrt()
 
 
 class AliasFreeDownsampling(nn.Module):
-    """Subsample maps of stride 1 after an ideal low-pass filter: the aliasing score is 0 to rounding.
+    """Subsample maps of stride 1 after a low-pass filter: the aliasing scores are 0 to rounding, but for `flc`.
 
     A drop-in replacement of a stride: `nn.Conv2d(…, stride=2)` becomes the same convolution at stride 1 followed by
     `AliasFreeDownsampling(2)`, which has no parameters. Maps whose size is no multiple of the stride repeat their last
@@ -60,11 +106,13 @@ class AliasFreeDownsampling(nn.Module):
     ----------
     stride
         One number, or (s_h, s_w).
+    pooling
+        The filter, see `low_pass`: `ideal`, `flc` or `asap`.
 
     Raises
     ------
     InputError
-        The stride is below 1.
+        The stride is below 1, or no filter is called so.
 
     Examples
     --------
@@ -72,8 +120,11 @@ class AliasFreeDownsampling(nn.Module):
     [[[[1.0, 1.0], [1.0, 1.0]]]]
     """
 
-    def __init__(self, stride: int | Pair) -> None:
+    def __init__(self, stride: int | Pair, *, pooling: Pooling = "ideal") -> None:
         super().__init__()
+        if pooling not in get_args(Pooling):
+            raise InputError(f"pooling {pooling!r} is none of {', '.join(get_args(Pooling))}")
+        self.pooling: Pooling = pooling
         self.stride: Pair = (stride, stride) if isinstance(stride, int) else (int(stride[0]), int(stride[1]))
         if min(self.stride) < 1:
             raise InputError(f"a stride is at least 1, got {stride}")
@@ -83,14 +134,16 @@ class AliasFreeDownsampling(nn.Module):
         bottom, right = -maps.shape[-2] % self.stride[0], -maps.shape[-1] % self.stride[1]
         if bottom or right:
             maps = F.pad(maps, (0, right, 0, bottom), mode="replicate")
-        return F.avg_pool2d(low_pass(maps, stride=self.stride), 1, self.stride)
+        return F.avg_pool2d(low_pass(maps, stride=self.stride, pooling=self.pooling), 1, self.stride)
 
     def extra_repr(self) -> str:
-        """Show the stride when printed."""
-        return f"stride={self.stride}"
+        """Show stride and filter when printed."""
+        return f"stride={self.stride}, pooling={self.pooling}"
 
 
-def without_aliasing(model: nn.Module, *, shortcuts: bool = True) -> tuple[nn.Module, list[str]]:
+def without_aliasing(
+    model: nn.Module, *, shortcuts: bool = True, pooling: Pooling = "ideal"
+) -> tuple[nn.Module, list[str]]:
     """Copy a model with every downsampling module made alias-free.
 
     A strided `Conv2d`, `MaxPool2d` or `AvgPool2d` becomes a `Sequential` of itself at stride 1, called `dense`, and
@@ -103,6 +156,8 @@ def without_aliasing(model: nn.Module, *, shortcuts: bool = True) -> tuple[nn.Mo
         Left as it is.
     shortcuts
         Whether 1x1 convolutions are swapped too.
+    pooling
+        The filter, see `low_pass`: `ideal`, `flc` or `asap`.
 
     Returns
     -------
@@ -112,7 +167,7 @@ def without_aliasing(model: nn.Module, *, shortcuts: bool = True) -> tuple[nn.Mo
     ------
     InputError
         There is nothing to swap, or a module downsamples in a way that cannot be split (`ceil_mode`, a subclass that
-        pads by its stride); the message names it.
+        pads by its stride), the message names it; or no filter is called so.
     """
     copy = deepcopy(model)
     found = {
@@ -124,7 +179,7 @@ def without_aliasing(model: nn.Module, *, shortcuts: bool = True) -> tuple[nn.Mo
         raise InputError(f"{type(model).__name__} holds no strided convolution or pooling module to swap")
     swapped: dict[nn.Module, nn.Module] = {}  # a module that is used in two places stays one module
     for name, module in found.items():
-        swapped[module] = swapped.get(module) or _split(name, module)
+        swapped[module] = swapped.get(module) or _split(name, module, pooling)
         if not name:
             return swapped[module], [name]
         parent, _, child = name.rpartition(".")
@@ -137,7 +192,7 @@ def _downsamples(module: _Strided, *, shortcuts: bool) -> bool:
     return _pair(module.stride) != (1, 1) and (shortcuts or not is_shortcut)
 
 
-def _split(name: str, module: _Strided) -> nn.Sequential:
+def _split(name: str, module: _Strided, pooling: Pooling) -> nn.Sequential:
     if type(module) not in _SWAPPED:
         raise InputError(
             f"{name} is a {type(module).__name__}, which may pad by its stride: replace it by hand with the layer at "
@@ -147,7 +202,7 @@ def _split(name: str, module: _Strided) -> nn.Sequential:
         raise InputError(f"{name} pools with ceil_mode, which has no counterpart at stride 1: replace it by hand")
     stride = _pair(module.stride)
     module.stride = (1, 1)
-    return nn.Sequential(OrderedDict(dense=module, subsample=AliasFreeDownsampling(stride)))
+    return nn.Sequential(OrderedDict(dense=module, subsample=AliasFreeDownsampling(stride, pooling=pooling)))
 
 
 def _pair(value: int | tuple[int, ...]) -> Pair:

@@ -82,6 +82,8 @@ def test_one_broken_model_costs_exit_code_one_and_nothing_else(tmp_path: Path) -
         (["audit", "-l", "fonts-linf", "--channels", "none"], "--channels 'none'"),
         (["audit", "-l", "fonts-linf", "--device", "cuda:99"], "--device cuda:99 cannot be used here"),
         (["audit", "--imagse", "3"], "No such option"),
+        (["audit", "--images", "0"], "Invalid value for '--images'"),
+        (["inspect", "x.pt", "--images", "-3"], "Invalid value for '--images'"),
         (["explain", "sparsety"], "did you mean sparsity"),
         (["check", "x.pt"], "give at least one bound"),
         (["check", "x.pt", "-b", "sparsity=3"], "is no bound"),

@@ -26,7 +26,8 @@ from filterlens.cli.console import Display
 from filterlens.filterdb.frames import write_frame
 from filterlens.process.logs import set_up_logging
 from filterlens.process.printable import printable
-from filterlens.report.formats import Column, Table, to_csv, to_latex, to_markdown
+from filterlens.report.formats import Column, Table, to_csv, to_markdown
+from filterlens.report.latex import to_latex
 from filterlens.runs import Event
 from filterlens.runs.ledger import LedgerRow
 

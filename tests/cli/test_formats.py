@@ -22,6 +22,7 @@ COMMANDS = {
     "catalogs": ["catalogs", "fonts-linf"],
     "explain": ["explain"],
     "fetch": ["fetch"],
+    "ls": ["ls", "lenses"],
     "inspect": ["inspect", PGD],
     "compare": ["compare", PGD, "fonts-linf/preact_resnet-normal-s0"],
     "check": ["check", PGD, "--max-sparsity", "0.9"],
@@ -50,6 +51,21 @@ def test_every_table_comes_in_every_format(name: str) -> None:
     markdown = run(*words, "--format", "markdown")
     assert f"| {' | '.join(rows[0])} |\n" in markdown
     assert run(*words) == run(*words, "--format", "table")
+
+
+def test_models_of_a_catalog_are_chosen_by_patterns_and_bring_their_twins() -> None:
+    told = json.loads(run("catalogs", "timm-imagenet", "--models", "resnet50.fb_s*", "--models", "vgg11.*", "--json"))
+    assert [row["model_id"] for row in told] == [
+        *("resnet50.fb_ssl_yfcc100m_ft_in1k", "resnet50.fb_swsl_ig1b_ft_in1k", "resnet50.tv_in1k", "vgg11.tv_in1k")
+    ]
+    assert told[0]["differs"] == "semi-supervised pre-training on YFCC-100M"
+    assert told[0]["licence"] == "CC-BY-NC-4.0"
+    assert "4 models, 0 pairs, 0 unmatched, 2 twins" in run(
+        "catalogs", "timm-imagenet", "-m", "resnet50.fb*", "-m", "vgg11.*"
+    )
+    for words, message in ((["-m", "x"], "name it"), (["timm-imagenet", "-m", "resnet5000*"], "matches no model")):
+        done = CliRunner().invoke(app, ["catalogs", *words])
+        assert message in str(done.exception)
 
 
 def test_every_command_with_a_format_has_the_same_one() -> None:

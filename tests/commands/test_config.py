@@ -114,6 +114,8 @@ def test_a_training_repeats_from_its_file(tmp_path: Path) -> None:
         ({"run": {"batch_size": 0}}, r"\[run\] batch_size: expected at least 1, got 0"),
         ({"run": {"fonts": 3}}, r"\[run\] fonts: input should be a valid string, got 3"),
         ({"lenses": {"filter": {}}}, "no lens is called 'filter'"),
+        ({"lenses": {"downsampling": {"images": 0}}}, r"\[lenses.downsampling\] images: expected at least 1, got 0"),
+        ({"lenses": {"robustness": {"images": -1}}}, r"\[lenses.robustness\] images: expected at least 1, got -1"),
         ({"lenses": {"filters": 3}}, r"\[lenses.filters\] is expected to be a table, got 3"),
         ({"lenses": {"filters": {"kernels": "3x3"}}}, r"\[lenses.filters\] has no 'kernels'; it takes .*kernel"),
         ({"lenses": {"manifold": {"eta": "wide"}}}, r"\[lenses.manifold\] eta: .* valid number, got 'wide'"),

@@ -31,7 +31,8 @@ def models(tmp_path: Path) -> tuple[Path, Path]:
 REASONS = [
     "the filters lens does not apply: holds no convolution weights: there are no filters to look at",
     "the frequency lens does not apply: holds no convolution weights: there are no filters to look at",
-    "downsampling, robustness, flatness, manifold: need images, and a network that takes them",
+    "downsampling, robustness, perturbation, corruption, flatness, manifold: "
+    "need images, and a network that takes them",
 ]
 
 

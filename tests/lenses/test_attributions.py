@@ -25,8 +25,21 @@ CLAIMED = {
     "overconfidence_attacked": ("lower", "Grabinski2022Conf"),
     "ece_clean": ("lower", "Grabinski2022Conf"),
     "ece_attacked": ("lower", "Grabinski2022Conf"),
+    "critical_bandwidth": ("higher", "Subramanian2023"),
+    "corruption_accuracy_noise": ("higher", "Yin2019"),
+    "corruption_accuracy_low_frequency": ("lower", "Yin2019"),
 }
-LENSES = {"filters", "downsampling", "robustness", "flatness", "manifold", "spectra", "frequency"}
+LENSES = {
+    "filters",
+    "downsampling",
+    "robustness",
+    "flatness",
+    "manifold",
+    "spectra",
+    "frequency",
+    "perturbation",
+    "corruption",
+}
 
 
 def test_these_scores_have_a_claim_about_robust_and_normal_models_and_no_others() -> None:

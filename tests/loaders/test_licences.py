@@ -32,6 +32,8 @@ def of(source: str) -> str:
         ("bundled:fonts/preact_resnet-pgd-s0", "MIT"),
         ("zenodo:7097538/cifar10/Wong2020Fast", "see Zenodo record 7097538"),
         ("timm:resnet18.tv_in1k", "BSD-3-Clause"),
+        ("timm:resnet50.fb_swsl_ig1b_ft_in1k", "CC-BY-NC-4.0"),
+        ("timm:regnety_320.seer_ft_in1k", "see timm's card of regnety_320.seer_ft_in1k"),
         ("timm:resnet50.a1_in1k", "see timm's card of resnet50.a1_in1k"),
         ("hf:org/name@main", "see the card of org/name@main"),
         ("weights.pt", "yours to know"),
@@ -39,6 +41,10 @@ def of(source: str) -> str:
 )
 def test_a_source_has_its_licence_or_says_where_it_is_written(source: str, licence: str) -> None:
     assert of(source) == licence
+
+
+def test_a_licence_that_the_catalog_tells_comes_first() -> None:
+    assert licence_of(Entry(model_id="x", source="weights.pt", licence="CC0-1.0")) == "CC0-1.0"
 
 
 def test_an_unknown_source_is_refused() -> None:

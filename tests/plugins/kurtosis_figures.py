@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
+from filterlens.report.style import mark_of, new_figure, points
 
 
 def draw(run: RunData) -> Drawing | None:
     """Draw every model's kurtosis; None where the run has none."""
     if "kurtosis" not in run.models:
         return None
-    from matplotlib.figure import Figure as MatplotlibFigure
-
     data = run.models[["robust", "kurtosis"]].reset_index()
-    figure = MatplotlibFigure(figsize=(3.4, 2))
+    figure = new_figure(2, column=True)
     axis = figure.subplots()
-    axis.plot(data["kurtosis"], data["model_id"], "o")
+    for robust, own in data.groupby("robust", dropna=False):
+        points(axis, own["kurtosis"], own.index, mark_of(robust))
+    axis.set_yticks(data.index, data["model_id"])
     axis.set_xlabel("kurtosis")
     return Drawing(figure, data, f"Kurtosis of the weights. n = {len(data)} models.")
 

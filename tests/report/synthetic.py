@@ -12,6 +12,7 @@ import numpy as np
 
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpWriter
+from filterlens.lens import all_scores
 from filterlens.score import as_table, write_scores
 
 HOSTILE = [
@@ -81,6 +82,69 @@ def score_rows(models: list[Model], n_layers: int, seed: int = 0) -> list[dict[s
                     {"model_id": model.model_id, "lens": "downsampling", "metric": metric, "layer": f"down{k}"}
                     | {"kind": kind, "value": value, "weight": 0.0 if kind == "shortcut" else 1.0}
                 )
+    return rows
+
+
+def large_zoo(n: int) -> list[Model]:
+    """`n` models on three data sets and of twelve architectures, two robust ones to each normal one."""
+    architectures: tuple[str, ...] = (
+        "ResNet-18",
+        "ResNet-50",
+        "WRN-28-10",
+        "WRN-34-10",
+        "WRN-70-16",
+        "PreActResNet-18",
+    )
+    architectures += (
+        "ConvNeXt-T",
+        "ConvNeXt-B",
+        "ViT-S + ConvStem",
+        "RaWRN-70-16",
+        "XCiT-S12",
+        "MeanSparse-RaWRN-70-16",
+    )
+    authors = ("Carmon", "Wong", "Rice", "Gowal", "Rebuffi", "Debenedetti", "Singh", "Bartoldson", "Amini")
+    rng = np.random.default_rng(n)
+    models: list[Model] = []
+    normal = ""
+    for i in range(n):
+        dataset = ("cifar10", "cifar100", "imagenet")[(i // 3) % 3]
+        architecture = architectures[(i // 9) % len(architectures)]
+        if i % 3 == 0:
+            normal = f"Standard_{dataset}_{architecture}_{i}".replace(" ", "")
+            models.append(Model(normal, dataset, architecture, False, "", float(rng.uniform(90, 96)), 0.0))
+        else:
+            name = f"{authors[i % len(authors)]}2023Decoupling_{architecture.replace(' ', '')}_{i}"
+            accuracies = float(rng.uniform(82, 93)), float(rng.uniform(40, 71))
+            models.append(Model(name, dataset, architecture, True, normal, *accuracies, paper=f"Paper number {i}"))
+    return models
+
+
+def every_score(models: list[Model], n_layers: int, *, seed: int = 0) -> list[dict[str, object]]:
+    """Made-up values of every score of every lens: of each layer where it is shown by depth, else of the model."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for score in all_scores().values():
+        if score.auxiliary:
+            continue
+        low, high = score.bounds
+        width = 1.0 if low is None or high is None else high - low
+        layers = n_layers if score.by_depth or score.weight else 1
+        for model in models:
+            centre = 0.6 if model.robust else 0.4
+            values = (low or 0.0) + width * np.clip(rng.normal(centre, 0.1, layers), 0.01, 0.99)
+            for depth, value in enumerate(values):
+                place: dict[str, object] = {}
+                if layers > 1:
+                    norm = depth / (layers - 1)
+                    place = {
+                        "layer": f"layer{depth}.conv",
+                        "kind": "main",
+                        "conv_depth": depth,
+                        "conv_depth_norm": norm,
+                    }
+                facts = {"model_id": model.model_id, "lens": score.lens, "metric": score.name, "weight": 1.0}
+                rows.append(facts | place | {"value": float(value)})
     return rows
 
 

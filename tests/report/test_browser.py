@@ -8,7 +8,9 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from html import unescape
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,13 +42,70 @@ window.addEventListener("load", function () {
   input.value = "robust-1"; input.dispatchEvent(new Event("input"));
   seen.shown = Array.prototype.filter.call(table.tBodies[0].rows, function (row) { return !row.hidden; }).map(function (row) { return row.cells[0].textContent; });
   seen.status = document.querySelector("#table-models .find [role=status]").textContent;
-  location.hash = "#model-2";
+  var place = document.querySelector("#table-models tbody a").getAttribute("href");
+  location.hash = place;
   performance.getEntriesByType("resource").forEach(function (one) { if (one.name.indexOf("data:") !== 0) { seen.requests.push(one.name); } });
   seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   setTimeout(function () {
-    seen.opened = document.getElementById("model-2").open;
+    seen.opened = document.getElementById(place.slice(1)).open;
     document.body.setAttribute("data-seen", JSON.stringify(seen));
   }, 300);
+});
+</script>"""  # noqa: E501 - JavaScript
+
+
+EXPLORE = """<script>
+window.addEventListener("load", function () {
+  var table = document.querySelector("#table-models"), count = table.querySelector(".find [role=status]");
+  function rows() { return Array.prototype.filter.call(table.querySelectorAll(".scroll:not([hidden]) tbody tr"), function (row) { return !row.hidden; }); }
+  function choose(select, value) { select.value = value; select.dispatchEvent(new Event("change")); }
+  var selects = {};
+  table.querySelectorAll("select").forEach(function (one) { selects[one.getAttribute("aria-label")] = one; });
+  seen.filters = Object.keys(selects);
+  choose(selects["robust"], "=no"); choose(selects["data set"], "=cifar100");
+  seen.normal = rows().map(function (row) { return row.querySelector("a").textContent; });
+  seen.count = count.textContent;
+  seen.marks = document.querySelectorAll("#plot .marks a").length;
+  choose(selects["robust"], "*"); choose(selects["data set"], "*");
+  var input = table.querySelector(".find input");
+  input.value = "cifar"; input.dispatchEvent(new Event("input"));
+  seen.found = rows().length;
+  var boxes = table.querySelectorAll("td.m input");
+  boxes[0].click(); boxes[1].click(); boxes[2].click();
+  seen.beside = Array.prototype.map.call(document.querySelectorAll("#beside thead th"), function (head) { return head.textContent; });
+  seen.compared = Array.prototype.filter.call(boxes, function (one) { return one.checked; }).length;
+  var line = Array.prototype.find.call(document.querySelectorAll("#beside tbody tr"), function (row) { return row.cells[0].textContent.indexOf("Sparsity") === 0; });
+  seen.difference = Array.prototype.map.call(line.cells, function (cell) { return cell.textContent; });
+  var across = document.querySelector("#chart select");
+  choose(across, "orthogonality");
+  seen.axis = document.querySelector("#plot text.name").textContent;
+  function point(picture, x, y, kind) {
+    var frame = picture.getBoundingClientRect();
+    picture.dispatchEvent(new MouseEvent(kind, { clientX: frame.left + x * frame.width, clientY: frame.top + y * frame.height, bubbles: true }));
+    return document.querySelector(".tip").hidden ? "" : document.querySelector(".tip").textContent;
+  }
+  var picture = document.querySelector("img[data-grid]");
+  if (picture) {
+    var grid = JSON.parse(picture.dataset.grid), n = grid.models.length, step = [(grid.box[2] - grid.box[0]) / n, (grid.box[3] - grid.box[1]) / n];
+    seen.cell = point(picture, grid.box[0] + 2.5 * step[0], grid.box[1] + 0.5 * step[1], "mousemove");
+    seen.expected = grid.models[0] + "\\n" + grid.models[2] + "\\n" + grid.values[2][0] + " " + grid.unit;
+    seen.outside = point(picture, 0.001, 0.001, "mousemove");
+    point(picture, grid.box[0] + 2.5 * step[0], grid.box[1] + 0.5 * step[1], "click");
+    seen.hash = decodeURIComponent(location.hash);
+  }
+  setTimeout(function () { document.body.setAttribute("data-seen", JSON.stringify(seen)); }, 300);
+});
+</script>"""  # noqa: E501 - JavaScript
+
+FITS = """<script>
+window.addEventListener("load", function () {
+  document.querySelectorAll("details").forEach(function (one) { one.open = true; });
+  seen.hidden = Array.prototype.filter.call(document.querySelectorAll("figure.data .scroll"), function (one) {
+    return one.scrollWidth > one.clientWidth && one.getAttribute("aria-label").indexOf("against") > 0;
+  }).map(function (one) { return one.getAttribute("aria-label"); });
+  seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  seen.figures = Array.prototype.map.call(document.querySelectorAll(".sheet img"), function (one) { return one.getBoundingClientRect().width / one.naturalWidth; });
+  document.body.setAttribute("data-seen", JSON.stringify(seen));
 });
 </script>"""  # noqa: E501 - JavaScript
 
@@ -59,20 +118,25 @@ def chromium() -> str:
     return found
 
 
+def look(chromium: str, index: Path, script: str, width: int, scratch: Path) -> dict[str, Any]:
+    """Open a page with a script at its end; return what that has seen."""
+    text = index.read_text(encoding="utf-8")
+    probe = index.with_name("probe.html")
+    probe.write_text(text.replace("<style>", BEFORE + "<style>", 1).replace("</body>", script + "</body>", 1))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={scratch / 'profile'}"]
+    options += [f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom"]
+    done = subprocess.run([chromium, *options, probe.as_uri()], capture_output=True, timeout=200, check=True)
+    found = re.search(r'data-seen="([^"]*)"', done.stdout.decode())
+    assert found is not None, done.stderr.decode()[-2000:]
+    return dict(json.loads(unescape(found[1])))
+
+
 @pytest.mark.parametrize("width", [1400, 420])
 def test_the_page_sorts_filters_and_asks_for_nothing(
     chromium: str, make_run: Callable[..., Path], tmp_path: Path, width: int
 ) -> None:
     index = write_report(make_run(12, pictures=True), figures=FIGURES[:2])
-    text = index.read_text(encoding="utf-8")
-    probe = index.with_name("probe.html")
-    probe.write_text(text.replace("<style>", BEFORE + "<style>", 1).replace("</body>", AFTER + "</body>", 1))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    options += [f"--window-size={width},900", "--virtual-time-budget=5000", "--dump-dom"]
-    done = subprocess.run([chromium, *options, probe.as_uri()], capture_output=True, timeout=200, check=True)
-    found = re.search(r'data-seen="([^"]*)"', done.stdout.decode())
-    assert found is not None, done.stderr.decode()[-2000:]
-    seen = json.loads(unescape(found[1]))
+    seen = look(chromium, index, AFTER, width, tmp_path)
     assert seen["errors"] == []
     assert seen["requests"] == []
     assert seen["focusable"]
@@ -84,3 +148,50 @@ def test_the_page_sorts_filters_and_asks_for_nothing(
     assert seen["status"] == f"{len(seen['shown'])} of 18"
     assert seen["opened"]
     assert seen["wide"] <= 0, "the page scrolls sideways"
+
+
+def explore(chromium: str, index: Path, scratch: Path) -> dict[str, Any]:
+    seen = look(chromium, index, EXPLORE, 1400, scratch)
+    assert seen["errors"] == []
+    assert seen["requests"] == []
+    assert seen["filters"] == ["data set", "architecture", "robust"]
+    assert seen["normal"]
+    assert all(name.startswith("cifar100-normal") for name in seen["normal"])
+    assert seen["marks"] == len(seen["normal"])
+    assert seen["found"] == 18
+    return seen
+
+
+def test_models_are_found_compared_and_charted(chromium: str, make_run: Callable[..., Path], tmp_path: Path) -> None:
+    figures = [figure for figure in FIGURES if figure.name == "filters_shift_models"]
+    seen = explore(chromium, write_report(make_run(12, pictures=True), figures=figures), tmp_path)
+    assert seen["count"] == f"{len(seen['normal'])} of 18"
+    assert seen["beside"] == ["side by side", "cifar10-robust-0", "cifar100-normal-0", "difference"]
+    assert seen["compared"] == 2
+    first, second, difference = (float(text.replace("−", "-")) for text in seen["difference"][1:])
+    assert difference == pytest.approx(second - first, abs=1e-6)
+    assert seen["axis"].startswith("Orthogonality")
+    assert seen["cell"] == seen["expected"]
+    assert seen["outside"] == ""
+    assert seen["hash"] == f"#model-{seen['cell'].splitlines()[0]}"
+
+
+def test_a_page_that_lists_groups_still_finds_every_model(
+    chromium: str, make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("filterlens.report.page"), "_LISTED", 10)
+    index = write_report(make_run(12), figures=())
+    assert '<details class="model"' not in index.read_text(encoding="utf-8")
+    seen = explore(chromium, index, tmp_path)
+    assert seen["compared"] == 2
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(1400, False), (390, True)])
+def test_no_column_of_a_comparison_is_hidden_at_a_desk_and_figures_stay_legible_on_a_phone(
+    chromium: str, make_run: Callable[..., Path], tmp_path: Path, width: int, *, hidden: bool
+) -> None:
+    index = write_report(make_run(16, pictures=True), figures=FIGURES[:1])
+    seen = look(chromium, index, FITS, width, tmp_path)
+    assert bool(seen["hidden"]) is hidden
+    assert seen["wide"] <= 0
+    assert all(share == pytest.approx(0.5, abs=0.01) for share in seen["figures"])  # drawn for twice the pixels

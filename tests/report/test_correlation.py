@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 from scipy import stats
 
 from filterlens.commands.reference import reference_scores
-from filterlens.report.correlation import rank_correlation, within_robust
+from filterlens.report.correlation import correlate_shifts, partial_rho, rank_correlation, within_robust
+from filterlens.report.data import read_run
+from filterlens.report.tables import report_tables
+from filterlens.score import Score
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,3 +102,65 @@ def test_few_or_constant_values_have_none(x: list[float], y: list[float], n: int
     found = rank_correlation(x, y)
     assert math.isnan(found.rho)
     assert found.text == f"no ρ (n = {n})"
+
+
+SCORE = Score("alpha", "spectra", "α", "A score.", "", "")
+
+
+def shifted(n: int = 40) -> pd.DataFrame:
+    """Models whose score goes with clean accuracy alone, and whose accuracy on A does so too; half are robust."""
+    rng = np.random.default_rng(5)
+    clean = rng.uniform(60, 90, n)
+    return pd.DataFrame(
+        {
+            "dataset": "imagenet",
+            "robust": [index % 2 == 0 for index in range(n)],
+            "clean_acc": clean,
+            "a_acc": clean - 40 + rng.normal(0, 4, n),
+            "r_acc": math.nan,
+            "alpha": clean + rng.normal(0, 4, n),
+        }
+    )
+
+
+def test_scores_are_correlated_with_accuracy_under_shift_among_models_that_are_not_robust() -> None:
+    models = shifted()
+    table = correlate_shifts(models, [SCORE])
+    assert table["test_set"].tolist() == ["clean", "A"]  # R is known of no model
+    assert table["n"].tolist() == [20, 20]
+    normal = models[~models["robust"]]
+    _, rho = table["rho"].astype(float)
+    assert rho == pytest.approx(stats.spearmanr(normal["alpha"], normal["a_acc"]).statistic)
+    assert rho > 0.6
+    of_clean, given_clean = table["rho_given_clean"].astype(float)
+    assert math.isnan(of_clean)
+    assert abs(given_clean) < 0.45
+
+
+def test_clean_accuracy_alone_is_no_shift() -> None:
+    assert correlate_shifts(shifted().drop(columns=["a_acc"]), [SCORE]).empty
+    assert correlate_shifts(shifted(6), [SCORE]).empty  # three normal models
+
+
+def test_a_partial_correlation_is_that_of_what_ranks_leave_over() -> None:
+    rng = np.random.default_rng(2)
+    x, y, z = rng.normal(size=(3, 30))
+    x, y = x + z, y + 2 * z
+    ranks = [stats.rankdata(column) for column in (x, y, z)]
+    design = np.stack([np.ones(30), ranks[2]], axis=1)
+    left = [column - design @ np.linalg.lstsq(design, column, rcond=None)[0] for column in ranks[:2]]
+    assert partial_rho(x, y, z) == pytest.approx(np.corrcoef(*left)[0, 1])
+    assert math.isnan(partial_rho(x, y, x))
+    assert math.isnan(partial_rho([1, 2, 3, 4], [1, 3, 2, 4], [2, 1, 4, 3]))
+
+
+def test_the_report_of_a_catalog_with_shifts_has_their_columns_and_their_table(make_run: Callable[..., Path]) -> None:
+    folder = make_run(16)
+    assert "correlation_shifts" not in {table.name for table in report_tables(read_run(folder))}
+    catalog = pd.read_csv(folder / "catalog.csv", keep_default_na=False)
+    catalog["a_acc"] = np.linspace(5, 50, len(catalog))
+    catalog.to_csv(folder / "catalog.csv", index=False)
+    tables = {table.name: table for table in report_tables(read_run(folder))}
+    assert "a_acc" in [column.key for column in tables["models"].columns]
+    assert set(tables["correlation_shifts"].frame["test_set"]) == {"A"}
+    assert "alias_energy" in set(tables["correlation_shifts"].frame["metric"])

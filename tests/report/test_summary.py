@@ -14,7 +14,7 @@ from filterlens.report import read_run, write_report
 from filterlens.report.comparison import comparable_pairs, main_scores, pair_models
 from filterlens.report.correlation import correlate
 from filterlens.report.prediction import held_out_r2, predict_robustness
-from filterlens.report.summary import correlated, counted, headlines, predicted
+from filterlens.report.summary import bars, correlated, counted, headlines, predicted
 from filterlens.report.tables import report_tables
 from filterlens.score import Score
 
@@ -106,3 +106,21 @@ def test_a_model_alone_is_no_pair(tmp_path: Path, match: str) -> None:
     models = [Model("r", robust=True, match=match), Model("n")]
     run = read_run(write_run(tmp_path, models, score_rows(models, 2)))
     assert len(comparable_pairs(run.models, main_scores(run))) == bool(match)
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds"),
+    [((-0.08, 0.99), (-1, 1)), ((0.2, 0.4), (0, 1)), ((-3.0, -1.0), (None, None)), ((0.0, 0.0), (None, None))],
+)
+def test_bars_start_at_zero_and_negative_ones_go_to_its_left(
+    values: tuple[float, float], bounds: tuple[float | None, float | None]
+) -> None:
+    drawn = bars(values, bounds)
+    assert len({bar.zero for bar in drawn}) == 1
+    for value, bar in zip(values, drawn, strict=True):
+        assert bar.start >= 0
+        assert bar.start + bar.length <= 1 + 1e-12
+        end = bar.start if value < 0 else bar.start + bar.length
+        assert end - bar.zero == pytest.approx(bar.length if value > 0 else -bar.length)
+    lengths = [bar.length for bar in drawn]
+    assert lengths[0] * abs(values[1]) == pytest.approx(lengths[1] * abs(values[0]))

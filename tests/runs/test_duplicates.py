@@ -96,7 +96,7 @@ def test_duplicates_count_once_in_every_table(run: Path) -> None:
     assert set(compared["n_normal"]) == {2}
     for table in report_tables(data):
         if table.name != "failures":
-            assert table.note.endswith(NOTE), table.name
+            assert table.notes.endswith(NOTE), table.name
             named = {
                 str(value)
                 for column in ("model_id", "robust", "normal")

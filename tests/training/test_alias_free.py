@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from filterlens.errors import InputError
 from filterlens.lenses.downsampling.aliasing import alias_energy, aliasing, aliasing_relative
 from filterlens.tracing.capture import Downsampling, capture_downsampling
-from filterlens.training.alias_free import AliasFreeDownsampling, low_pass, without_aliasing
+from filterlens.training.alias_free import AliasFreeDownsampling, Pooling, low_pass, without_aliasing
 
 SIZES = [
     ((8, 8), (2, 2)),
@@ -30,9 +30,13 @@ def maps(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64) + 0.5
 
 
+POOLINGS: tuple[Pooling, ...] = ("ideal", "flc", "asap")
+
+
+@pytest.mark.parametrize("pooling", ["ideal", "asap"])
 @pytest.mark.parametrize(("size", "stride"), SIZES)
-def test_low_passed_maps_do_not_alias(size: tuple[int, int], stride: tuple[int, int]) -> None:
-    dense = low_pass(maps(2, 3, *size), stride=stride)
+def test_low_passed_maps_do_not_alias(size: tuple[int, int], stride: tuple[int, int], pooling: Pooling) -> None:
+    dense = low_pass(maps(2, 3, *size), stride=stride, pooling=pooling)
     assert dense.std() > 0.1
     for score in (aliasing, aliasing_relative, alias_energy):
         assert float(score(dense, stride=stride).max()) == pytest.approx(0, abs=1e-12)
@@ -148,3 +152,116 @@ def test_a_sine_above_the_new_nyquist_vanishes_and_one_below_stays() -> None:
     low = torch.cos(2 * math.pi * 3 * t / 16).expand(1, 1, 16, 16)
     high = torch.cos(2 * math.pi * 5 * t / 16).expand(1, 1, 16, 16)
     torch.testing.assert_close(AliasFreeDownsampling(2)(low + high), low[..., ::2, ::2])
+
+
+def wave(k: int, l: int, size: int = 16, phase: float = 0.4) -> Tensor:  # noqa: E741 - the formula's letter
+    """One frequency: cos(2π (k m + l n) / N + φ)."""
+    t = torch.arange(size, dtype=torch.float64)
+    return torch.cos(2 * math.pi * (k * t[:, None] + l * t[None, :]) / size + phase).expand(1, 1, size, size)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_what_lies_above_the_cut_is_gone_and_a_constant_stays(pooling: Pooling) -> None:
+    layer = AliasFreeDownsampling(2, pooling=pooling)
+    for k, l in ((5, 0), (0, 6), (7, 3), (-5, 5), (8, 8)):  # noqa: E741
+        assert float(layer(wave(k, l)).abs().max()) < 1e-12
+    torch.testing.assert_close(layer(wave(0, 0)), wave(0, 0)[..., ::2, ::2])
+
+
+@pytest.mark.parametrize(("k", "l"), [(1, 0), (3, 3), (-2, 3), (0, 2)])
+def test_what_lies_below_passes_unchanged_and_through_asap_by_its_window(k: int, l: int) -> None:  # noqa: E741
+    below = wave(k, l)[..., ::2, ::2]
+    torch.testing.assert_close(AliasFreeDownsampling(2)(wave(k, l)), below)
+    torch.testing.assert_close(AliasFreeDownsampling(2, pooling="flc")(wave(k, l)), below)
+    kept = math.prod(math.sqrt(0.54 + 0.46 * math.cos(2 * math.pi * f / 16)) for f in (k, l))
+    torch.testing.assert_close(AliasFreeDownsampling(2, pooling="asap")(wave(k, l)), kept * below)
+
+
+def test_flc_keeps_half_of_the_nyquist_lines_which_fold_and_the_others_nothing() -> None:
+    line = wave(4, 1)
+    for pooling, kept in (("ideal", 0.0), ("flc", 0.5), ("asap", 0.0)):
+        dense = low_pass(line, stride=(2, 2), pooling=pooling)  # type: ignore[arg-type]
+        torch.testing.assert_close(dense, kept * line)
+    noise = maps(2, 3, 16, 16)
+    aliased = float(aliasing_relative(low_pass(noise, stride=(2, 2), pooling="flc"), stride=(2, 2)).mean())
+    assert 0.01 < aliased < 0.5 * float(aliasing_relative(noise, stride=(2, 2)).mean())
+
+
+def published(x: Tensor, window: bool = False) -> Tensor:
+    """Half the size as the authors' modules do it: shifted spectrum, window, central block, real part."""
+    spectrum = torch.fft.fftshift(torch.fft.fft2(x, norm="forward"), dim=(-2, -1))
+    height, width = x.shape[-2:]
+    if window:
+        spectrum = spectrum * torch.from_numpy(np.sqrt(np.outer(np.hamming(height), np.hamming(width))))
+    block = spectrum[..., height // 4 : height // 4 * 3, width // 4 : width // 4 * 3]
+    half: Tensor = torch.fft.ifft2(torch.fft.ifftshift(block, dim=(-2, -1)), norm="forward").real
+    return half
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 12), (32, 4)])
+def test_flc_is_the_published_module(size: tuple[int, int]) -> None:
+    x = maps(2, 3, *size)
+    torch.testing.assert_close(AliasFreeDownsampling(2, pooling="flc")(x), published(x))
+
+
+@pytest.mark.parametrize("size", [9, 15, 21])
+def test_asap_is_the_published_window_where_sides_are_odd_and_the_window_is_centred(size: int) -> None:
+    x = maps(2, 3, size, size)
+    spectrum = torch.fft.fftshift(torch.fft.fft2(x, norm="forward"), dim=(-2, -1))
+    spectrum = spectrum * torch.from_numpy(np.sqrt(np.outer(np.hamming(size), np.hamming(size))))
+    third, middle = size // 3, size // 2
+    block = slice(middle - third // 2, middle + third // 2 + 1)
+    expected = torch.fft.ifft2(torch.fft.ifftshift(spectrum[..., block, block], dim=(-2, -1)), norm="forward").real
+    torch.testing.assert_close(AliasFreeDownsampling(3, pooling="asap")(x), expected)
+
+
+def test_asap_does_not_shift_maps_as_the_published_window_does_at_even_sides() -> None:
+    """A map that is its own mirror image stays so; np.hamming of an even size is centred beside frequency 0."""
+    t = torch.arange(16, dtype=torch.float64)
+    bump = torch.exp(-((torch.minimum(t, 16 - t) / 2) ** 2))
+    x = (bump[:, None] * bump).expand(1, 1, 16, 16)
+    mirrored = AliasFreeDownsampling(2, pooling="asap")(x)
+    torch.testing.assert_close(mirrored, mirrored.flip(2, 3).roll((1, 1), (2, 3)))
+    assert float((published(x, window=True) - mirrored).abs().max()) > 1e-3
+
+
+def test_asap_rings_less_than_a_sharp_cut() -> None:
+    """The sinc artefacts: what a low-passed edge overshoots its own range by, and how far one sample reaches."""
+    edge = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
+    edge[..., 16:48] = 1
+    overshoot = {p: float(low_pass(edge, stride=(2, 2), pooling=p).max()) - 1 for p in POOLINGS}
+    assert overshoot["ideal"] > 0.06  # Gibbs' 9 % where samples meet the peak
+    assert overshoot["asap"] < 0.85 * min(overshoot["ideal"], overshoot["flc"])
+    sample = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
+    sample[..., 0, 0] = 1
+    far = {p: float(low_pass(sample, stride=(2, 2), pooling=p)[0, 0, 0, 8:57].abs().max()) for p in POOLINGS}
+    assert far["asap"] < 0.75 * min(far["ideal"], far["flc"])
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_pooling_swaps_a_model_keeps_shapes_and_aliases_less(pooling: Pooling) -> None:
+    model, x = network(), maps(2, 3, 32, 32).float()
+    swapped, names = without_aliasing(model, pooling=pooling)
+    assert names == ["conv", "pool", "shortcut", "mean"]
+    assert swapped(x).shape == model(x).shape
+    assert f"pooling={pooling}" in str(swapped)
+    before, after = captured(model, x), captured(swapped, x)
+    for d, e in zip(before, after, strict=True):
+        old, new = (float(aliasing_relative(f.dense, stride=f.stride).mean()) for f in (d, e))
+        most = 1e-4 if pooling != "flc" else 0.5 if min(d.dense.shape[2:]) > 8 else 1  # of a small map, lines are much
+        assert new < most * old
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_gradients_flow_through_every_pooling(pooling: Pooling) -> None:
+    assert torch.autograd.gradcheck(AliasFreeDownsampling(2, pooling=pooling), (maps(1, 1, 6, 8).requires_grad_(),))
+
+
+def test_another_pooling_is_refused_with_those_that_there_are() -> None:
+    for make in (
+        lambda: AliasFreeDownsampling(2, pooling="blur"),  # type: ignore[arg-type]
+        lambda: low_pass(maps(4, 4), stride=(2, 2), pooling="blur"),  # type: ignore[arg-type]
+        lambda: without_aliasing(network(), pooling="blur"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InputError, match="pooling 'blur' is none of ideal, flc, asap"):
+            make()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,23 +9,30 @@ import pandas as pd
 
 from filterlens.lens import all_scores, get_score
 from filterlens.lenses.downsampling.map_figures import draw_example, draw_spectra
-from filterlens.report.comparison import robustness_column
+from filterlens.report.comparison import robustness_column, sides_of_pairs
 from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST, plain_log
+from filterlens.report.style import (
+    MARKS,
+    current_style,
+    mark_handles,
+    mark_of,
+    new_figure,
+    plain_log,
+    points,
+    row_label,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as MatplotlibFigure
 
 __all__ = ["FIGURES", "draw_against_accuracy", "draw_operations", "operation_values"]
 
 METRICS = ("aliasing", "aliasing_relative", "alias_energy")
 KINDS = {"main": "convolution", "pool": "pooling", "shortcut": "1x1 shortcut"}
-SIDES = (("normal", NORMAL, "o", -0.17), ("robust", ROBUST, "D", 0.17))
-MARKERS = "oDs^vP*X"
+SIDES = (("normal", -0.17), ("robust", 0.17))
 LOGARITHMIC = "aliasing"  # spans orders of magnitude; the other two are bounded
 
 
@@ -52,20 +58,20 @@ def draw_operations(run: RunData) -> Drawing | None:
     data = operation_values(run)
     if data.empty:
         return None
-    from matplotlib.figure import Figure
-
     kinds = [kind for kind in KINDS if (data["kind"] == kind).any()]
     metrics = [metric for metric in METRICS if (data["metric"] == metric).any()]
     places = [int(data.loc[data["kind"] == kind, "place"].max()) for kind in kinds]
-    figure = Figure(figsize=(PAGE_WIDTH, 0.7 + 1.35 * len(metrics)))
+    paired = sides_of_pairs(run.models[run.models.index.isin(data["model_id"])])
+    figure = new_figure(0.9 + 1.3 * len(metrics))
+    row_height = (float(figure.get_figheight()) - 0.9) / len(metrics)
     axes = figure.subplots(
         len(metrics), len(kinds), sharex="col", sharey="row", squeeze=False,
         gridspec_kw={"width_ratios": [max(2, n) for n in places]},
     )  # fmt: skip
     for i, metric in enumerate(metrics):
         for j, kind in enumerate(kinds):
-            _strip(axes[i, j], data[(data["metric"] == metric) & (data["kind"] == kind)])
-        axes[i, 0].set_ylabel(get_score(metric).title.lower())
+            _strip(axes[i, j], data[(data["metric"] == metric) & (data["kind"] == kind)], paired)
+        row_label(axes[i, 0], get_score(metric).title.lower(), row_height)
         if metric == LOGARITHMIC and (data.loc[data["metric"] == metric, "value"] > 0).all():
             plain_log(axes[i, 0], "y")
         else:
@@ -75,42 +81,34 @@ def draw_operations(run: RunData) -> Drawing | None:
         axes[-1, j].set_xticks(range(1, n + 1))
         axes[-1, j].set_xlim(0.5, n + 0.5)
         axes[-1, j].set_xlabel("operation in execution order" if n > 1 else "operation")
-    _side_legend(figure, data)
+    figure.legend(handles=mark_handles(set(data["side"])), loc="outside upper center", ncols=2)
     n_models = data.drop_duplicates("model_id")["side"].value_counts()
     caption = (
         "Aliasing scores of every model at each of its downsampling operations, by kind of operation, in execution "
-        "order. Small marks: models; bars: their mean. The model's score is the mean over convolutions and poolings. "
+        "order. Marks: models; bars: mean of the paired ones. The model's score is the mean over convolutions and "
+        "poolings. "
         f"Models: {n_models.get('robust', 0)} robust, {n_models.get('normal', 0)} normal."
     )
     return Drawing(figure, data, caption)
 
 
-def _strip(axis: Axes, part: pd.DataFrame) -> None:
+def _strip(axis: Axes, part: pd.DataFrame, paired: pd.Series) -> None:
     spread = np.random.default_rng(0)
-    for side, colour, marker, offset in SIDES:
+    for side, offset in SIDES:
         own = part[part["side"] == side]
         jitter = spread.uniform(-0.07, 0.07, len(own)) if len(own) > part["place"].nunique() else np.zeros(len(own))
         size = 9 if own["model_id"].nunique() > 8 else 25
-        axis.scatter(
-            own["place"] + offset + jitter, own["value"], s=size, marker=marker, color=colour, alpha=0.75, linewidths=0
-        )
-        groups = own.groupby("place")["value"]
+        points(axis, own["place"] + offset + jitter, own["value"], MARKS[side], size=size)
+        groups = own[own["model_id"].map(paired).eq(side)].groupby("place")["value"]
         means = groups.mean()[groups.size() > 1]
         axis.hlines(
-            means, means.index + offset - 0.13, means.index + offset + 0.13, color="black", linewidth=1.0, zorder=3
+            means,
+            means.index + offset - 0.13,
+            means.index + offset + 0.13,
+            color="black",
+            zorder=4,
+            linewidth=1.2 * current_style().lines,
         )
-
-
-def _side_legend(figure: MatplotlibFigure, data: pd.DataFrame) -> None:
-    from matplotlib.lines import Line2D
-
-    there = set(data["side"])
-    handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle="", markersize=4, label=side)
-        for side, colour, marker, _ in SIDES
-        if side in there
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
 
 
 def draw_against_accuracy(run: RunData) -> Drawing | None:
@@ -120,67 +118,41 @@ def draw_against_accuracy(run: RunData) -> Drawing | None:
     metrics = [metric for metric in METRICS if metric in models]
     if not target or not metrics:
         return None
-    data = models[models["robust"].isin([True, False])].copy()
-    data["side"] = data["robust"].map({True: "robust", False: "normal"})
+    data = models.copy()
+    data["side"] = [mark_of(robust).label for robust in data["robust"]]
     measured = all_scores().get(target)
     in_percent = measured is None or measured.unit == "%"  # the catalog's published accuracies are
     data["accuracy"] = data[target].astype(float) * (1 if in_percent else 100)
     data = data[data["accuracy"].notna() & data[metrics].notna().any(axis=1)]
     if data.empty:
         return None
-    from matplotlib.figure import Figure
-
     data["dataset"] = data["dataset"].replace("", "unknown")
     datasets = list(pd.unique(data["dataset"]))
-    figure = Figure(figsize=(PAGE_WIDTH, 2.5))
-    axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    figure = new_figure(0.5 + 1.9 * len(datasets))
+    axes = figure.subplots(len(datasets), len(metrics), sharey="row", sharex="col", squeeze=False)
     said = []
-    for axis, metric in zip(axes, metrics, strict=True):
-        _scatter(axis, data, metric, datasets)
+    for j, metric in enumerate(metrics):
         found = within_robust(data, metric, "accuracy")
+        for axis, dataset in zip(axes[:, j], datasets, strict=True):
+            part = data[data["dataset"] == dataset].dropna(subset=[metric])
+            for side, own in part.groupby("side"):
+                points(axis, own[metric], own["accuracy"], MARKS[str(side)])
+            axis.set_title(found[dataset].text if dataset in found else "", fontsize="small")
+        if metric == LOGARITHMIC and (data[metric].dropna() > 0).all():
+            plain_log(axes[0, j], "x")
+        axes[-1, j].set_xlabel(get_score(metric).title.lower())
         lines = [f"{dataset}: {one.text}" for dataset, one in found.items()]
-        axis.set_title("\n".join(lines if len(datasets) > 1 else [one.text for one in found.values()]), fontsize=7)
         said.append(f"{get_score(metric).title}: {'; '.join(lines)}")
+    for axis, dataset in zip(axes[:, 0], datasets, strict=True):
+        axis.set_ylabel("robust accuracy in %" if len(datasets) == 1 else f"{dataset}\nrobust accuracy in %")
+    figure.legend(handles=mark_handles(set(data["side"])), loc="outside upper center", ncols=3)
     published = "published" if target == "robust_acc" else "measured here with PGD"
-    axes[0].set_ylabel("robust accuracy in %")
-    _scatter_legend(figure, data, datasets)
     caption = (
         f"Aliasing of each model, mean over convolutions and poolings, against its robust accuracy ({published}). "
         f"Spearman's ρ among the robust models of each data set, with 95 % interval (Fisher's z). {'. '.join(said)}."
     )
     tidy = data.reset_index()[["model_id", "dataset", "architecture", "side", "accuracy", *metrics]]
     return Drawing(figure, tidy, caption)
-
-
-def _scatter(axis: Axes, data: pd.DataFrame, metric: str, datasets: Sequence[str]) -> None:
-    for side, colour, _, _ in SIDES:
-        for dataset, marker in zip(datasets, MARKERS * len(datasets), strict=False):
-            part = data[(data["side"] == side) & (data["dataset"] == dataset)]
-            axis.scatter(
-                part[metric], part["accuracy"], s=14, marker=marker, color=colour, edgecolors="black", linewidths=0.3
-            )
-    if metric == LOGARITHMIC and (data[metric].dropna() > 0).all():
-        plain_log(axis, "x")
-    axis.set_xlabel(get_score(metric).title.lower())
-
-
-def _scatter_legend(figure: MatplotlibFigure, data: pd.DataFrame, datasets: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    there = set(data["side"])
-    handles = [
-        Line2D([], [], color=colour, marker="o", linestyle="", markersize=4, label=side)
-        for side, colour, _, _ in SIDES
-        if side in there
-    ]
-    if len(datasets) > 1:
-        handles += [
-            Line2D(
-                [], [], color="white", markeredgecolor="black", marker=marker, linestyle="", markersize=4, label=name
-            )
-            for name, marker in zip(datasets, MARKERS * len(datasets), strict=False)
-        ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
 FIGURES: tuple[ReportFigure, ...] = (

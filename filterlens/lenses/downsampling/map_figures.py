@@ -16,7 +16,7 @@ from filterlens.lenses.downsampling.spectra import alias_free, power_spectra, ra
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import NEUTRAL, PAGE_WIDTH, ROBUST, diverging, plain_log, short
+from filterlens.report.style import NEUTRAL, SERIES, current_style, diverging, new_figure, plain_log, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,10 +75,8 @@ def draw_spectra(run: RunData) -> Drawing | None:
     rows = {model_id: operations for model_id, operations in rows.items() if operations}
     if not rows:
         return None
-    from matplotlib.figure import Figure
-
     n_columns = max(len(operations) for operations in rows.values())
-    figure = Figure(figsize=(min(PAGE_WIDTH, 1.0 + 1.9 * n_columns), 0.6 + 1.6 * len(rows)))
+    figure = new_figure(0.6 + 1.6 * len(rows), width=min(1.0, 0.15 + 0.28 * n_columns))
     axes = figure.subplots(len(rows), n_columns, sharex=True, sharey=True, squeeze=False)
     parts = []
     for i, (model_id, operations) in enumerate(rows.items()):
@@ -121,10 +119,11 @@ def spectrum_rows(operation: OperationMaps) -> pd.DataFrame:
 
 
 def _curves(axis: Axes, part: pd.DataFrame, operation: OperationMaps) -> None:
+    scale = current_style().lines
     looks = {
-        "dense": {"color": NEUTRAL, "linewidth": 1.0, "linestyle": "-"},
-        "alias-free": {"color": "black", "linewidth": 1.4, "linestyle": "--"},
-        "output": {"color": ROBUST, "linewidth": 1.4, "linestyle": "-"},
+        "dense": {"color": NEUTRAL, "linewidth": 1.0 * scale, "linestyle": ":"},
+        "alias-free": {"color": "black", "linewidth": 1.4 * scale, "linestyle": "--"},
+        "output": {"color": SERIES[0][0], "linewidth": 1.4 * scale, "linestyle": "-"},
     }
     for name, look in looks.items():
         own = part[(part["curve"] == name) & (part["power"] > 0)]
@@ -140,9 +139,7 @@ def draw_example(run: RunData) -> Drawing | None:
     ]
     if not chosen:
         return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(PAGE_WIDTH, 0.45 + 1.65 * len(chosen)))
+    figure = new_figure(0.45 + 1.65 * len(chosen))
     axes = figure.subplots(len(chosen), 4, squeeze=False)
     parts = []
     for row, (model_id, example) in zip(axes, chosen, strict=True):

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from filterlens.errors import InputError
+from filterlens.errors import FilterlensError, InputError
 from filterlens.lenses.downsampling.analyzer import operation_rows
 from filterlens.lenses.downsampling.options import DownsamplingOptions
 from filterlens.lenses.downsampling.scores import Operation
 from filterlens.tracing.capture import Downsampling, capture_downsampling
 from filterlens.tracing.modes import in_eval_mode
+from filterlens.tracing.sizes import refuse_size
 
 __all__ = ["measure"]
 
@@ -38,7 +39,8 @@ def measure(network: nn.Module, images: Tensor | None, options: DownsamplingOpti
     Raises
     ------
     InputError
-        There are no images, or the network downsamples nowhere but in 1x1 shortcuts.
+        There are no images, the network takes images of another size, which the message names, or it downsamples
+        nowhere but in 1x1 shortcuts.
     """
     del options
     if images is None or images.dim() != 4 or len(images) == 0:
@@ -54,8 +56,14 @@ def measure(network: nn.Module, images: Tensor | None, options: DownsamplingOpti
     device = next((p.device for p in network.parameters()), images.device)
     with in_eval_mode(network), torch.no_grad():
         for batch in torch.split(images, _BATCH):
-            with capture_downsampling(network, receive):
-                network(batch.to(device))
+            try:
+                with capture_downsampling(network, receive):
+                    network(batch.to(device))
+            except FilterlensError:
+                raise
+            except Exception:
+                refuse_size(network, images.shape[1:])
+                raise
     if not any(operation.counts for operation in operations.values()):
         raise InputError(f"{type(network).__name__} has no downsampling but 1x1 shortcuts, or none at all")
     for operation in operations.values():

@@ -37,7 +37,7 @@ class DownsamplingOptions(Options):
         Feature maps kept a layer, chosen by the seed; None keeps all.
     """
 
-    images: int = option(default=32, help="Images a lens looks at.")
+    images: int = option(default=32, help="Images a lens looks at.", at_least=1)
     channels: int | None = option(
         default=64,
         help="Feature maps kept a layer, or `all`.",

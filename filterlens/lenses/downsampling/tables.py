@@ -36,7 +36,7 @@ def aliasing_table(run: RunData, models: pd.DataFrame) -> Table:
         UNIT,
         *SIDES,
     )
-    return Table("aliasing_by_operation", "Aliasing by operation", HOW, frame, columns, lens="downsampling")
+    return Table("aliasing_by_operation", "Aliasing by operation", "", frame, columns, "downsampling", general=(HOW,))
 
 
 TABLES: tuple[TableMaker, ...] = (aliasing_table,)

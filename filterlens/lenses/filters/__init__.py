@@ -20,10 +20,12 @@ LENS = Lens(
         "filterlens.lenses.filters.orthogonality",
         "filterlens.lenses.filters.z_scores",
     ),
+    keep="filterlens.lenses.filters.kept:keep",
     pool="filterlens.lenses.filters.distribution:pool",
     figures="filterlens.lenses.filters.figures:FIGURES",
     tables="filterlens.lenses.filters.tables:TABLES",
     measure="filterlens.lenses.filters.measure:measure",
     attack_free=True,
+    per_kernel=True,
     rank=10,
 )

@@ -15,7 +15,7 @@ maximum a filter is sparse), `bins` (70), `fine_bins` (700).
 | array | shape, dtype | content |
 |---|---|---|
 | `models` | JSON | the M pooled models in order, each `{"model_id", "dataset", "robust": true/false/null, "n_filters"}` |
-| `groups` | JSON | the G groups in order, each `{"label", "dataset": "" for every data set, "robust": true/false/null for both, "n_models", "n_filters"}`; first `all`, `robust`, `normal`, then for each data set `X`, `X robust`, `X normal`; a model without known robustness is in `all` and `X` only |
+| `groups` | JSON | the G groups in order, each `{"label", "dataset": "" for every data set, "robust": true/false/null for both, "n_models", "n_filters"}`; first `all`, `robust`, `normal`, then for each data set `X`, `X robust`, `X normal`; a model without a partner or known robustness is in `all` and `X` only |
 | `datasets` | JSON | the D data sets in order, as in the catalog (`unknown` where it says nothing) |
 | `depths` | JSON | the 11 depth groups in order: `"0"`, `"(0.0, 0.1]"`, …, `"(0.9, 1.0]"` of conv_depth_norm, `"0"` being the first convolution (conv_depth 0) |
 | `means` | (G, K) float64 | mean scaled filter of each group, row-major k_h x k_w |
@@ -25,8 +25,10 @@ maximum a filter is sparse), `bins` (70), `fine_bins` (700).
 | `histograms` | (G, K, fine_bins) int64 | filters of the group whose coefficient c_i falls in each bin; sums of ten neighbours are the 70 bins that shifts use |
 | `shift` | (D,) float64 | D(robust, normal) of each data set in nats: its paired models where it has pairs, else all its models, on the PCA of their union; NaN where a side is empty |
 | `shift_components` | (D, K) float64 | symmetric KL of each coefficient; `shift` = Σ_i a_i of it |
+| `shift_null` | (D, 19) float64 | the same after robust and normal were swapped at random within pairs, a normal model and its partners together: what chance gives; NaN with fewer than four paired normal models |
 | `shift_counts` | (D, 2) int64 | filters on the robust and the normal side |
 | `shift_depths` | (D, 11) float64 | the same by depth group, each on the PCA of its own union |
+| `shift_depths_null` | (D, 19, 11) float64 | `shift_null` by depth group |
 | `shift_depth_counts` | (D, 11, 2) int64 | filters on the robust and the normal side |
 | `shift_models` | (M, M) float64 | symmetric KL between every two models, on the basis, range and explained variance of `all`; 0 on the diagonal |
 
@@ -49,10 +51,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from filterlens.dumps import DumpReader
+from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.dumps.memory import return_freed_memory
 from filterlens.errors import DumpError, InputError, LensSkipped, NonFiniteWeightError
-from filterlens.lens import PoolContext, PooledModel
+from filterlens.lens import OpenGroup, PoolContext, PooledModel
 from filterlens.lenses.filters.conventions import LARGEST_KERNEL, SPARSITY_THRESHOLD
 from filterlens.lenses.filters.layer import Layer
 from filterlens.lenses.filters.moments import BINS, Moments
@@ -116,7 +118,7 @@ def pool(context: PoolContext) -> None:
             found.entry.robust,
             found.entry.match,
             _moments(summary.get(kernel), k),
-            partial(_filters, found.path, kernel),
+            partial(_filters, found.group, kernel),
         )
         for found, summary in zip(context.models, summaries, strict=True)
     ]
@@ -144,7 +146,9 @@ def _checked(model: PooledModel) -> dict[tuple[int, int], NDArray[np.float64]]:
         height, _, width = name.partition("x")
         k = int(height) * int(width) if height.isdecimal() and width.isdecimal() else 0
         if not 0 < k <= LARGEST_KERNEL or rows.shape[1:] != (2 + k + k * k,) or not _are_moments(rows):
-            raise DumpError(f"what is kept of the filters of {model.path} is damaged: run `filterlens analyze` again")
+            raise DumpError(
+                f"what is kept of the filters of {model.entry.model_id} is damaged: run `filterlens analyze` again"
+            )
         found[int(height), int(width)] = rows
     return found
 
@@ -174,10 +178,12 @@ def _moments(rows: NDArray[np.float64] | None, k: int) -> list[Moments]:
     return cells
 
 
-def _filters(path: Path, kernel: tuple[int, int]) -> Iterator[Filters]:
-    """Go through a dump's layers of one kernel size."""
-    for depth, layer in _layers(path, kernel):
-        yield Filters(depth, layer.rows, layer.maxima, layer.limit)
+def _filters(opened: OpenGroup, kernel: tuple[int, int]) -> Iterator[Filters]:
+    """Go through a model's layers of one kernel size."""
+    with opened() as group:
+        for depth, layer in _layers(group, kernel):
+            yield Filters(depth, layer.rows, layer.maxima, layer.limit)
+    return_freed_memory()
 
 
 def scaled_filters(path: Path, kernel: tuple[int, int], *, sparse: bool = False) -> Iterator[Tensor]:
@@ -195,29 +201,33 @@ def scaled_filters(path: Path, kernel: tuple[int, int], *, sparse: bool = False)
     Yields
     ------
         Float32 rows of shape (n, k_h * k_w).
+
+    Raises
+    ------
+    DumpError
+        The dump is damaged, or holds scores instead of filters.
     """
-    for _, layer in _layers(path, kernel):
-        tops = layer.maxima[:, None]
-        scaled = layer.rows / np.where(tops == 0, 1, tops)
-        yield torch.from_numpy(scaled if sparse else scaled[~layer.sparse])
-
-
-def _layers(path: Path, kernel: tuple[int, int]) -> Iterator[tuple[int, Layer]]:
-    """Yield depth group and layer, in float32; none that holds NaN or Inf, or has no score otherwise."""
     with DumpReader(path) as reader:
-        if _LENS not in reader.lenses:
+        if _LENS not in reader.held:
             return
-        group = reader.lens(_LENS)
-        for name in group.names():
-            if group.shape(name)[2:] != kernel:
-                continue
-            try:
-                layer = Layer(torch.from_numpy(group.read(name)).float())
-                _ = layer.maxima
-            except (InputError, NonFiniteWeightError):
-                continue
-            yield _depth_group(group.attributes_of(name)), layer
+        for _, layer in _layers(reader.lens(_LENS), kernel):
+            tops = layer.maxima[:, None]
+            scaled = layer.rows / np.where(tops == 0, 1, tops)
+            yield torch.from_numpy(scaled if sparse else scaled[~layer.sparse])
     return_freed_memory()
+
+
+def _layers(group: DumpGroup, kernel: tuple[int, int]) -> Iterator[tuple[int, Layer]]:
+    """Yield depth group and layer, in float32; none that holds NaN or Inf, or has no score otherwise."""
+    for name in group.names():
+        if group.shape(name)[2:] != kernel:
+            continue
+        try:
+            layer = Layer(torch.from_numpy(group.read(name)).float())
+            _ = layer.maxima
+        except (InputError, NonFiniteWeightError):
+            continue
+        yield _depth_group(group.attributes_of(name)), layer
 
 
 def _depth_group(attributes: Mapping[str, Any]) -> int:

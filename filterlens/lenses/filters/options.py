@@ -35,4 +35,5 @@ class FiltersOptions(Options):
 
     def __post_init__(self) -> None:
         """Refuse a filter size that is none."""
+        Options.__post_init__(self)
         choose_kernel(self.kernel, ())

@@ -34,6 +34,9 @@ class FilterPool:
         Every array by its name in the layout.
     paired
         Whether each data set's shift is between paired models only, shape (D,).
+    null, null_depths
+        Shifts after random swaps of sides, (D, draws) and (D, draws, 11); NaN where there are none, as in runs that
+        were analysed before there were any.
     """
 
     kernel: tuple[int, int]
@@ -43,6 +46,8 @@ class FilterPool:
     depths: Sequence[str]
     arrays: Mapping[str, NDArray[Any]]
     paired: Sequence[bool]
+    null: NDArray[np.float64]
+    null_depths: NDArray[np.float64]
 
     def group(self, label: str) -> int | None:
         """Place of the group of that label, None where it is missing or empty."""
@@ -75,12 +80,22 @@ def _read(group: DumpGroup) -> FilterPool:
 
     height, width = (int(side) for side in str(group.attributes["kernel"]).split("x"))
     found = group.attributes_of("shift").get("paired", "[]")
+    datasets, depths = listed("datasets"), listed("depths")
+    null, by_depth = (
+        group.read(name).astype(np.float64) if name in group else np.full(shape, np.nan)
+        for name, shape in (
+            ("shift_null", (len(datasets), 1)),
+            ("shift_depths_null", (len(datasets), 1, len(depths))),
+        )
+    )
     return FilterPool(
         kernel=(height, width),
         models=listed("models"),
         groups=listed("groups"),
-        datasets=listed("datasets"),
-        depths=listed("depths"),
+        datasets=datasets,
+        depths=depths,
         arrays={name: np.asarray(group.read(name)) for name in (*_ARRAYS, *_SHIFTS)},
         paired=json.loads(found) if isinstance(found, str) else list(found),
+        null=null,
+        null_depths=by_depth,
     )

@@ -29,6 +29,8 @@ from filterlens.score import DEPTH_GROUPS
 __all__ = ["FINE_BINS", "Filters", "Member", "Pooled", "pool_filters"]
 
 FINE_BINS = 10 * BINS
+DRAWS = 19  # swaps of sides: one shift above all of them has p = 1 / 20
+_MIN_UNITS = 4  # distinct normal models below which there are too few swaps that differ
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +147,7 @@ class _Comparison:
     """
 
     def __init__(self, members: Sequence[Member], k: int) -> None:
+        self.swaps = _swaps(members)
         cells = [[cell for m in members for cell in m.moments]] + [
             [m.moments[depth] for m in members] for depth in range(len(DEPTH_GROUPS))
         ]
@@ -152,21 +155,36 @@ class _Comparison:
         self.components = {place: own for place, own in enumerate(found) if own is not None}
         self.ranges = _no_ranges(len(cells))
         self.counts = np.zeros((len(cells), 2, k, BINS), dtype=np.int64)
+        self.swapped = np.zeros((DRAWS if self.swaps else 0, *self.counts.shape), dtype=np.int64)
 
     @property
     def places(self) -> list[int]:
         """Which of its cells have principal components: 0 is all depths, 1 … 11 the depth groups."""
         return list(self.components)
 
-    def shifts(self) -> NDArray[np.float64]:
+    def add(self, member: Member, side: int, counts: NDArray[np.int64]) -> None:
+        """Count one model's filters on its side, and on the side that each swap puts it on."""
+        self.counts[self.places, side] += counts
+        for swapped, swap in zip(self.swapped, self.swaps.get(_unit(member), ()), strict=False):
+            swapped[self.places, side ^ swap] += counts
+
+    def shifts(self, counts: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Shift of each coefficient in each cell, shape (12, K), NaN where a side is empty."""
-        shifts = np.full((len(self.counts), self.counts.shape[2]), np.nan)
+        counts = self.counts if counts is None else counts
+        shifts = np.full((len(counts), counts.shape[2]), np.nan)
         for place in self.places:
-            if self.counts[place, :, 0].sum(axis=-1).all():
+            if counts[place, :, 0].sum(axis=-1).all():
                 low, high = self.ranges[place]
-                p, q = densities(self.counts[place], float(high - low) / BINS)
+                p, q = densities(counts[place], float(high - low) / BINS)
                 shifts[place] = component_shifts(p, q)
         return shifts
+
+    def null(self) -> NDArray[np.float64]:
+        """Shift in each cell after each swap, shape (DRAWS, 12); NaN with fewer than four normal models."""
+        found = np.full((DRAWS, len(self.counts)), np.nan)
+        for draw, counts in enumerate(self.swapped):
+            found[draw] = self.shift(self.shifts(counts))
+        return found
 
     def shift(self, shifts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weight the coefficients by their share of the variance, shape (12,)."""
@@ -213,7 +231,8 @@ def pool_filters(members: Sequence[Member], k: int, each: Each = map) -> Pooled:
         if part is not None:
             _widen(part.ranges, part.places, found[1:])
 
-    kinds = [(_dataset(m), m.robust) for m in members]
+    in_pairs = _in_pairs(members)
+    kinds = [(_dataset(m), m.robust if m.model_id in in_pairs else None) for m in members]
     fine = {kind: np.zeros((k, FINE_BINS), dtype=np.int64) for kind in kinds}
     coarse = np.zeros((len(members), k, BINS), dtype=np.int64)
     ranged = [
@@ -224,12 +243,13 @@ def pool_filters(members: Sequence[Member], k: int, each: Each = map) -> Pooled:
         fine[kinds[i]] += counts[0]
         coarse[i] = counts[0].reshape(k, BINS, -1).sum(axis=2)
         if part is not None:
-            part.counts[part.places, sides[i]] += counts[1:, :, :BINS]
+            part.add(members[i], int(sides[i] or 0), counts[1:, :, :BINS])
 
     each_shift = np.stack([part.shifts() for part in compared.values()])  # (D, 12, K)
     shifts = np.stack([part.shift(found) for part, found in zip(compared.values(), each_shift, strict=True)])
+    nulls = np.stack([part.null() for part in compared.values()])  # (D, draws, 12)
     sizes = np.stack([part.counts[:, :, 0].sum(axis=-1) for part in compared.values()])  # (D, 12, 2)
-    described, groups = _groups(members, datasets, fine, k)
+    described, groups = _groups(members, kinds, fine, k)
     low, high = (float(end) for end in whole[0])
     return Pooled(
         arrays={
@@ -238,7 +258,9 @@ def pool_filters(members: Sequence[Member], k: int, each: Each = map) -> Pooled:
             "shift": shifts[:, 0],
             "shift_components": each_shift[:, 0],
             "shift_counts": sizes[:, 0],
+            "shift_null": nulls[:, :, 0],
             "shift_depths": shifts[:, 1:],
+            "shift_depths_null": nulls[:, :, 1:],
             "shift_depth_counts": sizes[:, 1:],
             "shift_models": pairwise_shifts(densities(coarse, (high - low) / BINS), components.ratio),
         },
@@ -287,10 +309,8 @@ def _widen(ranges: NDArray[np.float32], places: list[int], found: NDArray[np.flo
 
 def _sides(members: Sequence[Member], datasets: Sequence[str]) -> tuple[list[int | None], list[bool]]:
     """Side of each member in its data set's comparison (0 robust, 1 normal, None), and which data sets have pairs."""
-    known = {m.model_id: m for m in members}
-    pairs = [(m, known[m.match]) for m in members if m.robust and m.match in known]
-    paired = {_dataset(robust) for robust, _ in pairs}
-    in_pairs = {m.model_id for pair in pairs for m in pair}
+    in_pairs = _in_pairs(members)
+    paired = {_dataset(m) for m in members if m.robust and m.model_id in in_pairs}
     sides = [
         None if m.robust is None or (_dataset(m) in paired and m.model_id not in in_pairs) else int(not m.robust)
         for m in members
@@ -298,26 +318,59 @@ def _sides(members: Sequence[Member], datasets: Sequence[str]) -> tuple[list[int
     return sides, [name in paired for name in datasets]
 
 
+def _in_pairs(members: Sequence[Member]) -> set[str]:
+    """Robust models whose normal one is there, and those normal ones."""
+    known = {m.model_id for m in members}
+    pairs = [(m.model_id, m.match) for m in members if m.robust and m.match in known]
+    return {model_id for pair in pairs for model_id in pair}
+
+
+def _unit(member: Member) -> str:
+    """Return the normal model whose pairs a model is in."""
+    return member.match if member.robust else member.model_id
+
+
+def _swaps(members: Sequence[Member]) -> dict[str, NDArray[np.int64]]:
+    """Which draws swap the two sides of a normal model and its robust partners, (DRAWS,) of 0 and 1 by normal model.
+
+    Under the null hypothesis it makes no difference which model of a pair is called robust. No draw swaps none or all:
+    both leave the shift as it is. Empty where there are fewer than four normal models with a partner.
+    """
+    known = {m.model_id for m in members}
+    units = list(dict.fromkeys(m.match for m in members if m.robust and m.match in known))
+    if len(units) < _MIN_UNITS:
+        return {}
+    rng = np.random.default_rng(0)
+    draws: list[NDArray[np.int64]] = []
+    while len(draws) < DRAWS:
+        swap = rng.integers(0, 2, len(units))
+        if 0 < swap.sum() < len(units):
+            draws.append(swap)
+    return dict(zip(units, np.stack(draws, axis=1), strict=True))
+
+
 def _groups(
     members: Sequence[Member],
-    datasets: Sequence[str],
+    kinds: Sequence[tuple[str, bool | None]],
     fine: dict[tuple[str, bool | None], NDArray[np.int64]],
     k: int,
 ) -> tuple[dict[str, NDArray[np.float64] | NDArray[np.int64]], list[object]]:
-    """Arrays with one row a group, and the groups."""
+    """Arrays with one row a group, and the groups; `kinds` are each model's data set and its side of a pair."""
     means, bases, ratios, counts, groups = [], [], [], [], []
-    for name in ("", *datasets):
+    for name in ("", *dict.fromkeys(dataset for dataset, _ in kinds)):
         for robust in (None, True, False):
             chosen = [
-                i for i, m in enumerate(members) if name in {"", _dataset(m)} and (robust is None or m.robust is robust)
+                i
+                for i, (dataset, side) in enumerate(kinds)
+                if name in {"", dataset} and (robust is None or side is robust)
             ]
             total = _total([cell for i in chosen for cell in members[i].moments], k)
             found = total.principal_components()
             means.append(total.mean if total.n else np.full(k, np.nan))
             bases.append(found.basis if found else np.full((k, k), np.nan))
             ratios.append(found.ratio if found else np.full(k, np.nan))
-            kinds = {(_dataset(members[i]), members[i].robust) for i in chosen}
-            counts.append(sum((fine[kind] for kind in kinds), np.zeros((k, FINE_BINS), dtype=np.int64)))
+            own = {kinds[i] for i in chosen}
+            counts.append(sum((fine[kind] for kind in own), np.zeros((k, FINE_BINS), dtype=np.int64)))
             word = {None: "" if name else "all", True: "robust", False: "normal"}[robust]
             groups.append(
                 {

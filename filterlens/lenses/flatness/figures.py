@@ -9,10 +9,20 @@ import numpy as np
 import pandas as pd
 
 from filterlens.lens import get_score
+from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import NEUTRAL, NORMAL, PAGE_WIDTH, ROBUST
+from filterlens.report.style import (
+    MARKS,
+    current_style,
+    mark_handles,
+    mark_of,
+    new_figure,
+    points,
+    power_of_ten,
+    row_label,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +31,6 @@ __all__ = ["FIGURES", "draw_landscape", "draw_scatter"]
 
 _FLATNESS = ("average_flatness", "worst_flatness")
 _ROBUSTNESS = (("robust_loss", "flatness_reference_loss"), ("robust_accuracy",))
-_SIDES = (
-    (True, "robust", ROBUST, "o", "-"),
-    (False, "normal", NORMAL, "s", "--"),
-    (None, "unknown", NEUTRAL, "^", ":"),
-)
 _DIRECTIONS = ("random", "adversarial")
 
 
@@ -41,9 +46,7 @@ def draw_scatter(run: RunData) -> Drawing | None:
     rows = [m for m in rows if m in models and models[m].notna().any()]
     if not columns or not rows:
         return None
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    figure = MatplotlibFigure(figsize=(PAGE_WIDTH, 0.5 + 2.1 * len(rows)))
+    figure = new_figure(0.5 + 2.1 * len(rows))
     axes = figure.subplots(len(rows), len(columns), sharex="col", sharey="row", squeeze=False)
     parts = []
     for i, y in enumerate(rows):
@@ -51,16 +54,18 @@ def draw_scatter(run: RunData) -> Drawing | None:
             _points(axes[i, j], models, x, y)
             found = within_robust(models, x, y)
             lines = [one.text if len(found) == 1 else f"{dataset}: {one.text}" for dataset, one in found.items()]
-            axes[i, j].set_title("robust models: " + "\n".join(lines) if lines else "", loc="right", fontsize=7)
+            axes[i, j].set_title("robust models: " + "\n".join(lines) if lines else "", loc="right", fontsize="small")
             part = models[["dataset", "robust", x, y]].dropna(subset=[x, y]).reset_index()
             part = part.rename(columns={x: "x", y: "y"}).assign(x_metric=x, y_metric=y)
             own = part["dataset"].replace("", "unknown").map(found).where(part["robust"].eq(True))  # noqa: FBT003
             numbers = {"spearman": "rho", "spearman_low": "low", "spearman_high": "high", "spearman_n": "n"}
             parts.append(part.assign(**{k: own.map(attrgetter(v), na_action="ignore") for k, v in numbers.items()}))
-        axes[i, 0].set_ylabel(_label(y))
+        row_label(axes[i, 0], _label(y), (float(figure.get_figheight()) - 0.9) / len(rows))
     for j, x in enumerate(columns):
         axes[-1, j].set_xlabel(_label(x))
-    axes[0, 0].legend(loc="best")
+    shown = models.dropna(subset=columns, how="all").dropna(subset=rows, how="all")
+    handles = mark_handles({mark_of(robust).label for robust in shown["robust"]})
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
     caption = (
         "Robust loss and robust accuracy against flatness of the robust loss; lower is flatter. "
         "Each point is a model. ρ is Spearman's rank correlation among the n robust models of a data set, with its "
@@ -76,31 +81,35 @@ def draw_landscape(run: RunData) -> Drawing | None:
     data = _landscape(run)
     if data.empty:
         return None
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    figure = MatplotlibFigure(figsize=(PAGE_WIDTH, 2.5))
+    figure = new_figure(2.5)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, direction in zip(axes, _DIRECTIONS, strict=True):
         part = data[data["direction"] == direction]
-        for _, side, colour, _, line in _SIDES:
+        scale = current_style().lines
+        for side, mark in MARKS.items():
+            look = {"color": mark.colour, "linestyle": mark.line}
             chosen = part[part["side"] == side]
             for _, curve in chosen.groupby("model_id", sort=False):
-                axis.plot(curve["position"], curve["rise"], color=colour, linestyle=line, linewidth=0.6, alpha=0.5)
-            if len(chosen):
-                mean = chosen.groupby("position")["rise"].mean()
-                axis.plot(mean.index, mean, color=colour, linestyle=line, linewidth=2, label=f"{side} (mean)")
+                axis.plot(curve["position"], curve["rise"], linewidth=0.6 * scale, alpha=0.5, **look)
+            paired = chosen[chosen["paired"]]
+            if len(paired):
+                mean = paired.groupby("position")["rise"].mean()
+                axis.plot(mean.index, mean, linewidth=2 * scale, label=f"{side} (mean of pairs)", **look)
         length = part["length"].iloc[0]
-        axis.set_title(f"{direction} direction, ‖ν‖ = {length:g} ‖w‖ at s = ±1")
-        axis.set_xlabel("position s")
+        axis.set_title(f"{direction}, ‖ν‖ = {length:g} ‖w‖")
+        axis.set_xlabel(f"position s in {direction} direction")
         axis.set_xlim(-1, 1)
-        axis.set_xticks([-1, -0.5, 0, 0.5, 1])
+        axis.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
         _scale(axis, "y", data["rise"])
     axes[0].set_ylabel("rise of the robust loss (nats)")
-    axes[0].legend(loc="best")
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend(loc="best")
     n = data["model_id"].nunique()
     caption = (
-        "Robust loss at w + s ν less that at w, each layer's part of ν as long relative to its weights as the others', "
-        "images attacked anew at every position. Thin lines: models; thick: mean of a side. "
+        "Robust loss at w + s ν less that at w, ‖ν‖ as above each panel, "
+        "each layer's part of ν as long relative to its weights as the others', "
+        "images attacked anew at every position. Thin lines: models; thick: mean of a side's "
+        "paired models. "
         f"n = {n} models. Axes with a long tail are logarithmic beyond ±1. A narrow valley is a sharp minimum."
     )
     return Drawing(figure, data, caption)
@@ -108,11 +117,12 @@ def draw_landscape(run: RunData) -> Drawing | None:
 
 def _landscape(run: RunData) -> pd.DataFrame:
     scored = set(run.lens_scores("flatness")["model_id"])
+    sides = sides_of_pairs(run.models[run.models.index.isin(scored)])
     rows = []
     for entry in run.catalog:
         if entry.model_id not in scored:
             continue
-        side = {True: "robust", False: "normal", None: "unknown"}[entry.robust]
+        side, paired = mark_of(entry.robust).label, sides[entry.model_id] != "unpaired"
         with run.dump(entry.model_id) as dump:
             group = dump.lens("flatness")
             if "landscape_positions" not in group:
@@ -123,7 +133,13 @@ def _landscape(run: RunData) -> pd.DataFrame:
                 losses = group.read(f"landscape_{direction}").astype(np.float64).mean(axis=1)
                 at_weights = float(losses[np.abs(positions).argmin()])
                 rows += [
-                    {"model_id": entry.model_id, "side": side, "direction": direction, "length": length}
+                    {
+                        "model_id": entry.model_id,
+                        "side": side,
+                        "paired": paired,
+                        "direction": direction,
+                        "length": length,
+                    }
                     | {"position": round(float(s), 4), "robust_loss": loss, "rise": loss - at_weights}
                     for s, loss in zip(positions, losses, strict=True)
                 ]
@@ -131,13 +147,9 @@ def _landscape(run: RunData) -> pd.DataFrame:
 
 
 def _points(axis: Axes, models: pd.DataFrame, x: str, y: str) -> None:
-    for robust, side, colour, marker, _ in _SIDES:
-        chosen = models[models["robust"].isna() if robust is None else models["robust"].eq(robust)]
-        chosen = chosen.dropna(subset=[x, y])
-        if len(chosen):
-            axis.scatter(
-                chosen[x], chosen[y], s=18, color=colour, marker=marker, edgecolor="black", linewidth=0.4, label=side
-            )
+    known = models.dropna(subset=[x, y])
+    for side, own in known.groupby([mark_of(robust).label for robust in known["robust"]]):
+        points(axis, own[x], own[y], MARKS[str(side)], size=18)
     _scale(axis, "x", models[x])
     _scale(axis, "y", models[y])
 
@@ -151,7 +163,7 @@ def _scale(axis: Axes, which: Literal["x", "y"], values: pd.Series) -> None:
     if len(size) and size.max() > 20 and size.max() / size.median() > 10:
         (axis.set_xscale if which == "x" else axis.set_yscale)("symlog", linthresh=1.0)
         plain = axis.xaxis if which == "x" else axis.yaxis
-        plain.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        plain.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
 
 
 def _label(metric: str) -> str:

@@ -34,7 +34,7 @@ class FlatnessOptions(Options):
         Forward passes of attacked models in bfloat16; the loss of precision is reported beside the scores.
     """
 
-    images: int = option(default=1000, help="Images a lens looks at.")
+    images: int = option(default=1000, help="Images a lens looks at.", at_least=1)
     steps: int = 20
     average: int = 10
     worst: int = 10

@@ -17,5 +17,6 @@ LENS = Lens(
     scores=("filterlens.lenses.frequency.scores",),
     measure="filterlens.lenses.frequency.measure:measure",
     attack_free=True,
+    per_kernel=True,
     rank=12,
 )

@@ -36,6 +36,7 @@ class FrequencyOptions(Options):
 
     def __post_init__(self) -> None:
         """Refuse a filter size that is none, and a transform that no filter has."""
+        Options.__post_init__(self)
         choose_kernel(self.kernel, ())
         if not 2 <= self.filter_frequencies <= 256 or self.filter_frequencies % 2:
             raise InputError(

@@ -10,11 +10,12 @@ import pandas as pd
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
 from filterlens.lenses.manifold.grid_figure import draw_grid
+from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.style import NEUTRAL, NORMAL, PAGE_WIDTH, ROBUST, side_colour
+from filterlens.report.style import MARKS, SERIES, current_style, mark_handles, mark_of, new_figure, points
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -24,12 +25,13 @@ __all__ = ["FIGURES", "distance_values", "draw_distances", "draw_success"]
 
 BINS = 40
 CURVES = (  # kind, side (empty: all), label, colour, line style
-    ("held_out", "", "clean, held out", NEUTRAL, ":"),
+    ("held_out", "", "clean, held out", "black", ":"),
     ("noise", "", "noise of equal norm", "black", "-."),
-    ("on_manifold", "", "on-manifold attack", "#009E73", "--"),
-    ("attacked", "normal", "attacked, normal models", NORMAL, "-"),
-    ("attacked", "robust", "attacked, robust models", ROBUST, "-"),
-    ("attacked", "other", "attacked, other models", "#CC79A7", "-"),
+    ("on_manifold", "", "on-manifold attack", SERIES[1][0], "--"),
+    *(
+        ("attacked", side, f"attacked, {side} models", MARKS[side].colour, MARKS[side].line)
+        for side in ("normal", "robust", "unpaired")
+    ),
 )
 PANELS = (
     ("distance", "distance to the manifold"),
@@ -42,8 +44,8 @@ ATTACKS = (("regular_success", "regular success rate"), ("on_manifold_success", 
 def distance_values(run: RunData) -> pd.DataFrame:
     """List distance, ratio and angle of every image that the figure shows.
 
-    Columns `dataset`, `model_id`, `robust`, `kind`, `distance`, `ratio`, `angle`: successful adversarial examples of
-    correctly classified images, every clean and noisy image.
+    Columns `dataset`, `model_id`, `robust`, `side`, `kind`, `distance`, `ratio`, `angle`: successful adversarial
+    examples of correctly classified images, every clean and noisy image.
     """
     parts = []
     for entry in run.catalog:
@@ -55,8 +57,12 @@ def distance_values(run: RunData) -> pd.DataFrame:
                     parts.append(part.assign(**facts))
         except DumpError:
             continue  # scores outlive dumps: a report may be written where no dump is
-    columns = ["dataset", "model_id", "robust", "kind", "distance", "ratio", "angle"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    columns = ["dataset", "model_id", "robust", "side", "kind", "distance", "ratio", "angle"]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    data = pd.concat(parts, ignore_index=True)
+    sides = sides_of_pairs(run.models[run.models.index.isin(data["model_id"])])
+    return data.assign(side=data["model_id"].map(sides))[columns]
 
 
 def _model_values(group: DumpGroup) -> pd.DataFrame:
@@ -86,10 +92,8 @@ def draw_distances(run: RunData) -> Drawing | None:
     data = distance_values(run)
     if data.empty:
         return None
-    from matplotlib.figure import Figure
-
     datasets = list(pd.unique(data["dataset"]))
-    figure = Figure(figsize=(PAGE_WIDTH, 0.8 + 1.7 * len(datasets)))
+    figure = new_figure(0.8 + 1.7 * len(datasets))
     axes = figure.subplots(len(datasets), len(PANELS), squeeze=False)
     for i, dataset in enumerate(datasets):
         part = data[data["dataset"] == dataset]
@@ -101,14 +105,16 @@ def draw_distances(run: RunData) -> Drawing | None:
     for axis in axes.flat:
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3)
-    n = data.drop_duplicates("model_id")["robust"].value_counts()
+    n = data.drop_duplicates("model_id")["side"].value_counts()
     counts = data["kind"].value_counts()
     caption = (
         "Distance to the data manifold, its share of the perturbation's length (1: the attack leaves orthogonally, "
         "0: it stays), and the angle between the perturbation and the tangent space. Successful adversarial examples "
         f"of correctly classified images ({counts.get('attacked', 0)} regular, {counts.get('on_manifold', 0)} "
         "on-manifold); as yardsticks clean images that the manifold does not know and noise inside the "
-        f"image box of the regular perturbations' length. Models: {n.get(True, 0)} robust, {n.get(False, 0)} normal."
+        f"image box of the regular perturbations' length. Models: "
+        + ", ".join(f"{n[side]} {side}" for side in ("robust", "normal", "unpaired") if side in n)
+        + "."
     )
     return Drawing(figure, data, caption)
 
@@ -118,14 +124,13 @@ def _histogram(axis: Axes, part: pd.DataFrame, column: str) -> None:
     known = values[np.isfinite(values)]
     highest = {"angle": 90.0, "ratio": 1.0}.get(column, float(known.max()) if len(known) else 1.0)
     edges = np.linspace(0, max(highest, 1e-6) * 1.0001, BINS + 1)
-    side = part["robust"].map({True: "robust", False: "normal"}).fillna("other")
     for kind, whose, label, colour, style in CURVES:
-        chosen = (part["kind"] == kind) & (side.eq(whose) if whose else True)
+        chosen = (part["kind"] == kind) & (part["side"].eq(whose) if whose else True)
         own = part.loc[chosen, column].dropna().to_numpy(dtype=float)
         if len(own) == 0:
             continue
         shares, _ = np.histogram(own.clip(max=edges[-1]), edges)
-        axis.stairs(shares / len(own), edges, label=label, color=colour, linestyle=style, linewidth=1.2)
+        axis.stairs(shares / len(own), edges, label=label, color=colour, linestyle=style)
     axis.set_xlim(0, edges[-1])
     axis.set_ylim(bottom=0)
 
@@ -136,10 +141,8 @@ def draw_success(run: RunData) -> Drawing | None:
     shown = [(metric, label) for metric, label in ATTACKS if metric in models and models[metric].notna().any()]
     if not shown or "clean_error" not in models:
         return None
-    from matplotlib.figure import Figure
-
     data = models[models["clean_error"].notna()]
-    figure = Figure(figsize=(PAGE_WIDTH / 2 * len(shown), 2.6))
+    figure = new_figure(2.6, width=len(shown) / 2)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
     said = []
     for axis, (metric, label) in zip(axes, shown, strict=True):
@@ -148,7 +151,9 @@ def draw_success(run: RunData) -> Drawing | None:
         axis.set_ylabel(label)
         found = within_robust(data, "clean_error", metric)
         said += [f"{label}, {dataset}: {one.text}" for dataset, one in found.items()]
-    _legend(axes[0], data)
+    figure.legend(
+        handles=mark_handles({mark_of(robust).label for robust in data["robust"]}), loc="outside upper center", ncols=3
+    )
     columns = ["clean_error", *(name for metric, _ in shown for name in (metric, f"{metric}_low", f"{metric}_high"))]
     tidy = data.reset_index()[["model_id", "dataset", "architecture", "robust", *columns]]
     caption = (
@@ -161,29 +166,14 @@ def draw_success(run: RunData) -> Drawing | None:
 
 
 def _scatter(axis: Axes, data: pd.DataFrame, metric: str) -> None:
-    for robust, marker in ((False, "o"), (True, "D"), (None, "s")):
-        own = data[data["robust"].isna() if robust is None else data["robust"].eq(robust)]
-        value = own[metric].astype(float)
-        below, above = value - own[f"{metric}_low"], own[f"{metric}_high"] - value
-        axis.errorbar(
-            own["clean_error"].astype(float), value, yerr=np.clip(np.stack([below, above]), 0, None), fmt=marker,
-            color=side_colour(robust), markersize=3.5, elinewidth=0.7, markeredgecolor="black", markeredgewidth=0.3,
-        )  # fmt: skip
+    known = data.dropna(subset=[metric])
+    for side, own in known.groupby([mark_of(robust).label for robust in known["robust"]]):
+        x, value, mark = own["clean_error"].astype(float), own[metric].astype(float), MARKS[str(side)]
+        ends = np.stack([value - own[f"{metric}_low"], own[f"{metric}_high"] - value]).clip(min=0)
+        axis.errorbar(x, value, yerr=ends, fmt="none", ecolor=mark.colour, elinewidth=0.7 * current_style().lines)
+        points(axis, x, value, mark)
     axis.set_ylim(-0.03, 1.03)
     axis.set_xlim(left=min(0.0, axis.get_xlim()[0]))
-
-
-def _legend(axis: Axes, data: pd.DataFrame) -> None:
-    from matplotlib.lines import Line2D
-
-    sides = [(False, "normal", "o"), (True, "robust", "D"), (None, "unknown", "s")]
-    handles = [
-        Line2D([], [], color=side_colour(robust), marker=marker, linestyle="", markersize=4, label=name)
-        for robust, name, marker in sides
-        if (data["robust"].isna() if robust is None else data["robust"].eq(robust)).any()
-    ]
-    figure = axis.figure
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
 
 
 FIGURES: tuple[ReportFigure, ...] = (

@@ -13,7 +13,7 @@ from filterlens.errors import DumpError
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import PAGE_WIDTH, diverging, short
+from filterlens.report.style import current_style, diverging, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,11 +29,9 @@ def draw_grid(run: RunData) -> Drawing | None:
     models = _examples(run)
     if not models:
         return None
-    from matplotlib.figure import Figure
-
     blocks = [(model_id, _rows(run, model_id)) for model_id in models]
     n_rows = sum(len(rows) for _, rows in blocks)
-    figure = Figure(figsize=(PAGE_WIDTH, 0.3 + n_rows * PAGE_WIDTH / (COLUMNS + 1.2)))
+    figure = new_figure(0.3 + n_rows * current_style().page / (COLUMNS + 1.8))
     axes = figure.subplots(n_rows, COLUMNS, squeeze=False)
     listed = []
     row = 0
@@ -52,7 +50,7 @@ def draw_grid(run: RunData) -> Drawing | None:
     data = pd.DataFrame(listed, columns=["model_id", "row", "image", "mark", "max_abs", "l2"])
     caption = (
         "The first images of the run: clean, after the regular attack, after the on-manifold attack where the manifold "
-        "has a decoder, and the differences to clean (blue negative, orange positive, white zero, each scaled to its "
+        "has a decoder, and the differences to clean (purple negative, green positive, white zero, each scaled to its "
         "own largest value). ✓: classified correctly before the attack, not after."
     )
     return Drawing(figure, data, caption)

@@ -30,7 +30,7 @@ class ManifoldOptions(Options):
         Of the search for the nearest point of a manifold that has a decoder.
     """
 
-    images: int = option(default=200, help="Images a lens looks at.")
+    images: int = option(default=200, help="Images a lens looks at.", at_least=1)
     manifold: str = option(
         default="",
         help="`fonts`, `neighbours`, the file of a learned decoder, or `module:` with PACKAGE and FACTORY.",

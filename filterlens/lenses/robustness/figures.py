@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from filterlens.lenses.robustness.first_stage_figure import draw_first_stage
 from filterlens.lenses.robustness.metrics import confidence, reliability
+from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import NORMAL, PAGE_WIDTH, ROBUST
+from filterlens.report.style import MARKS, current_style, mark_handles, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "draw_confidence", "draw_reliability"]
 
 _KINDS = (("clean", "logits_clean"), ("attacked", "logits_attacked"))
-_SIDES = (("normal", False, NORMAL, "--"), ("robust", True, ROBUST, "-"))
+_SIDES = ("normal", "robust", "unpaired")
 _BINS = 15
 
 
@@ -42,18 +43,20 @@ def draw_reliability(run: RunData) -> Drawing | None:
     figure, axes = _panels()
     for axis, (kind, _) in zip(axes, _KINDS, strict=True):
         axis.plot([0, 1], [0, 1], color="black", linewidth=0.6, linestyle=":")
-        for side, _, colour, line in _SIDES:
+        for side in _SIDES:
             part = data[(data["images"] == kind) & (data["side"] == side)]
-            if part.empty:
-                continue
-            axis.plot(part["confidence"], part["accuracy"], color=colour, linestyle=line, linewidth=1, label=side)
-            axis.scatter(part["confidence"], part["accuracy"], s=4 + 60 * part["share"], color=colour, zorder=3)
+            mark = MARKS[side]
+            axis.plot(part["confidence"], part["accuracy"], color=mark.colour, linestyle=mark.line)
+            axis.scatter(
+                part["confidence"], part["accuracy"], s=(4 + 60 * part["share"]) * current_style().lines**2,
+                color=mark.colour, marker=mark.marker, linewidths=0, zorder=3, clip_on=False,
+            )  # fmt: skip
         axis.set(title=kind, xlabel="confidence", xlim=(0, 1), ylim=(-0.03, 1.03), aspect="equal")
     axes[0].set_ylabel("accuracy")
-    axes[0].legend(loc="upper left")
+    axes[0].legend(handles=mark_handles(set(data["side"])), loc="upper left")
     caption = (
         f"Reliability: accuracy of the images in each of {_BINS} equal bins of confidence; on the dotted line a model "
-        "is as often right as it is sure, below it over-confident. Size of a dot: share of images in the bin. "
+        "is as often right as it is sure, below it over-confident. Size of a mark: share of images in the bin. "
         f"{_models(rows)}."
     )
     return Drawing(figure, data, caption)
@@ -76,18 +79,17 @@ def draw_confidence(run: RunData) -> Drawing | None:
         return None
     keys = ["side", "images", "prediction", "low", "high"]
     data = pd.DataFrame(rows).groupby(keys, sort=False)["share"].mean().reset_index()
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    figure = MatplotlibFigure(figsize=(PAGE_WIDTH, 3.2))
+    figure = new_figure(3.2)
     axes = figure.subplots(2, 2, sharex=True, sharey="row")
     for i, outcome in enumerate(("right", "wrong")):
         for j, (kind, _) in enumerate(_KINDS):
             axis = axes[i, j]
-            for side, _, colour, line in _SIDES:
+            for side in _SIDES:
+                mark = MARKS[side]
                 part = data[(data["side"] == side) & (data["images"] == kind) & (data["prediction"] == outcome)]
                 if len(part):
-                    axis.stairs(part["share"], edges, color=colour, fill=True, alpha=0.3)
-                    axis.stairs(part["share"], edges, color=colour, linestyle=line, linewidth=1.2, label=side)
+                    axis.stairs(part["share"], edges, color=mark.colour, fill=True, alpha=0.3)
+                    axis.stairs(part["share"], edges, color=mark.colour, linestyle=mark.line)
             axis.set_xlim(0, 1)
             if i == 0:
                 axis.set_title(kind)
@@ -95,7 +97,7 @@ def draw_confidence(run: RunData) -> Drawing | None:
                 axis.set_ylabel(f"share of images,\npredicted {outcome}")
     for axis in axes[-1]:
         axis.set_xlabel("confidence")
-    axes[0, 0].legend(loc="upper left")
+    axes[0, 0].legend(handles=mark_handles(set(data["side"]), "line"), loc="upper left")
     caption = (
         "Confidence of predictions that are right (above) and wrong (below), on clean and on attacked images; the bars "
         f"of one side and column add up to 1 over both rows. {_models(rows)}."
@@ -104,17 +106,17 @@ def draw_confidence(run: RunData) -> Drawing | None:
 
 
 def _logits(run: RunData) -> Iterator[tuple[str, str, str, NDArray[np.floating], NDArray[np.integer]]]:
-    """Model, side, clean or attacked, logits and labels of every model whose side is known."""
+    """Model, side, clean or attacked, logits and labels of every model; one without a partner is on no side."""
     scored = set(run.lens_scores("robustness")["model_id"])
-    sides = {True: "robust", False: "normal"}
+    sides = sides_of_pairs(run.models[run.models.index.isin(scored)])
     for entry in run.catalog:
-        if entry.model_id not in scored or entry.robust is None:
+        if entry.model_id not in scored:
             continue
         with run.dump(entry.model_id) as dump:
             group = dump.lens("robustness")
             labels = group.read("labels")
             for kind, name in _KINDS:
-                yield entry.model_id, sides[entry.robust], kind, group.read(name), labels
+                yield entry.model_id, sides[entry.model_id], kind, group.read(name), labels
 
 
 def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
@@ -132,15 +134,13 @@ def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _panels() -> tuple[MatplotlibFigure, list[Axes]]:
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    figure = MatplotlibFigure(figsize=(PAGE_WIDTH * 0.75, 2.7))
+    figure = new_figure(2.7, width=0.75)
     return figure, list(figure.subplots(1, 2, sharey=True))
 
 
 def _models(rows: list[dict[str, object]]) -> str:
     sides = pd.DataFrame(rows).drop_duplicates("model_id")["side"].value_counts()
-    return "Models: " + ", ".join(f"{sides[side]} {side}" for side in ("robust", "normal") if side in sides)
+    return "Models: " + ", ".join(f"{sides[side]} {side}" for side in ("robust", "normal", "unpaired") if side in sides)
 
 
 FIGURES: tuple[Figure, ...] = (

@@ -13,7 +13,7 @@ from filterlens.lenses.robustness.first_stage import Array, RecordedStage, read_
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import NEUTRAL, PAGE_WIDTH, diverging, short
+from filterlens.report.style import NEUTRAL, diverging, new_figure, sequential, short
 
 __all__ = ["draw_first_stage"]
 
@@ -36,14 +36,12 @@ def draw_first_stage(run: RunData) -> Drawing | None:
     shown = _chosen(run)
     if not shown:
         return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(PAGE_WIDTH, 2.7))
+    figure = new_figure(2.7)
     blocks = figure.subfigures(1, len(shown), squeeze=False)[0]
     robust = run.models["robust"]
     for block, model in zip(blocks, shown, strict=True):
         side = {True: "robust: ", False: "normal: "}.get(robust[model.model_id], "")
-        block.suptitle(side + short(model.model_id, 36), fontsize=8)
+        block.suptitle(side + short(model.model_id, 32))
         change = model.stage.change
         n = len(model.pictures["filter"])
         axes = block.subplots(len(_SHOWN), n, squeeze=False)
@@ -52,15 +50,15 @@ def draw_first_stage(run: RunData) -> Drawing | None:
         for i, name in enumerate(_SHOWN):
             limit = top if name in {"clean", "attacked"} else float(np.abs(model.pictures[name]).max()) or 1.0
             two_sided = signed or name in {"filter", "difference"}
-            low, colours = (-limit, diverging()) if two_sided else (0.0, "magma")
+            low, colours = (-limit, diverging()) if two_sided else (0.0, sequential())
             for j in range(n):
                 axes[i, j].imshow(model.pictures[name][j], cmap=colours, vmin=low, vmax=limit)
                 axes[i, j].set(xticks=[], yticks=[])
                 axes[i, j].grid(visible=False)
                 axes[i, j].spines[:].set(visible=True, linewidth=0.3, color=NEUTRAL)
-            axes[i, 0].set_ylabel(name, fontsize=7)
+            axes[i, 0].set_ylabel(name, fontsize="small")
         for j in range(n):
-            axes[-1, j].set_xlabel(f"{change[j]:.2f}")
+            axes[-1, j].set_xlabel(f"{change[j]:.2f}", fontsize="small")
     who = "; ".join(f"{m.model_id}: {m.stage.operations}, {len(m.stage.clean)} images" for m in shown)
     caption = (
         "First stage under attack: filter (mean over its input channels), what the network puts out behind it on a "

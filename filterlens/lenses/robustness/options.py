@@ -36,7 +36,7 @@ class RobustnessOptions(Options):
         There is no such attack.
     """
 
-    images: int = option(default=1000, help="Images a lens looks at.")
+    images: int = option(default=1000, help="Images a lens looks at.", at_least=1)
     restarts: int = 10
     attack: Literal["pgd", "apgd"] = option(
         default="pgd", help="PGD of the papers' constant step, or APGD, whose step adapts: stronger at equal cost."
@@ -46,6 +46,7 @@ class RobustnessOptions(Options):
 
     def __post_init__(self) -> None:
         """Refuse an attack that there is not."""
+        Options.__post_init__(self)
         if self.attack not in _ATTACKS:
             raise InputError(f"attack: expected {' or '.join(_ATTACKS)}, got {self.attack!r}")
 

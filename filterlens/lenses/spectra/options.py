@@ -33,6 +33,7 @@ class SpectraOptions(Options):
 
     def __post_init__(self) -> None:
         """Refuse what bounds nothing."""
+        Options.__post_init__(self)
         if not 1 <= self.operator_frequencies <= 1024:
             raise InputError(f"operator_frequencies: expected 1 to 1024, got {self.operator_frequencies}")
         if not 0 <= self.operator_gflop < float("inf"):

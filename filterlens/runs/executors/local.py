@@ -16,7 +16,7 @@ from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from filterlens.errors import InputError
 from filterlens.process.interruption import deferred_signals, on_interruption, remove_on_interruption
@@ -37,6 +37,10 @@ class InProcess:
     """One job after the other, in this process."""
 
     local = True
+
+    def for_analysis(self, _: Path | None) -> Self:
+        """Return itself."""
+        return self
 
     def run(
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener
@@ -66,6 +70,10 @@ class LocalProcesses:
         if jobs < 1:
             raise InputError(f"--jobs {jobs}: give the number of processes, 1 or more")
         self.jobs = jobs
+
+    def for_analysis(self, _: Path | None) -> Self:
+        """Return itself."""
+        return self
 
     def run(
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 __all__ = ["Executor", "Listener", "Progress", "Work", "WorkerLost", "is_ready"]
@@ -41,6 +42,16 @@ class Executor(Protocol):
     """
 
     local: bool
+
+    def for_analysis(self, folder: Path | None) -> Executor:
+        """Return where dumps are analysed.
+
+        Parameters
+        ----------
+        folder
+            The run's, locked, whose files the jobs read; None where they read none.
+        """
+        ...
 
     def run(
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener

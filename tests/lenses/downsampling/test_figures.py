@@ -90,7 +90,9 @@ def test_the_scatter_names_rho_and_n_of_every_data_set(make_run: MakeRun) -> Non
     found = rank_correlation(models["alias_energy"], models["robust_acc"])
     assert found.rho == pytest.approx(rho)
     expected = f"cifar10: {found.text}"
-    assert expected in drawing.figure.axes[2].get_title()
+    axes = {axis.get_ylabel().split("\n")[0]: axis for axis in drawing.figure.axes[::3]}
+    assert set(axes) == {"cifar10", "cifar100"}, "a row a data set"
+    assert drawing.figure.axes[2].get_title() == found.text
     assert expected in drawing.caption
     assert len(drawing.data) == len(run.models)
 

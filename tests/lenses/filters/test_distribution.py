@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from filterlens.catalogs import Entry
-from filterlens.dumps import DumpReader, DumpWriter
+from filterlens.dumps import DumpReader, DumpWriter, open_lens
 from filterlens.errors import DumpError, LensSkipped
 from filterlens.lens import PoolContext, PooledModel
 from filterlens.lenses.filters import distribution
@@ -51,7 +52,7 @@ def models(dumps: list[tuple[Entry, Path]]) -> list[PooledModel]:
     for entry, path in dumps:
         with DumpReader(path) as reader:
             _, summary = analyze(reader.lens("filters"))
-        found.append(PooledModel(entry=entry, path=path, summary=summary))
+        found.append(PooledModel(entry=entry, group=partial(open_lens, path, "filters"), summary=summary))
     return found
 
 
@@ -96,7 +97,9 @@ def test_a_run_is_pooled_as_the_layout_says(
             "shift": (1,),
             "shift_components": (1, 9),
             "shift_counts": (1, 2),
+            "shift_null": (1, 19),
             "shift_depths": (1, 11),
+            "shift_depths_null": (1, 19, 11),
             "shift_depth_counts": (1, 11, 2),
             "shift_models": (2, 2),
         }

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.patches import PathPatch
+from report.synthetic import Model, score_rows, write_run, zoo
 
 from filterlens.lenses.filters.figures import FIGURES
 from filterlens.lenses.filters.figures.bases import draw_bases, draw_cumulative
@@ -35,14 +36,12 @@ def drawn(drawing: Drawing | None) -> Drawing:
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_every_figure_is_absent_without_its_data(figure: object, tmp_path: Path) -> None:
-    from report.synthetic import Model, write_run
-
     empty = read_run(write_run(tmp_path / "run", [Model("only")], []))
     assert figure.draw(empty) is None  # type: ignore[attr-defined]
 
 
-def test_boxes_stand_at_the_quartiles_of_each_depth_group(run: RunData) -> None:
-    drawing = drawn(depth_figure("filters").draw(run))
+def test_boxes_stand_at_the_quartiles_of_each_depth_group(make_run: Callable[..., Path]) -> None:
+    drawing = drawn(depth_figure("filters").draw(read_run(make_run(24))))
     axes = drawing.figure.axes
     assert len(axes) == 6, "three scores by two data sets"
     boxes = [patch for patch in axes[0].patches if isinstance(patch, PathPatch)]
@@ -52,6 +51,24 @@ def test_boxes_stand_at_the_quartiles_of_each_depth_group(run: RunData) -> None:
     y = np.asarray(boxes[0].get_path().vertices)[:, 1]
     assert [y.min(), y.max()] == pytest.approx(np.quantile(first, [0.25, 0.75]).tolist())
     assert part.groupby(["model_id", "depth"]).size().max() == 1, "a shared normal model enters once"
+
+
+def test_fewer_than_five_models_are_points_and_no_box(run: RunData) -> None:
+    drawing = drawn(depth_figure("filters").draw(run))
+    data = drawing.data
+    for axis in drawing.figure.axes:
+        assert not [patch for patch in axis.patches if isinstance(patch, PathPatch)]
+    part = data[(data["metric"] == "sparsity") & (data["dataset"] == "cifar10")]
+    shown = np.concatenate([np.asarray(points.get_offsets()) for points in drawing.figure.axes[0].collections])
+    assert sorted(shown[:, 1]) == pytest.approx(sorted(part["value"]))
+
+
+def test_models_without_a_partner_are_on_neither_side(tmp_path: Path) -> None:
+    models = [*zoo(12), Model("alone", robust=True), Model("other", robust=False), Model("who knows", robust=None)]
+    data = drawn(depth_figure("filters").draw(read_run(write_run(tmp_path, models, score_rows(models, 5))))).data
+    sides = data.drop_duplicates("model_id").groupby("side")["model_id"].agg(list)
+    assert sides["unpaired"] == ["alone", "other", "who knows"]
+    assert (len(sides["robust"]), len(sides["normal"])) == (12, 6)
 
 
 def test_a_score_that_is_the_same_everywhere_is_shown_in_its_whole_range(run: RunData) -> None:

@@ -91,19 +91,19 @@ def test_groups_hold_their_models(pooled: Pooled) -> None:
     found = [(group["label"], group["n_models"], group["n_filters"]) for group in listed(pooled, "groups")]
     assert found == [
         ("all", 7, 8400),
-        ("robust", 3, 3600),
-        ("normal", 3, 3600),
+        ("robust", 2, 2400),
+        ("normal", 1, 1200),
         ("c", 5, 6000),
         ("c robust", 2, 2400),
-        ("c normal", 2, 2400),
+        ("c normal", 1, 1200),
         ("d", 2, 2400),
-        ("d robust", 1, 1200),
-        ("d normal", 1, 1200),
+        ("d robust", 0, 0),
+        ("d normal", 0, 0),
     ]
 
 
 def test_bases_are_the_principal_components_of_each_group(pooled: Pooled) -> None:
-    groups = {0: (R1, R2, N1, N2, LONE, R1, N2), 1: (R1, R2, R1), 4: (R1, R2), 8: (N2,)}
+    groups = {0: (R1, R2, N1, N2, LONE, R1, N2), 1: (R1, R2), 4: (R1, R2), 5: (N1,), 6: (R1, N2)}
     for row, data in groups.items():
         rows = rows_of(*data)
         expected = Moments.of(rows).principal_components()
@@ -127,7 +127,7 @@ def test_histograms_count_coefficients_under_the_common_basis(pooled: Pooled) ->
         expected, _ = np.histogram(coefficients[:, i], bins=edges)
         assert np.abs(histograms[0, i] - expected).sum() <= 4
     np.testing.assert_array_equal(histograms[3] + histograms[6], histograms[0])
-    np.testing.assert_array_equal(histograms[4] + histograms[7], histograms[1])
+    np.testing.assert_array_equal(histograms[4], histograms[1])
 
 
 def test_the_shift_of_a_data_set_is_that_of_its_paired_models(pooled: Pooled) -> None:
@@ -138,6 +138,34 @@ def test_the_shift_of_a_data_set_is_that_of_its_paired_models(pooled: Pooled) ->
 
 def test_the_shift_without_pairs_is_that_of_all_models(pooled: Pooled) -> None:
     assert pooled.arrays["shift"][1] == pytest.approx(shift(rows_of(R1), rows_of(N2)), rel=1e-6)
+
+
+def test_chance_is_what_the_shift_would_be_with_sides_swapped_within_pairs() -> None:
+    data = {
+        f"{side}{i}": pieces(10 + i + 50 * (side == "n"), 3 if side == "r" else 1) for i in range(5) for side in "rn"
+    }
+    members = [member(name, own, name[0] == "r", f"n{name[1]}" * (name[0] == "r")) for name, own in data.items()]
+    found = pool_filters(members, 9)
+    null = found.arrays["shift_null"]
+    assert null.shape == (1, 19)
+    assert (found.arrays["shift"][0] > null[0]).all(), "robust and normal differ in every pair"
+    splits = []
+    for bits in range(1, 2**5 - 1):
+        swapped = [bool(bits >> i & 1) for i in range(5)]
+        sides = [[data[("rn" if swap else "nr")[side] + str(i)] for i, swap in enumerate(swapped)] for side in (1, 0)]
+        splits.append(shift(rows_of(*sides[0]), rows_of(*sides[1])))
+    for one in null[0]:
+        assert np.abs(np.array(splits) - one).min() < 1e-6, "every draw is one of the 30 splits"
+    alike = [member(n, pieces(i, 2), n[0] == "r", f"n{n[1]}" * (n[0] == "r")) for i, n in enumerate(data)]
+    again = pool_filters(alike, 9)
+    assert again.arrays["shift"][0] < again.arrays["shift_null"].max() * 2
+    assert np.isfinite(again.arrays["shift_depths_null"][0, :, [0, 3, 10]]).all()
+    assert np.isnan(again.arrays["shift_depths_null"][0, :, 1]).all()
+
+
+def test_fewer_than_four_normal_models_have_no_level_of_chance(pooled: Pooled) -> None:
+    assert pooled.arrays["shift_null"].shape == (2, 19)
+    assert np.isnan(pooled.arrays["shift_null"]).all()
 
 
 def test_shifts_by_coefficient_add_up(pooled: Pooled) -> None:

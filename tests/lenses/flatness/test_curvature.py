@@ -14,6 +14,7 @@ from filterlens.lenses.flatness.curvature import curvature
 
 def symmetric(values: Sequence[float], seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
+    basis: Tensor
     basis, _ = torch.linalg.qr(torch.randn(len(values), len(values), dtype=torch.float64))
     matrix: Tensor = basis @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ basis.T
     return matrix

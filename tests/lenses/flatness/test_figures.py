@@ -32,12 +32,13 @@ LOGITS = {  # four images, two classes; of confidence 0.9 and 0.6, right and wro
 
 
 def make_run(folder: Path, lenses: tuple[str, ...] = ("robustness", "flatness"), pairs: int = 3) -> RunData:
-    rows, lines = [], ["model_id,source,robust,eps"]
+    rows, lines = [], ["model_id,source,robust,match,eps"]
     (folder / "dumps").mkdir(parents=True)
     for i in range(pairs):
         for j, side in enumerate(("robust", "normal")):
             model_id = f"{side}-{i}"
-            lines.append(f"{model_id},{model_id}.pt,{str(side == 'robust').lower()},8/255")
+            match = f"normal-{i}" if side == "robust" else ""
+            lines.append(f"{model_id},{model_id}.pt,{str(side == 'robust').lower()},{match},8/255")
             path = folder / "dumps" / f"{model_id}.h5"
             with DumpWriter(path, {"model_id": model_id}) as dump:
                 if "robustness" in lenses:

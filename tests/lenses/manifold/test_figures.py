@@ -84,7 +84,7 @@ def test_every_histogram_sums_to_one(run: RunData) -> None:
     with paper_style():
         drawing = drawn(draw_distances(run))
     labels = {patch.get_label() for patch in drawing.figure.axes[1].patches}
-    assert labels >= {f"attacked, {side} models" for side in ("normal", "robust", "other")}
+    assert labels >= {f"attacked, {side} models" for side in ("normal", "robust", "unpaired")}
     for axis in drawing.figure.axes:
         for patch in axis.patches:
             assert isinstance(patch, StepPatch)

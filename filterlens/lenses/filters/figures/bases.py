@@ -8,13 +8,13 @@ import pandas as pd
 from filterlens.lenses.filters.pooled import FilterPool, read_filter_pool
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import COLUMN_WIDTH, NEUTRAL, NORMAL, PAGE_WIDTH, ROBUST, diverging
+from filterlens.report.style import MARKS, diverging, new_figure
 
 __all__ = ["draw_bases", "draw_cumulative"]
 
 GROUPS = ("all", "robust", "normal")
 SHOWN = 9
-_LINES = {"all": (NEUTRAL, ":", "s"), "robust": (ROBUST, "-", "o"), "normal": (NORMAL, "--", "^")}
+_ALL = ("black", "-.", "s")
 
 
 def _present(pool: FilterPool) -> dict[str, int]:
@@ -35,14 +35,12 @@ def draw_bases(run: RunData) -> Drawing | None:
     present = _present(pool) if pool is not None else {}
     if pool is None or not present:
         return None
-    from matplotlib.figure import Figure
-
     height, width = pool.kernel
     shown = min(SHOWN, height * width)
     bases = np.stack([pool.arrays["bases"][g, :shown] for g in present.values()])
     ratios = np.stack([pool.arrays["explained_variance_ratio"][g, :shown] for g in present.values()])
     limit = float(np.abs(bases).max())
-    figure = Figure(figsize=(PAGE_WIDTH, 0.35 + 0.9 * len(present)))
+    figure = new_figure(0.35 + 0.9 * len(present))
     axes = figure.subplots(len(present), shown, squeeze=False)
     for i, label in enumerate(present):
         for j in range(shown):
@@ -75,16 +73,15 @@ def draw_cumulative(run: RunData) -> Drawing | None:
     present = _present(pool) if pool is not None else {}
     if pool is None or not present:
         return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(COLUMN_WIDTH, 2.3))
+    figure = new_figure(2.3, column=True)
     axis = figure.subplots()
     frames = []
     for label, g in present.items():
         share = np.cumsum(pool.arrays["explained_variance_ratio"][g])
         components = np.arange(1, len(share) + 1)
-        colour, line, marker = _LINES[label]
-        axis.plot(components, share, color=colour, linestyle=line, marker=marker, markersize=3, label=label)
+        mark = MARKS.get(label)
+        colour, line, marker = (mark.colour, mark.line, mark.marker) if mark else _ALL
+        axis.plot(components, share, color=colour, linestyle=line, marker=marker, label=label, clip_on=False)
         frames.append(pd.DataFrame({"group": label, "components": components, "cumulative_share": share}))
     axis.set_xlabel("principal components")
     axis.set_ylabel("cumulative share of\nexplained variance")

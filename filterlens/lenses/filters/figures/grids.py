@@ -14,7 +14,7 @@ from filterlens.errors import DumpError
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import NEUTRAL, PAGE_WIDTH, diverging, short, side_colour
+from filterlens.report.style import NEUTRAL, beside_row, diverging, mark_handles, mark_of, new_figure, short
 
 __all__ = ["StoredLayer", "chosen_models", "draw_first", "draw_last", "draw_rgb", "end_layer"]
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredLayer:
-    """One convolution's weight, float64 (c_out, c_in / groups, k_h, k_w), as a dump holds it."""
+    """One convolution's weight, float64 (c_out, c_in / groups, k_h, k_w), as a dump holds it; perhaps its beginning."""
 
     name: str
     weight: Array
@@ -52,9 +52,9 @@ def end_layer(run: RunData, model_id: str, *, last: bool = False) -> StoredLayer
     """Read a model's first (conv_depth 0) or last (conv_depth_norm 1) convolution, None where its dump has none."""
     try:
         with run.dump(model_id) as reader:
-            if "filters" not in reader.lenses:
+            if "filters" not in reader.held:
                 return None
-            return _find(reader.lens("filters"), last=last)
+            return _find(reader.kept("filters"), last=last)
     except DumpError:
         return None  # a model that failed has no dump; the ledger says why
 
@@ -117,13 +117,10 @@ def _draw_rows(
             rows[model_id] = pictures
     if not rows:
         return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(PAGE_WIDTH, 0.1 + 0.36 * len(rows)))
+    figure = new_figure(0.3 + 0.36 * len(rows))
     axes = figure.subplots(len(rows), FILTERS, squeeze=False)
     robust = run.models["robust"]
     for line, (model_id, pictures) in zip(axes, rows.items(), strict=True):
-        colour = side_colour(robust[model_id])
         for axis, one in zip(line, pictures, strict=False):
             axis.imshow(one, cmap=diverging(), vmin=-1, vmax=1)
             axis.set(xticks=[], yticks=[])
@@ -131,13 +128,15 @@ def _draw_rows(
             axis.spines[:].set(visible=True, linewidth=0.3, color=NEUTRAL)
         for axis in line[len(pictures) :]:
             axis.set_axis_off()
-        place = {"transform": line[0].transAxes, "va": "center"}
-        line[0].text(-0.25, 0.5, "■", color=colour, ha="right", **place)
-        line[0].text(-0.75, 0.5, short(model_id, 30), ha="right", **place)
+        line[0].set_ylabel(short(model_id, 30), rotation=0, ha="right", va="center", labelpad=12)
+        width = pictures.shape[2]
+        beside_row(line[0], mark_of(robust[model_id]))
+        line[0].set(xlim=(-0.5, width - 0.5), ylim=(pictures.shape[1] - 0.5, -0.5))
     sides = [robust[model_id] for model_id in rows]
     n = f"{len(rows)} models ({sides.count(True)} robust, {sides.count(False)} normal), at most {FILTERS} each."
-    marks = "Squares: robust dark, normal light."
-    return Drawing(figure, pd.DataFrame(list(_numbers(rows))), f"{caption} {n} {marks}")
+    handles = mark_handles({mark_of(side).label for side in sides})
+    figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    return Drawing(figure, pd.DataFrame(list(_numbers(rows))), f"{caption} {n}")
 
 
 def _numbers(rows: dict[str, Array]) -> Iterator[dict[str, object]]:

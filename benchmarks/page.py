@@ -1,0 +1,83 @@
+"""How long a report of many models takes to write, how large its page is, and how soon a browser shows it.
+
+`python benchmarks/page.py 9 69 206 10000`: synthetic scores of every lens (`tests/report/synthetic.py`). `--layers` is
+of each model; `--keep FOLDER` keeps the runs to be looked at. Times of the browser are measured where `--chromium`
+names one: from the start of the navigation to the first contentful paint, and to the end of loading, the best of three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from html import unescape
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from report.synthetic import every_score, large_zoo, write_dumps, write_pool, write_run
+
+from filterlens.commands.audit import all_figures, all_tables
+from filterlens.report import write_report
+
+MEASURE = """<script>window.addEventListener("load", function () { setTimeout(function () {
+var paint = performance.getEntriesByName("first-contentful-paint")[0], whole = performance.getEntriesByType("navigation")[0];
+document.body.setAttribute("data-measured", JSON.stringify({paint: paint ? paint.startTime : null, load: whole.loadEventEnd}));
+}, 300); });</script>"""  # noqa: E501 - JavaScript
+
+
+def make(folder: Path, n: int, n_layers: int) -> Path:
+    """Write a run of `n` models with every score, and pictures for up to 300 of them."""
+    models = large_zoo(n)
+    write_run(folder, models, every_score(models, n_layers))
+    if n <= 300:
+        write_dumps(folder, models)
+        write_pool(folder, models)
+    return folder
+
+
+def browser_times(index: Path, chromium: str) -> tuple[float, float]:
+    """First contentful paint and end of loading in milliseconds, the best of three."""
+    probe = index.with_name("measured.html")
+    probe.write_text(index.read_text(encoding="utf-8").replace("</body>", f"{MEASURE}</body>"), encoding="utf-8")
+    times = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as profile:
+            options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+            options += ["--virtual-time-budget=10000"]
+            done = subprocess.run(
+                [chromium, *options, "--dump-dom", probe.as_uri()], capture_output=True, check=True, timeout=120
+            )
+        found = re.search(r'data-measured="([^"]*)"', done.stdout.decode())
+        if found is not None:
+            seen = json.loads(unescape(found[1]))
+            times.append((float(seen["paint"] or "nan"), float(seen["load"])))
+    probe.unlink()
+    return min(paint for paint, _ in times), min(load for _, load in times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", type=int, default=[9, 69, 206])
+    parser.add_argument("--layers", type=int, default=40)
+    parser.add_argument("--chromium", default="")
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--no-figures", action="store_true")
+    args = parser.parse_args()
+    print("| models | write, s | page, MB | first paint, ms | loaded, ms |\n|---|---|---|---|---|")
+    for n in args.models:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = make((args.keep or Path(scratch)) / f"models-{n}", n, args.layers)
+            begun = time.perf_counter()
+            index = write_report(folder, figures=() if args.no_figures else all_figures(), tables=all_tables())
+            seconds = time.perf_counter() - begun
+            paint, load = browser_times(index, args.chromium) if args.chromium else (float("nan"), float("nan"))
+            print(f"| {n} | {seconds:.1f} | {index.stat().st_size / 1e6:.2f} | {paint:.0f} | {load:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
