@@ -77,7 +77,7 @@ def build(name: str) -> nn.Module:
 
 
 def example(network: nn.Module, n: int = 2) -> torch.Tensor:
-    """Random images of the size that an architecture takes; one where they are large, to stay below 4 GB."""
+    """Random images of the size that an architecture takes; one where they are large, for memory."""
     cfg: Any = network.pretrained_cfg
     channels, height, width = cfg["input_size"]
     return torch.rand(n if height <= LARGE else 1, channels, height, width)

@@ -23,8 +23,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="normal, pgd, half, fgsm, free, trades, on-manifold, transformations; `zoo` or `cifar10-small`: every "
-            "model of a bundled zoo; or `manifold`: a decoder of --data for `--manifold FILE`."
+            help="normal, pgd, half, fgsm, free, trades, mart, awp, on-manifold, transformations; `zoo` or "
+            "`cifar10-small`: every model of a bundled zoo; or `manifold`: a decoder of --data for `--manifold FILE`."
         ),
     ],
     *,
@@ -56,6 +56,16 @@ def train(
     ] = None,
     width: Annotated[int | None, typer.Option("--width", min=2, help="Channels of the first stage [16 | 32].")] = None,
     blocks: Annotated[int | None, typer.Option("--blocks", min=1, help="Residual blocks a stage [1].")] = None,
+    activation: Annotated[str | None, typer.Option("--activation", help="relu or silu [relu].")] = None,
+    beta: Annotated[
+        float | None, typer.Option("--beta", min=0.0, help="Weight of TRADES' and MART's second term [6].")
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option("--gamma", min=0.0, help="Length of AWP's step, relative to the weights [0.005].")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option("--label-smoothing", min=0.0, max=1.0, help="Target spread over all classes [0].")
+    ] = None,
     eps: Annotated[
         float | None, typer.Option("--eps", min=0.0, help="L∞ radius of attacks on pixels [0.2 | 8/255].")
     ] = None,
@@ -98,6 +108,10 @@ def train(
         "schedule": schedule,
         "width": width,
         "blocks": blocks,
+        "activation": activation,
+        "beta": beta,
+        "gamma": gamma,
+        "label_smoothing": label_smoothing,
         "eps": eps,
         "eta": eta,
         "steps": steps,

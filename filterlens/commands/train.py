@@ -33,7 +33,7 @@ def train(
     Parameters
     ----------
     recipe
-        normal, pgd, half, fgsm, free, trades, on-manifold or transformations.
+        normal, pgd, half, fgsm, free, trades, mart, awp, on-manifold or transformations.
     folder
         For weights and log; `trained/RECIPE-ARCH-sSEED` where None.
     arch

@@ -185,7 +185,8 @@ def _score(
     found: dict[str, Scored] = {}
 
     def report_progress(job: ScoreJob, what: str, *_: int) -> None:
-        listener(Event(job.entry.model_id, what, len(kept) + len(found), len(jobs)))
+        # one line for all models, which ends with the analysis
+        listener(Event("", f"{what} {job.entry.model_id}", len(kept) + len(found), len(jobs)))
 
     for job, result in executor.run(missing, score_dump, report_progress):
         model_id = job.entry.model_id

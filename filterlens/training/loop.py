@@ -53,16 +53,16 @@ class TrainingPlan:
     schedule
         The rate rises linearly over the first fifth of the steps, then falls to 0: on a half `cosine`, or linearly
         (`cyclic`, [Wong2020]_).
-    eps, eta, steps, fgsm_step, fgsm_random_start, beta, half_precision
-        Settings of the attacks, see `AttackBudget`.
+    eps, eta, steps, fgsm_step, fgsm_random_start, beta, gamma, label_smoothing, half_precision
+        Settings of the attacks and of the loss, see `AttackBudget`.
     replays
         How often free adversarial training takes each batch in a row; a pass has so many times fewer batches.
     warmup
         Share of the steps over which ε and η rise to full size: small networks learn nothing under full attack.
     data
         What to train on, as `filterlens.inputs.load_split` takes it.
-    width, blocks
-        Size of the network, see `filterlens.loaders.architectures.build`.
+    width, blocks, activation
+        Of the network, see `filterlens.loaders.architectures.build`.
     augment
         Shift images by up to 4 pixels and mirror half of them, as is usual on CIFAR-10.
     mixed_precision
@@ -99,6 +99,9 @@ class TrainingPlan:
     data: str = "fonts"
     width: int = 16
     blocks: int = 1
+    activation: str = "relu"
+    gamma: float = 0.005
+    label_smoothing: float = 0.0
     optimiser: Optimiser = "adamw"
     schedule: Schedule = "cosine"
     augment: bool = False
@@ -127,6 +130,8 @@ class TrainingPlan:
             )
         if not (self.eps > 0 and self.eta > 0 and self.learning_rate > 0 and 0 <= self.warmup < 1):
             raise InputError(f"eps, eta and learning_rate are positive, warmup lies in [0, 1); got {self}")
+        if not (self.beta >= 0 and self.gamma >= 0 and 0 <= self.label_smoothing < 1):
+            raise InputError(f"beta and gamma are not negative, label_smoothing lies in [0, 1); got {self}")
         if self.optimiser not in {"adamw", "sgd"} or self.schedule not in {"cosine", "cyclic"}:
             raise InputError(
                 f"optimisers are adamw and sgd, schedules cosine and cyclic; got {self.optimiser!r} and "
@@ -143,6 +148,8 @@ class TrainingPlan:
             fgsm_step=self.fgsm_step,
             fgsm_random_start=self.fgsm_random_start,
             beta=self.beta,
+            gamma=self.gamma,
+            label_smoothing=self.label_smoothing,
             half_precision=self.half_precision,
         )
 
@@ -239,7 +246,12 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
     model = build(
-        plan.architecture, in_channels=data.channels, classes=data.classes, width=plan.width, blocks=plan.blocks
+        plan.architecture,
+        in_channels=data.channels,
+        classes=data.classes,
+        width=plan.width,
+        blocks=plan.blocks,
+        activation=plan.activation,
     )
     model = model.to(memory_format=torch.channels_last).to(device)
     optimiser = _optimiser(plan, model)
@@ -358,6 +370,7 @@ def _metadata(plan: TrainingPlan, log: list[dict[str, float]], data: TrainingDat
         "classes": str(data.classes),
         "width": str(plan.width),
         "blocks": str(plan.blocks),
+        "activation": plan.activation,
         "data_digest": data.digest,
         "epochs_done": str(len(log)),
         "torch": torch.__version__,

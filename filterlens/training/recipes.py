@@ -63,7 +63,11 @@ class AttackBudget:
     fgsm_random_start
         Begin FGSM at a random point of the ball [Wong2020]_, not at the image itself [Goodfellow2015]_.
     beta
-        Weight of TRADES' second term.
+        Weight of the second term of TRADES and MART.
+    gamma
+        Length of AWP's step, relative to each tensor's own norm.
+    label_smoothing
+        Share of the target that is spread evenly over all classes, of every recipe's cross-entropy that is minimised.
     half_precision
         Run the attacks' forward passes in bfloat16. They use the gradient's sign only.
     """
@@ -75,6 +79,8 @@ class AttackBudget:
     fgsm_step: float = 1.25
     fgsm_random_start: bool = True
     beta: float = 6.0
+    gamma: float = 0.005
+    label_smoothing: float = 0.0
     half_precision: bool = False
 
 
@@ -106,13 +112,13 @@ def recipe(name: str) -> Recipe:
 @_register("normal")
 def normal(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Mean cross-entropy on the images as they are."""
-    return functional.cross_entropy(model(batch.images), batch.labels)
+    return _fit(model(batch.images), batch.labels, budget)
 
 
 @_register("pgd")
 def pgd(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Mean cross-entropy on PGD examples only [Madry2018]_."""
-    return functional.cross_entropy(model(_linf(model, batch, budget, generator)), batch.labels)
+    return _fit(model(_linf(model, batch, budget, generator)), batch.labels, budget)
 
 
 @_register("half")
@@ -120,7 +126,7 @@ def half(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator
     """Half clean, half PGD examples [Stutz2019]_."""
     n = len(batch.labels) // 2
     attacked = _linf(model, TrainingBatch(batch.images[n:], batch.labels[n:]), budget, generator)
-    return functional.cross_entropy(model(torch.cat([batch.images[:n], attacked])), batch.labels)
+    return _fit(model(torch.cat([batch.images[:n], attacked])), batch.labels, budget)
 
 
 @_register("fgsm")
@@ -128,7 +134,7 @@ def fgsm(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator
     """One long step, from a random start unless told otherwise: cheap, and prone to catastrophic overfitting."""
     start = generator if budget.fgsm_random_start else None
     attacked = _linf(model, batch, replace(budget, steps=1, reach=budget.fgsm_step), start)
-    return functional.cross_entropy(model(attacked), batch.labels)
+    return _fit(model(attacked), batch.labels, budget)
 
 
 @_register("free")
@@ -147,7 +153,7 @@ def free(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator
         else:
             delta.add_(budget.eps * delta.grad.sign()).clamp_(-budget.eps, budget.eps)
             delta.grad = None
-    return functional.cross_entropy(model((batch.images + delta).clamp(0, 1)), batch.labels)
+    return _fit(model((batch.images + delta).clamp(0, 1)), batch.labels, budget)
 
 
 @_register("trades")
@@ -162,7 +168,47 @@ def trades(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generat
     attacked = _linf(model, batch, budget, generator, loss=divergence)
     clean, moved = model(torch.cat([batch.images, attacked])).chunk(2)
     gap = functional.kl_div(moved.log_softmax(dim=1), clean.log_softmax(dim=1), log_target=True, reduction="batchmean")
-    return functional.cross_entropy(clean, batch.labels) + budget.beta * gap
+    return _fit(clean, batch.labels, budget) + budget.beta * gap
+
+
+@_register("mart")
+def mart(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
+    """Boosted cross-entropy on PGD examples + β · KL(clean ‖ attacked), weighted by 1 − p_y(clean) [Wang2020]_.
+
+    Notes
+    -----
+    The boosted cross-entropy adds −log(1 − max_{k ≠ y} p_k(x̃)) to the usual one, without label smoothing.
+    """
+    attacked = _linf(model, batch, budget, generator)
+    clean, moved = model(torch.cat([batch.images, attacked])).log_softmax(dim=1).chunk(2)
+    own = functional.one_hot(batch.labels, clean.shape[1]).bool()
+    other = moved.masked_fill(own, -torch.inf).amax(dim=1).exp()
+    boosted = functional.nll_loss(moved, batch.labels) - torch.log1p(-other.clamp(max=1 - 1e-6)).mean()
+    gaps = functional.kl_div(moved, clean, log_target=True, reduction="none").sum(dim=1)
+    loss: Tensor = boosted + budget.beta * (gaps * (1 - clean[own].exp())).mean()
+    return loss
+
+
+@_register("awp")
+def awp(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
+    """Cross-entropy on PGD examples where the weights are moved uphill by γ ‖w‖ of each tensor [Wu2020]_.
+
+    Notes
+    -----
+    Matrices and filters are moved, one step along their own gradient; the gradient that is descended is that at the
+    moved weights. BatchNorm's statistics are gathered there too.
+    """
+    attacked = _linf(model, batch, budget, generator)
+    moved = {name: p for name, p in model.named_parameters() if p.dim() > 1}
+    with preserved(model, evaluate=False):
+        for p in moved.values():
+            p.requires_grad_()
+        gradients = torch.autograd.grad(_fit(model(attacked), batch.labels, budget), list(moved.values()))
+    shifted = {
+        name: p + gradient * (budget.gamma * p.detach().norm() / gradient.norm().clamp(min=1e-12))
+        for (name, p), gradient in zip(moved.items(), gradients, strict=True)
+    }
+    return _fit(torch.func.functional_call(model, shifted, (attacked,)), batch.labels, budget)
 
 
 @_register("on-manifold")
@@ -183,7 +229,7 @@ def on_manifold(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, ge
         return decode(moved, which[:, 0], which[:, 1], prototypes=batch.prototypes)
 
     attacked = _affine(model, draw, z, batch.labels[n:], budget=budget, generator=generator)
-    return functional.cross_entropy(model(torch.cat([batch.images[:n], attacked])), batch.labels)
+    return _fit(model(torch.cat([batch.images[:n], attacked])), batch.labels, budget)
 
 
 @_register("transformations")
@@ -193,7 +239,12 @@ def transformations(model: nn.Module, batch: TrainingBatch, budget: AttackBudget
     images = batch.images[n:]
     none = images.new_tensor(_IDENTITY).expand(len(images), -1)
     attacked = _affine(model, lambda t: warp(images, t), none, batch.labels[n:], budget=budget, generator=generator)
-    return functional.cross_entropy(model(torch.cat([batch.images[:n], attacked])), batch.labels)
+    return _fit(model(torch.cat([batch.images[:n], attacked])), batch.labels, budget)
+
+
+def _fit(logits: Tensor, labels: Tensor, budget: AttackBudget) -> Tensor:
+    """Mean cross-entropy as it is minimised."""
+    return functional.cross_entropy(logits, labels, label_smoothing=budget.label_smoothing)
 
 
 def _linf(

@@ -110,6 +110,18 @@ def test_an_audits_tables_fit_and_its_progress_ends(tmp_path: Path) -> None:
     assert not [line for line in tables(again.stdout) if len(line) > 60]
 
 
+def test_every_line_of_progress_ends(tmp_path: Path) -> None:
+    """What a model or the run is said to be doing is said to have ended, too."""
+    zoo = make_zoo(tmp_path / "zoo")
+    heard: list[Event] = []
+    filterlens.audit(zoo, tmp_path / "run", lenses=["filters", "spectra"], listener=heard.append)
+    begun = {event.model_id for event in heard if event.what}
+    assert {"", "net0-robust"} <= begun
+    for name in begun:
+        (last,) = [event for event in heard if event.model_id == name][-1:]
+        assert not last.what, name
+
+
 def test_the_same_said_of_many_models_is_said_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rows = [LedgerRow(f"net{n}", "filters", "failed", f"net{n}.pt: no such file") for n in range(40)]
     rows += [LedgerRow("other", lens, "failed", "of another kind") for lens in ("filters", "spectra")]

@@ -81,7 +81,7 @@ def test_the_rate_rises_over_a_fifth_and_falls_to_nothing(kind: loop.Schedule, r
     assert [loop._schedule(share, kind) for share in rates] == pytest.approx(list(rates.values()))
 
 
-@pytest.mark.parametrize("recipe", ["normal", "fgsm", "pgd", "trades", "free"])
+@pytest.mark.parametrize("recipe", ["normal", "fgsm", "pgd", "trades", "free", "mart", "awp"])
 def test_every_recipe_trains_on_photographs(archive: Path, tmp_path: Path, recipe: str) -> None:
     trained = train(plan(archive, recipe, epochs=1), tmp_path)
     with safe_open(trained.weights, framework="pt") as file:
@@ -135,7 +135,18 @@ def test_a_finished_training_needs_no_data(archive: Path, tmp_path: Path) -> Non
 def test_a_state_of_before_photographs_is_taken_up(tmp_path: Path) -> None:
     """Its plan lacks the new fields, which are then what they were."""
     tiny = TrainingPlan("normal", "vgg_maxpool", epochs=1, images=16, batch_size=8, test_images=4, test_steps=1)
-    new = {"data", "width", "blocks", "optimiser", "schedule", "augment", "mixed_precision"}
+    new = {
+        "data",
+        "width",
+        "blocks",
+        "activation",
+        "gamma",
+        "label_smoothing",
+        "optimiser",
+        "schedule",
+        "augment",
+        "mixed_precision",
+    }
     said = {name: value for name, value in asdict(tiny).items() if name not in new}
     assert loop._is_of(tiny, said)
     assert not loop._is_of(replace(tiny, width=8), said)
@@ -146,6 +157,7 @@ def test_a_state_of_before_photographs_is_taken_up(tmp_path: Path) -> None:
     [
         ({"optimiser": "adam"}, "optimisers are adamw and sgd"),
         ({"schedule": "step"}, "schedules cosine and cyclic"),
+        ({"label_smoothing": 1.0}, "label_smoothing lies in"),
         ({"batch_size": 64, "images": 64}, "40 images to train on, fewer than a batch of 64"),
         ({"width": 1}, "at least one block a stage and two channels"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +76,9 @@ def test_a_recipe_leaves_no_gradients_and_the_same_numbers_come_again(name: str)
     assert torch.equal(first, RECIPES[name](model, batch, AttackBudget(), generator()))
 
 
-@pytest.mark.parametrize(("name", "passes"), [("normal", 1), ("pgd", 1), ("half", 1), ("fgsm", 1), ("trades", 1)])
+@pytest.mark.parametrize(
+    ("name", "passes"), [("normal", 1), ("pgd", 1), ("half", 1), ("fgsm", 1), ("trades", 1), ("mart", 1), ("awp", 1)]
+)
 def test_batchnorm_counts_the_step_and_not_the_attack(name: str, passes: int) -> None:
     model = some_model()
     RECIPES[name](model, some_batch(), AttackBudget(), generator())
@@ -170,3 +173,67 @@ def test_on_manifold_training_needs_a_manifold() -> None:
 def test_an_unknown_recipe_is_refused() -> None:
     with pytest.raises(InputError, match="no recipe 'magic': choose one of normal, pgd"):
         recipe("magic")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "mart"])
+def test_label_smoothing_adds_the_mean_over_all_classes(name: str) -> None:
+    model, batch = some_model(), some_batch()
+    sharp, smooth, even = (
+        RECIPES[name](model, batch, AttackBudget(label_smoothing=s, beta=0, gamma=0), generator()) for s in (0, 0.1, 1)
+    )
+    assert smooth.item() == pytest.approx(0.9 * sharp.item() + 0.1 * even.item(), rel=1e-4)
+    uniform = -model(batch.images).log_softmax(dim=1).mean()
+    assert RECIPES["normal"](model, batch, AttackBudget(label_smoothing=1.0), generator()).item() == pytest.approx(
+        uniform.item(), rel=1e-5
+    )
+
+
+def test_mart_is_the_published_formula() -> None:
+    model, batch, budget = some_model().eval(), some_batch(8), AttackBudget(eps=0.1, steps=2, beta=5.0)
+    attacked = room._linf(model, batch, budget, generator())
+    expected = 0.0
+    for x, moved, label in zip(batch.images, attacked, batch.labels.tolist(), strict=True):
+        p, q = (model(image[None])[0].softmax(dim=0).detach().double() for image in (x, moved))
+        others = torch.cat([q[:label], q[label + 1 :]])
+        boosted = -torch.log(q[label]) - torch.log(1 - others.max())
+        gap = (p * (p.log() - q.log())).sum()
+        expected += float(boosted + 5 * gap * (1 - p[label])) / 8
+    assert RECIPES["mart"](model, batch, budget, generator()).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_mart_is_finite_where_the_network_is_sure_and_wrong() -> None:
+    model, batch = some_model(), some_batch(8)
+    with torch.no_grad():
+        model.get_parameter("5.bias")[int(batch.labels[0]) - 1] = 1e4
+    loss = RECIPES["mart"](model, batch, AttackBudget(), generator())
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_awp_descends_at_weights_that_were_moved_uphill_by_their_share() -> None:
+    model, batch, budget = some_model(), some_batch(), AttackBudget(eps=0.1, steps=2, gamma=0.05)
+    copy = deepcopy(model)
+    attacked = room._linf(model, batch, budget, generator())
+    before = functional.cross_entropy(copy(attacked), batch.labels)
+    names = [name for name, p in copy.named_parameters() if p.dim() > 1]
+    assert names == ["0.weight", "5.weight"]
+    for name, gradient in zip(
+        names, torch.autograd.grad(before, [copy.get_parameter(name) for name in names]), strict=True
+    ):
+        weight = copy.get_parameter(name)
+        weight.data += 0.05 * weight.data.norm() * gradient / gradient.norm()
+    expected = functional.cross_entropy(copy(attacked), batch.labels)
+    expected.backward()
+    loss = RECIPES["awp"](model, batch, budget, generator())
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss > before
+    for one, other in zip(model.parameters(), copy.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_awp_without_a_step_is_adversarial_training() -> None:
+    model, batch = some_model(), some_batch()
+    awp, pgd = (RECIPES[name](model, batch, AttackBudget(gamma=0.0), generator()) for name in ("awp", "pgd"))
+    assert awp.item() == pytest.approx(pgd.item(), rel=1e-6)

@@ -16,7 +16,8 @@ def symmetric(values: Sequence[float], seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
     basis: Tensor
     basis, _ = torch.linalg.qr(torch.randn(len(values), len(values), dtype=torch.float64))
-    return basis @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ basis.T
+    matrix: Tensor = basis @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ basis.T
+    return matrix
 
 
 def test_lanczos_finds_both_ends_of_a_known_spectrum() -> None:
