@@ -187,7 +187,7 @@ def test_an_interrupted_run_goes_on_where_it_was(zoo: Path, tmp_path: Path, monk
         extract(load_catalog(zoo), tmp_path / "run", settings=WITHOUT, executor=Interrupted())
     seen = scored(monkeypatch)
     audit(zoo, tmp_path / "run", settings=WITHOUT)
-    assert len(seen) == 4
+    assert not {"net0-robust", "net0-normal"} & set(seen)  # the third may be whole, too
     audit(zoo, tmp_path / "with")
     assert_same(tmp_path / "run", tmp_path / "with")
 
