@@ -33,6 +33,7 @@ OTHERS = {
     *("--rm", "--gpus", "--shm-size", "--user", "--build-arg"),  # docker
     *("--nodes", "--ntasks", "--ntasks-per-node", "--cpus-per-task", "--gpus-per-task", "--exclude"),  # slurm
     *("--head", "--port", "--block", "--address"),  # ray
+    *("--install-completion", "--show-completion"),  # typer
 }
 
 

@@ -16,7 +16,20 @@ from filterlens.commands.schemas import SCHEMAS
 __all__ = ["ls", "schema"]
 
 
-_SPARE = ("auxiliary", "scores", "needs_images", "unit", "low", "high", "higher_is_better", "title", "id")
+_SPARE = (
+    "auxiliary",
+    "scores",
+    "needs_images",
+    "unit",
+    "low",
+    "high",
+    "higher_is_better",
+    "title",
+    "id",
+    "threat_models",
+    "unmatched",
+    "datasets",
+)
 
 
 def ls(

@@ -84,7 +84,7 @@ def _result(result: CheckResult, rules: Sequence[str]) -> dict[str, Any]:
         "ruleIndex": rules.index(rule),
         "level": "error",
         "message": {"text": printable(_said(result))},
-        "partialFingerprints": {"filterlens/v1": sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()},
+        "partialFingerprints": {"filterlensCheck/v1": sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()},
     }
     return found | ({"locations": [location]} if location else {})
 

@@ -21,6 +21,7 @@ def option(
     help: str,  # noqa: A002
     parse: str = "",
     names_file: bool = False,
+    names_folder: bool = False,
     at_least: float | None = None,
 ) -> Any:  # noqa: ANN401
     """Make a field of `Options` that is an option of the command line too.
@@ -36,10 +37,12 @@ def option(
     names_file
         The value is the path of a file, or `module:` code: what it holds decides whether a dump is still good, not
         its name.
+    names_folder
+        The value is a folder's path: its own files decide, and the names of what lies in folders below it.
     at_least
         The smallest number that is taken.
     """
-    facts = {"help": help, "parse": parse, "names_file": names_file, "at_least": at_least}
+    facts = {"help": help, "parse": parse, "names_file": names_file, "names_folder": names_folder, "at_least": at_least}
     return field(default=default, metadata=facts)
 
 

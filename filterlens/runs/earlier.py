@@ -185,8 +185,8 @@ def _options(earlier: RunConfig, config: RunConfig) -> Iterator[str]:
             name = known.name
             was, now = getattr(old, name), getattr(new, name)
             place = f"{lens}.{name}"
-            same_file = known.metadata.get("names_file") and earlier.content.get(place) == config.content.get(place)
-            if was != now and not same_file:
+            same_content = place in earlier.content and earlier.content[place] == config.content.get(place)
+            if was != now and not same_content:
                 yield f"{lens}: {name} was {was!r}, not {now!r}"
     if any(get_lens(name).needs_images for name in common):
         yield from _images(earlier, config)

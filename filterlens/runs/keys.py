@@ -77,8 +77,12 @@ class Keys:
         values = options.plain()
         content: dict[str, str] = {}
         for known in fields(options):
+            value = str(values[known.name])
             if known.metadata.get("names_file"):
-                content[known.name], more = _content_of(str(values[known.name]))
+                content[known.name], more = _content_of(value)
+                notes += more
+            elif known.metadata.get("names_folder"):
+                content[known.name], more = _content_of_folder(value)
                 notes += more
         settings: dict[str, object] = {"options": values | content, "schema": SCHEMA}
         if lens.needs_images:
@@ -103,17 +107,19 @@ def _content_of(value: str) -> tuple[str, tuple[str, ...]]:
     if value.startswith("module:"):
         return code_digest(value.removeprefix("module:"), Path.cwd())
     try:
-        if value and Path(value).is_dir():
-            return _content_of_folder(Path(value))
         return f"file:{file_digest(Path(value))}", ()
     except (OSError, ValueError):
         return value, ()
 
 
-def _content_of_folder(folder: Path) -> tuple[str, tuple[str, ...]]:
+def _content_of_folder(value: str) -> tuple[str, tuple[str, ...]]:
     """Digest a folder's own files; of folders in it, which may hold millions of images, the names only."""
-    entries = sorted(folder.iterdir())
-    digest = combined_digest((entry.name, file_digest(entry) if entry.is_file() else "") for entry in entries)
+    folder = Path(value)
+    try:
+        entries = sorted(folder.iterdir()) if value else []
+        digest = combined_digest((entry.name, file_digest(entry) if entry.is_file() else "") for entry in entries)
+    except (OSError, ValueError):
+        return value, ()
     notes = (f"{folder}: what its subfolders hold is not part of the key",) if any(e.is_dir() for e in entries) else ()
     return f"folder:{digest}", notes
 

@@ -35,6 +35,7 @@ OTHERS = {
     *("--head", "--port", "--block", "--address"),  # ray start
     *("--build-arg", "--rm", "--gpus", "--shm-size", "--user"),  # Docker
     *("--ways", "--kinds", "--sample", "--table", "--length", "--chains"),  # make hostile, make interruptions
+    *("--install-completion", "--show-completion"),  # Typer
     "--split",  # of a data set's authors
     "--largest-share",  # of the lens that docs/add-a-lens.md makes
 }

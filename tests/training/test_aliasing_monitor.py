@@ -80,7 +80,7 @@ def test_measuring_leaves_modes_statistics_gradients_and_random_state_alone() ->
 
 def test_modes_come_back_after_an_exception() -> None:
     model = network().train()
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(InputError, match="channels"):
         Monitor(model, torch.rand(2, 4, 16, 16), lens="downsampling")()
     assert all(module.training for module in model.modules())
 

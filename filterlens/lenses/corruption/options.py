@@ -26,7 +26,7 @@ class CorruptionOptions(Options):
     corrupted: str = option(
         default="",
         help="Folder of CIFAR-10-C, CIFAR-100-C or ImageNet-C as published; without it the run's images are corrupted.",
-        names_file=True,
+        names_folder=True,
     )
 
     @classmethod
