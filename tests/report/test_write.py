@@ -115,7 +115,7 @@ def test_a_folder_without_analysis_is_refused(tmp_path: Path) -> None:
 def test_figures_lie_beside_the_page_by_flag(make_run: Callable[..., Path]) -> None:
     folder = make_run(4)
     assert Page(write_report(folder, figures=[LINE], inline=False).read_text()).sources == ["figures/line.png"]
-    assert Page(write_report(folder, figures=[LINE]).read_text()).sources[0].startswith("data:image/png;base64,")
+    assert Page(write_report(folder, figures=[LINE]).read_text()).sources[0].startswith("data:image/webp;base64,")
 
 
 def test_hostile_names_are_text_and_nothing_else(tmp_path: Path) -> None:
