@@ -236,7 +236,7 @@ def _note(difference: NDArray[np.float64]) -> str:
     skew = skewness(difference)
     if not abs(skew) > SKEWED:
         return ""
-    return f"differences are strongly skewed ({skew:.1f}): the interval is likely too narrow, read p before it"
+    return "differences are strongly skewed: the interval is likely too narrow, read p before it"
 
 
 def robustness_column(models: pd.DataFrame) -> str:
