@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scripts import load_script
 
+from filterlens.lens import all_scores
 from filterlens.loaders.architectures import ARCHITECTURES, build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +23,15 @@ def test_the_evidence_page_is_what_its_tables_say() -> None:
     assert _page("docs/evidence.md") == load_script("docs/make_evidence.py").evidence(), (
         "run `python docs/make_evidence.py`"
     )
+
+
+def test_every_claim_that_a_score_is_held_against_is_on_the_evidence_page() -> None:
+    rows = pd.read_csv(EVIDENCE / "claims.csv")
+    for score in all_scores().values():
+        if score.robust_is:
+            mine = rows[rows["row"].fillna("").eq(f"metric == '{score.name}'")]
+            assert not mine.empty, f"docs/evidence/claims.csv has no row of {score.name}"
+            assert score.claim.partition(":")[0] in set(mine["source"]), score.name
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/claims.md"])

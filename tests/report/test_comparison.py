@@ -72,7 +72,9 @@ def test_under_four_normal_models_there_is_an_effect_but_no_interval_and_no_p_an
     assert row["note"] == "no p-value and no interval: fewer than 4 distinct normal models"
 
 
-@pytest.mark.parametrize(("differences", "said"), [([1, 2, 3, 4, 5, 6], ""), ([1, 1, 1, 2, 1, 90], "skewed: the interval")])
+@pytest.mark.parametrize(
+    ("differences", "said"), [([1, 2, 3, 4, 5, 6], ""), ([1, 1, 1, 2, 1, 90], "skewed: the interval")]
+)
 def test_an_interval_over_strongly_skewed_differences_is_called_too_narrow_where_it_stands(
     differences: list[float], said: str
 ) -> None:
