@@ -41,9 +41,11 @@ FIELDS = (
 
 
 def architectures() -> list[tuple[str, str]]:
-    """Every architecture with pretrained weights and its family, the smallest name of each family first."""
+    """Every architecture of timm's own with pretrained weights and its family, the smallest of each family first."""
     names = sorted({tag.partition(".")[0] for tag in timm.list_models(pretrained=True)})
-    families = {name: model_entrypoint(name).__module__.rpartition(".")[2] for name in names}
+    modules = {name: model_entrypoint(name).__module__ for name in names}  # RobustBench registers more in timm's list
+    families = {name: where.rpartition(".")[2] for name, where in modules.items() if where.startswith("timm.")}
+    names = list(families)
     first: dict[str, str] = {}
     for name in sorted(names, key=lambda name: (not any(word in name for word in SMALL), len(name), name)):
         first.setdefault(families[name], name)
