@@ -21,7 +21,7 @@ from filterlens.cli.printing import (
     print_scores,
     print_table,
     print_tables,
-    say,
+    say_lines,
     warn,
     write_table,
 )
@@ -275,8 +275,7 @@ def explain(
     from filterlens.commands.explain import explain as run
 
     if bibtex:
-        for line in entries(score).splitlines():
-            say(line)
+        say_lines(entries(score))
         return
     print_table(run(score), Format.json if json else form, draw=print_score if score else print_scores)
 

@@ -32,6 +32,7 @@ __all__ = [
     "print_table",
     "print_tables",
     "say",
+    "say_lines",
     "say_wrapped",
     "warn",
     "write_table",
@@ -362,6 +363,12 @@ def say_wrapped(text: str) -> None:
 
     width = make_console().width
     for line in wrap(text, width, break_long_words=False, break_on_hyphens=False) if sys.stdout.isatty() else [text]:
+        say(line)
+
+
+def say_lines(text: str) -> None:
+    """Print a text of several lines, such as LaTeX."""
+    for line in text.rstrip("\n").split("\n"):
         say(line)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from filterlens.cli import options as o
-from filterlens.cli.printing import say
+from filterlens.cli.printing import say_lines
 
 __all__ = ["table"]
 
@@ -59,6 +59,6 @@ def table(
 
     text = make(folder, _names(scores), of=of, columns=_names(columns), width=width.value, style=style)
     if out is None:
-        say(text.rstrip())
+        say_lines(text)
     else:
         write_atomically(out, text.encode("utf-8", "replace"))

@@ -164,6 +164,7 @@ def test_the_command_prints_it_and_says_what_is_wrong(make_run: Callable[..., Pa
         return done.output
 
     assert r"Orthogonality & " in run("--scores", "orthogonality, sparsity")
+    assert run("-s", "sparsity").splitlines() == filterlens.table(folder, ["sparsity"]).splitlines()
     assert run("-s", "sparsity", "--style", "icml", "-o", str(tmp_path / "t.tex")) == ""
     assert (tmp_path / "t.tex").read_text() == filterlens.table(folder, ["sparsity"], style="icml")
     assert "table 'robust_vs_normal' has no score 'flatness'; there are sparsity, " in run("-s", "flatness")
