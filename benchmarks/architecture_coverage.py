@@ -176,7 +176,7 @@ def page(rows: list[dict[str, str]]) -> str:
     """Say how much was run, and what became of it, by family."""
     names = {row["architecture"] for row in rows}
     replayed = [float(row["replay_error"]) for row in rows if row["replay_error"]]
-    every = len({tag.partition(".")[0] for tag in timm.list_models(pretrained=True)})
+    every = len(architectures())
     families = sorted({row["family"] for row in rows})
     lines = [
         "# Coverage\n",
