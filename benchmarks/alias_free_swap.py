@@ -26,8 +26,8 @@ from filterlens.inputs.fonts import load_fonts
 from filterlens.loaders.architectures import ARCHITECTURES
 from filterlens.training.alias_free import Pooling, without_aliasing
 from filterlens.training.evaluation import evaluate
-from filterlens.training.loop import TrainingPlan
 from filterlens.training.monitor import Monitor
+from filterlens.training.plan import TrainingPlan
 from filterlens.training.recipes import TrainingBatch, recipe
 
 EPS = 0.2  # of FONTS

@@ -32,7 +32,8 @@ from filterlens.process.files import write_atomically
 from filterlens.training import CollapseMonitor, Monitor
 from filterlens.training.collapse import SIGNALS
 from filterlens.training.evaluation import evaluate
-from filterlens.training.loop import TrainingPlan, train
+from filterlens.training.loop import train
+from filterlens.training.plan import TrainingPlan
 
 EVIDENCE = Path(__file__).resolve().parents[1] / "docs" / "evidence"
 ARCHITECTURES_USED = ("resnet_strided", "vgg_maxpool", "wide_resnet_avgpool")

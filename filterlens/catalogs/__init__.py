@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from filterlens.catalogs.catalog import (
     Catalog,
-    Entry,
     Pair,
     catalog_names,
     load_catalog,
@@ -12,6 +11,7 @@ from filterlens.catalogs.catalog import (
     shipped_folder,
 )
 from filterlens.catalogs.duplicates import Distinct, distinct_models
+from filterlens.catalogs.entry import Entry
 
 __all__ = [
     "Catalog",

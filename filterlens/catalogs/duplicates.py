@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from filterlens.catalogs.catalog import Entry
+from filterlens.catalogs.entry import Entry
 
 __all__ = ["Distinct", "distinct_models"]
 

@@ -66,8 +66,8 @@ def train(
     >>> filterlens.train("pgd", "trained/vgg", arch="vgg_maxpool", epochs=3)  # doctest: +SKIP
     >>> filterlens.train("fgsm", "trained/cifar", data="cifar10", arch="vgg_maxpool")  # doctest: +SKIP
     """
-    from filterlens.training.loop import TrainingPlan
     from filterlens.training.loop import train as run
+    from filterlens.training.plan import TrainingPlan
 
     named = f"{recipe}-{arch}-s{seed}" if data == "fonts" else f"{Path(data).stem}-{recipe}-{arch}-s{seed}"
     place = Path("trained") / named if folder is None else Path(folder)

@@ -216,7 +216,8 @@ def train_one(training: Training, progress: Progress) -> float:
     import torch
 
     from filterlens.inputs.fonts import load_fonts
-    from filterlens.training.loop import TrainingPlan, train
+    from filterlens.training.loop import train
+    from filterlens.training.plan import TrainingPlan
 
     study = training.study
     plan = TrainingPlan(

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from filterlens.training.collapse import CollapseMonitor
     from filterlens.training.early_stopping import CollapseStopping, EarlyStopping
     from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
-    from filterlens.training.loop import TrainingPlan, train
+    from filterlens.training.loop import train
     from filterlens.training.monitor import Monitor
+    from filterlens.training.plan import TrainingPlan
     from filterlens.training.reading import Reading
     from filterlens.training.zoo import train_zoo
 
@@ -43,7 +44,7 @@ _HOME = {
     "CollapseStopping": "filterlens.training.early_stopping",
     "EarlyStopping": "filterlens.training.early_stopping",
     "Monitor": "filterlens.training.monitor",
-    "TrainingPlan": "filterlens.training.loop",
+    "TrainingPlan": "filterlens.training.plan",
     "Reading": "filterlens.training.reading",
     "build": "filterlens.loaders.architectures",
     "csv_log": "filterlens.training.logs",

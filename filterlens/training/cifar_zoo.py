@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from filterlens.inputs.bundled import bundled_cifar10
-from filterlens.training.loop import TrainingPlan
+from filterlens.training.plan import TrainingPlan
 from filterlens.training.zoo import Zoo, ZooModel
 
 __all__ = ["CIFAR_ZOO"]

@@ -8,7 +8,7 @@ from typing import Final
 from filterlens.inputs import Images
 from filterlens.inputs.fonts import load_fonts
 from filterlens.loaders.architectures import ARCHITECTURES
-from filterlens.training.loop import TrainingPlan
+from filterlens.training.plan import TrainingPlan
 from filterlens.training.zoo import Zoo, ZooModel
 
 __all__ = ["EPS", "FONTS_ZOO", "MEMBERS"]

@@ -26,7 +26,8 @@ from filterlens.loaders.architectures import build_as_said
 from filterlens.process.files import write_atomically
 from filterlens.training.data import load_data
 from filterlens.training.evaluation import Accuracy, evaluate
-from filterlens.training.loop import TrainingPlan, train
+from filterlens.training.loop import train
+from filterlens.training.plan import TrainingPlan
 
 __all__ = ["Zoo", "ZooModel", "measure_accuracy", "train_zoo"]
 

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from filterlens.errors import CheckpointError, InputError
-from filterlens.training.loop import Step, TrainingPlan, train
+from filterlens.training.loop import Step, train
+from filterlens.training.plan import TrainingPlan
 
 TINY = TrainingPlan(
     "pgd", "vgg_maxpool", epochs=3, images=48, batch_size=16, steps=1, test_images=8, test_steps=1, eps=0.1

@@ -23,10 +23,11 @@ from filterlens.commands.train import train as train_command
 from filterlens.commands.train import train_zoo as zoo_command
 from filterlens.errors import InputError
 from filterlens.loaders import load_model
-from filterlens.training import loop
+from filterlens.training import loop, state
 from filterlens.training.augment import Crops
 from filterlens.training.cifar_zoo import CIFAR_ZOO
-from filterlens.training.loop import TrainingPlan, train
+from filterlens.training.loop import train
+from filterlens.training.plan import Schedule, TrainingPlan
 from filterlens.training.zoo import train_zoo
 
 TINY: dict[str, Any] = {
@@ -77,7 +78,7 @@ def test_crops_are_windows_of_the_padded_image_and_every_second_one_is_mirrored(
         ("cosine", {0.1: 0.5, 0.2: 1.0, 0.6: 0.5, 1.0: 0.0}),
     ],
 )
-def test_the_rate_rises_over_a_fifth_and_falls_to_nothing(kind: loop.Schedule, rates: dict[float, float]) -> None:
+def test_the_rate_rises_over_a_fifth_and_falls_to_nothing(kind: Schedule, rates: dict[float, float]) -> None:
     assert [loop._schedule(share, kind) for share in rates] == pytest.approx(list(rates.values()))
 
 
@@ -148,8 +149,8 @@ def test_a_state_of_before_photographs_is_taken_up(tmp_path: Path) -> None:
         "mixed_precision",
     }
     said = {name: value for name, value in asdict(tiny).items() if name not in new}
-    assert loop._is_of(tiny, said)
-    assert not loop._is_of(replace(tiny, width=8), said)
+    assert state._is_of(tiny, said)
+    assert not state._is_of(replace(tiny, width=8), said)
 
 
 @pytest.mark.parametrize(
