@@ -13,7 +13,8 @@ import pandas as pd
 from filterlens.report.comparison import main_scores, sides_of_pairs
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import MARKS, MIN_BOX, box_or_points, mark_handles, new_figure, row_label, settle_constant
+from filterlens.report.marks import MARKS, MIN_BOX, box_or_points, mark_handles
+from filterlens.report.style import new_figure, row_label, settle_constant
 from filterlens.score import DEPTH_GROUPS, depth_group, model_scores
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ from filterlens.report.data import RunData
 from filterlens.report.figure import FinishedFigure
 from filterlens.report.formats import Column, Table
 from filterlens.report.hover import Grid
+from filterlens.report.marks import NORMAL, ROBUST
 from filterlens.report.models import anchor, model_sections
 from filterlens.report.prediction import held_out_r2
 from filterlens.report.screen import ScreenTable, gathered, screen_table, without_paths
-from filterlens.report.style import NORMAL, ROBUST
 from filterlens.report.summary import correlated, counted, headlines, predicted
 from filterlens.report.tables import ARCHITECTURE, DATASET, counts_of
 from filterlens.report.tables import ROBUST as ROBUST_COLUMN

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from filterlens.catalogs.trajectories import training_of
 from filterlens.errors import FilterlensError
+from filterlens.lens import get_score
 from filterlens.report.comparison import compare_scores, incomplete_pairs, main_scores, robustness_column, scores_of
 from filterlens.report.correlation import SHIFTS, correlate, correlate_shifts
 from filterlens.report.data import RunData
@@ -172,6 +173,31 @@ def one_family(frames: list[pd.DataFrame], order: list[str]) -> pd.DataFrame:
     ranks = {name: {value: i for i, value in enumerate(pd.unique(table[name]))} for name in order}
     table = table.sort_values(order, key=lambda column: column.map(ranks[str(column.name)]), kind="stable")
     return table.assign(p_adjusted=benjamini_hochberg(table["p"].astype(float))).reset_index(drop=True)
+
+
+def comparison_by_layer(
+    run: RunData, models: pd.DataFrame, metric: str, kinds: Collection[str], name: str
+) -> pd.DataFrame:
+    """Compare robust and normal models by one score, for each `layer` of its rows apart, as one family.
+
+    Parameters
+    ----------
+    run, models
+        The run, and a row a model.
+    metric, kinds
+        The score, and which rows of its lens.
+    name
+        Column that says which `layer` it is, such as the name of a corruption.
+    """
+    score = get_score(metric)
+    facts = models[["robust", "match", "match_rule", "dataset", "architecture"]]
+    rows = run.lens_scores(score.lens)
+    rows = rows[rows["kind"].isin(kinds) & rows["value"].notna()].assign(weight=1.0)
+    frames = [
+        compare_scores(facts.join(model_scores(part)), [score], by="dataset").assign(**{name: str(layer)})
+        for layer, part in rows.groupby("layer", sort=False)
+    ]
+    return one_family(frames, ["dataset", name])
 
 
 def correlation_table(run: RunData, models: pd.DataFrame) -> Table:

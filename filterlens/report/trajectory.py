@@ -15,7 +15,8 @@ from filterlens.report.comparison import main_scores
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
 from filterlens.report.kernels import sized_score
-from filterlens.report.style import SERIES, current_style, new_figure, settle_constant, short
+from filterlens.report.marks import SERIES
+from filterlens.report.style import current_style, new_figure, settle_constant, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,8 @@ from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.style import MARKS, SERIES, current_style, new_figure
+from filterlens.report.marks import MARKS, SERIES
+from filterlens.report.style import current_style, new_figure
 from filterlens.studies.claims import study_models
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import mark_of, new_figure, points
+from filterlens.report.marks import mark_of, points
+from filterlens.report.style import new_figure
 
 
 def draw(run: RunData) -> Drawing | None:

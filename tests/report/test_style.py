@@ -21,18 +21,13 @@ from filterlens.commands.audit import all_figures
 from filterlens.errors import InputError
 from filterlens.report.data import RunData, read_run
 from filterlens.report.depth import depth_figure
+from filterlens.report.marks import CATEGORIES, MARKS, SERIES, box_or_points, mark_handles, points
 from filterlens.report.style import (
-    CATEGORIES,
-    MARKS,
-    SERIES,
     STYLES,
-    box_or_points,
     current_style,
     find_style,
-    mark_handles,
     new_figure,
     paper_style,
-    points,
     power_of_ten,
     row_label,
     square_root,
@@ -139,7 +134,7 @@ def test_colours_of_the_sides_are_of_nothing_else() -> None:
 def test_no_other_file_sets_sizes_fonts_or_the_colours_of_sides() -> None:
     own = "|".join(mark.colour for mark in MARKS.values())
     set_elsewhere = re.compile(rf"figsize|font_?size=[\d.]+[,)]|fontfamily|rcParams|{own}|magma|E69F00", re.IGNORECASE)
-    allowed = {"style.py", "style.css", "shift.py"}  # labels of a heat map shrink with the number of models
+    allowed = {"style.py", "marks.py", "style.css", "shift.py"}  # labels of a heat map shrink with the number of models
     for path in (path for path in PACKAGE.rglob("*.py") if "matplotlib" in path.read_text("utf-8")):
         if path.name not in allowed:
             assert not set_elsewhere.findall(path.read_text("utf-8")), path

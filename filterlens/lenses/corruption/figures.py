@@ -9,7 +9,8 @@ from filterlens.lenses.corruption.severities import CORRUPTIONS
 from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import MARKS, current_style, mark_handles, new_figure
+from filterlens.report.marks import MARKS, mark_handles
+from filterlens.report.style import current_style, new_figure
 
 __all__ = ["FIGURES", "draw_corruptions"]
 

@@ -14,16 +14,8 @@ from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.style import (
-    MARKS,
-    current_style,
-    mark_handles,
-    mark_of,
-    new_figure,
-    plain_log,
-    points,
-    row_label,
-)
+from filterlens.report.marks import MARKS, mark_handles, mark_of, points
+from filterlens.report.style import current_style, new_figure, plain_log, row_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,8 @@ from filterlens.lenses.downsampling.spectra import alias_free, power_spectra, ra
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import NEUTRAL, SERIES, current_style, diverging, new_figure, plain_log, short
+from filterlens.report.marks import NEUTRAL, SERIES
+from filterlens.report.style import current_style, diverging, new_figure, plain_log, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from filterlens.errors import FilterlensError, InputError
+from filterlens.errors import InputError
 from filterlens.lenses.downsampling.analyzer import operation_rows
 from filterlens.lenses.downsampling.options import DownsamplingOptions
 from filterlens.lenses.downsampling.scores import Operation
@@ -59,9 +59,7 @@ def measure(network: nn.Module, images: Tensor | None, options: DownsamplingOpti
             try:
                 with capture_downsampling(network, receive):
                     network(batch.to(device))
-            except FilterlensError:
-                raise
-            except Exception:
+            except (AssertionError, IndexError, RuntimeError, TypeError, ValueError):  # what torch and timm raise
                 refuse_size(network, images.shape[1:])
                 raise
     if not any(operation.counts for operation in operations.values()):

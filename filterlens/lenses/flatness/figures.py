@@ -13,16 +13,8 @@ from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import (
-    MARKS,
-    current_style,
-    mark_handles,
-    mark_of,
-    new_figure,
-    points,
-    power_of_ten,
-    row_label,
-)
+from filterlens.report.marks import MARKS, mark_handles, mark_of, points
+from filterlens.report.style import current_style, new_figure, power_of_ten, row_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,8 @@ from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.style import MARKS, SERIES, current_style, mark_handles, mark_of, new_figure, points
+from filterlens.report.marks import MARKS, SERIES, mark_handles, mark_of, points
+from filterlens.report.style import current_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -13,7 +13,8 @@ from filterlens.lenses.perturbation.bands import band_of
 from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import MARKS, new_figure, plain_log
+from filterlens.report.marks import MARKS
+from filterlens.report.style import new_figure, plain_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

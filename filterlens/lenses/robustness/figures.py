@@ -14,7 +14,8 @@ from filterlens.lenses.robustness.metrics import confidence, reliability
 from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.style import MARKS, current_style, mark_handles, new_figure
+from filterlens.report.marks import MARKS, mark_handles
+from filterlens.report.style import current_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,8 @@ from filterlens.lenses.robustness.first_stage import Array, RecordedStage, read_
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import NEUTRAL, diverging, new_figure, sequential, short
+from filterlens.report.marks import NEUTRAL
+from filterlens.report.style import diverging, new_figure, sequential, short
 
 __all__ = ["draw_first_stage"]
 

@@ -8,7 +8,8 @@ import pandas as pd
 from filterlens.lenses.filters.pooled import FilterPool, read_filter_pool
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import MARKS, diverging, new_figure
+from filterlens.report.marks import MARKS
+from filterlens.report.style import diverging, new_figure
 
 __all__ = ["draw_bases", "draw_cumulative"]
 

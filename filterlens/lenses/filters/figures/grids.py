@@ -14,7 +14,8 @@ from filterlens.errors import DumpError
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import NEUTRAL, beside_row, diverging, mark_handles, mark_of, new_figure, short
+from filterlens.report.marks import NEUTRAL, beside_row, mark_handles, mark_of
+from filterlens.report.style import diverging, new_figure, short
 
 __all__ = ["StoredLayer", "chosen_models", "draw_first", "draw_last", "draw_rgb", "end_layer"]
 

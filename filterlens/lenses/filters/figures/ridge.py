@@ -11,7 +11,8 @@ import pandas as pd
 from filterlens.lenses.filters.pooled import FilterPool, read_filter_pool
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
-from filterlens.report.style import MARKS, mark_handles, new_figure, short
+from filterlens.report.marks import MARKS, mark_handles
+from filterlens.report.style import new_figure, short
 
 __all__ = ["draw_ridge", "ridge_densities"]
 

@@ -13,17 +13,8 @@ from filterlens.report.data import RunData
 from filterlens.report.depth import DEPTH_AXIS, DEPTH_LABELS
 from filterlens.report.figure import Drawing
 from filterlens.report.hover import Matrix, cluster
-from filterlens.report.style import (
-    CATEGORIES,
-    NEUTRAL,
-    current_style,
-    mark_handles,
-    mark_of,
-    new_figure,
-    sequential,
-    short,
-    square_root,
-)
+from filterlens.report.marks import CATEGORIES, NEUTRAL, mark_handles, mark_of
+from filterlens.report.style import current_style, new_figure, sequential, short, square_root
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
