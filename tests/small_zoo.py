@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 FIELDS = (
@@ -66,3 +68,18 @@ def write_catalog(path: Path, rows: Sequence[tuple[object, ...]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([FIELDS, *rows])
     return path
+
+
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Watch which models' filters are scored."""
+    from filterlens.lenses.filters import analyzer
+
+    seen: list[str] = []
+    whole = analyzer.analyze
+
+    def watched(group: Any) -> Any:
+        seen.append(group.path.stem)
+        return whole(group)
+
+    monkeypatch.setattr(analyzer, "analyze", watched)
+    return seen

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from filterlens.catalogs import Entry
-from filterlens.errors import InputError, ReportError
+from filterlens.errors import CatalogError, InputError, ReportError
 from filterlens.lens import Options, all_lenses, all_scores
 from filterlens.process.markup import markdown_code, markdown_text
 from filterlens.process.printable import printable
@@ -130,6 +130,8 @@ def card(folder: str | Path, model_id: str, *, benchmark: str = "") -> Card:
     from filterlens.report import read_run
 
     run = read_run(Path(folder), every=True)
+    if model_id not in run.models.index:
+        raise CatalogError(f"{folder} has no model {model_id!r}; its catalog.csv lists those that it has")
     entry = run.catalog[model_id]
     scores = run.scores[run.scores["model_id"] == model_id]
     if scores.empty:

@@ -11,10 +11,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from small_zoo import make_zoo
+from small_zoo import make_zoo, scored
 
 from filterlens.catalogs import load_catalog
-from filterlens.lenses.filters import analyzer
 from filterlens.runs import Event, analyze, extract
 from filterlens.runs.executors import InProcess, LocalProcesses
 from filterlens.runs.ledger import Ledger
@@ -35,19 +34,6 @@ def assert_same_pool(a: Path, b: Path) -> None:
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Watch which models' filters are scored."""
-    seen: list[str] = []
-    whole = analyzer.analyze
-
-    def watched(group: Any) -> Any:
-        seen.append(group.path.stem)
-        return whole(group)
-
-    monkeypatch.setattr(analyzer, "analyze", watched)
-    return seen
 
 
 def test_processes_give_what_one_process_gives_bit_for_bit(zoo: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_zoo import make_zoo, weights, write_catalog
+from small_zoo import make_zoo, scored, weights, write_catalog
 from typer.testing import CliRunner
 
 import filterlens
@@ -144,21 +144,6 @@ def test_python_says_it_in_the_same_words(zoo: Path, tmp_path: Path, monkeypatch
     assert "filters" in h5py.File(tmp_path / "run" / "pooled.h5")
     with pytest.raises(InputError, match="dumps: expected all or none, got 'some'"):
         filterlens.audit(zoo, tmp_path / "run", dumps="some")
-
-
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Watch which models' filters are scored."""
-    from filterlens.lenses.filters import analyzer
-
-    seen: list[str] = []
-    whole = analyzer.analyze
-
-    def watched(group: Any) -> Any:
-        seen.append(group.path.stem)
-        return whole(group)
-
-    monkeypatch.setattr(analyzer, "analyze", watched)
-    return seen
 
 
 def test_a_new_model_is_scored_alone_and_pooled_with_the_others(
