@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from filterlens.commands.inspect import Inspection, inspect
     from filterlens.commands.listing import ls
     from filterlens.commands.load import load_model
+    from filterlens.commands.log import log
     from filterlens.commands.measure import measure
     from filterlens.commands.notebook import Run
     from filterlens.commands.schemas import schema
@@ -73,6 +74,7 @@ __all__ = [
     "inspect",
     "load_catalog",
     "load_model",
+    "log",
     "ls",
     "measure",
     "report",
@@ -117,6 +119,7 @@ _HOME = {
     "inspect": "commands.inspect",
     "load_catalog": "catalogs",
     "load_model": "commands.load",
+    "log": "commands.log",
     "ls": "commands.listing",
     "measure": "commands.measure",
     "report": "commands.audit",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from filterlens.cli import audit, card, catalogs, fetch, filterdb, inspect, listing, study, table, train
+from filterlens.cli import audit, card, catalogs, fetch, filterdb, inspect, listing, log, study, table, train
 from filterlens.cli.lens_options import with_flag
 from filterlens.errors import CatalogError, FilterlensError, InputError, MissingExtraError
 from filterlens.process.files import cannot_write, explain_failure
@@ -77,6 +77,7 @@ app.command("inspect")(inspect.inspect)
 app.command("compare")(inspect.compare)
 app.command("check")(inspect.check)
 app.command("card")(card.card)
+app.command("log")(log.log)
 app.command("explain")(inspect.explain)
 app.command("ls")(listing.ls)
 app.command("schema")(listing.schema)

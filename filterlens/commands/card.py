@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from filterlens.catalogs import Entry
+from filterlens.commands.provenance import Provenance, config_of, provenance_of
 from filterlens.errors import CatalogError, InputError, ReportError
-from filterlens.lens import Options, all_lenses, all_scores
+from filterlens.lens import all_lenses, all_scores
 from filterlens.process.markup import markdown_code, markdown_text
 from filterlens.process.printable import printable
 from filterlens.runs.config import RunConfig
 from filterlens.score import Score, model_scores
-from filterlens.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -139,8 +139,8 @@ def card(folder: str | Path, model_id: str, *, benchmark: str = "") -> Card:
     means = model_scores(scores).iloc[0].to_dict()
     values = {str(name): float(value) for name, value in means.items() if math.isfinite(value)}
     shown = [score for score in all_scores().values() if not score.auxiliary and score.name in values]
-    config = _config(run.folder)
-    facts = _facts(run, entry, config)
+    config = config_of(run.folder)
+    facts = provenance_of(run, entry, config)
     results = tuple(_result(score, values[score.name], entry, facts) for score in shown)
     entries = _entries(benchmark, shown, values, facts) if benchmark else ()
     notes = _notes(run, model_id, config, scores["note"])
@@ -165,58 +165,7 @@ def read_card(path: Path) -> str:
         raise InputError(f"{path} cannot be read as a card ({error})") from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """How the scores were made: the options of each lens, the run's seed, digests, date."""
-
-    lenses: Mapping[str, Options]
-    seed: int
-    weights: str
-    checkpoint: str
-    images: str
-    date: str
-    versions: Mapping[str, str]
-
-    def of(self, score: Score) -> dict[str, Any]:
-        """Return the settings of a score's lens, as plain values; of files by name, their own name alone."""
-        options = self.lenses.get(score.lens)
-        known = {} if options is None else options.plain()
-        own = {name: _plain(value) for name, value in known.items() if value not in (None, "")}
-        looks_at_images = score.lens in all_lenses() and all_lenses()[score.lens].needs_images
-        data = {"seed": self.seed, "images_digest": self.images} if looks_at_images else {}
-        head = {"filterlens": __version__, "lens": score.lens, "weights_sha256": self.weights}
-        return {name: value for name, value in (head | own | data).items() if value != ""}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Path):
-        return value.name
-    if isinstance(value, str):
-        return printable(value.rpartition("/")[2])  # no path of somebody's machine
-    return value if isinstance(value, bool | int | float) else printable(str(value))
-
-
-def _config(folder: Path) -> RunConfig:
-    path = folder / "run.toml"
-    return RunConfig.read(path, allow_code=True) if path.is_file() else RunConfig()  # it is shown, and never run
-
-
-def _facts(run: RunData, entry: Entry, config: RunConfig) -> _Facts:
-    rows = run.ledger[(run.ledger["model_id"] == entry.model_id) & (run.ledger["status"] == "ok")]
-    last = rows.sort_values("started").iloc[-1].to_dict() if len(rows) else {}
-    images = config.content.get(f"data.{entry.dataset}") or config.content.get("data", "")
-    return _Facts(
-        lenses=config.lenses,
-        seed=config.settings.seed,
-        weights=printable(str(last.get("weights_sha256", ""))),
-        checkpoint=printable(str(last.get("sha256", ""))),
-        images=printable(images),
-        date=printable(str(last.get("started", ""))),
-        versions={name: printable(text) for name, text in dict(last.get("versions") or {}).items()},
-    )
-
-
-def _result(score: Score, value: float, entry: Entry, facts: _Facts) -> EvalResult:
+def _result(score: Score, value: float, entry: Entry, facts: Provenance) -> EvalResult:
     from huggingface_hub import EvalResult
 
     images = score.lens in all_lenses() and all_lenses()[score.lens].needs_images
@@ -234,7 +183,7 @@ def _result(score: Score, value: float, entry: Entry, facts: _Facts) -> EvalResu
 
 
 def _entries(
-    benchmark: str, shown: Sequence[Score], values: Mapping[str, float], facts: _Facts
+    benchmark: str, shown: Sequence[Score], values: Mapping[str, float], facts: Provenance
 ) -> tuple[dict[str, Any], ...]:
     if not _DATASET_ID.fullmatch(benchmark):
         raise InputError(
@@ -269,7 +218,7 @@ def _notes(run: RunData, model_id: str, config: RunConfig, notes: Any) -> list[s
 
 
 def _section(
-    entry: Entry, shown: Sequence[Score], values: Mapping[str, float], facts: _Facts, notes: Sequence[str]
+    entry: Entry, shown: Sequence[Score], values: Mapping[str, float], facts: Provenance, notes: Sequence[str]
 ) -> str:
     lines = ["## Audit by filterlens", "", "| score | value | 95 % interval | what it measures |", "|---|---:|---|---|"]
     for score in shown:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
-__all__ = ["collapses", "trajectory_figure"]
+__all__ = ["checkpoints", "collapses", "trajectory_figure"]
 
 _COLUMNS = 3
 _HAD = 0.1  # robust accuracy above which there is some to lose
@@ -92,7 +92,7 @@ def collapses(run: RunData) -> dict[str, int] | None:
     if "robust_accuracy" not in models or models["robust_accuracy"].notna().sum() == 0:
         return None
     found: dict[str, int] = {}
-    for name, part in _checkpoints(run).groupby("training"):
+    for name, part in checkpoints(run).groupby("training"):
         accuracy = models["robust_accuracy"].reindex(part["model_id"]).to_numpy(dtype=np.float64)
         best = np.fmax.accumulate(accuracy)
         lost = (best >= _HAD) & (accuracy < best / 2)
@@ -101,7 +101,7 @@ def collapses(run: RunData) -> dict[str, int] | None:
     return found
 
 
-def _checkpoints(run: RunData) -> pd.DataFrame:
+def checkpoints(run: RunData) -> pd.DataFrame:
     """Checkpoints with an epoch, by training and epoch: `model_id`, `training` (empty if there is one), `epoch`.
 
     Raises
@@ -123,8 +123,8 @@ def _checkpoints(run: RunData) -> pd.DataFrame:
 
 
 def _curves(run: RunData, lens: str) -> pd.DataFrame:
-    checkpoints = _checkpoints(run).set_index("model_id")
-    epochs = checkpoints["epoch"]
+    trained = checkpoints(run).set_index("model_id")
+    epochs = trained["epoch"]
     scores = {score.name: score for score in main_scores(run) if score.lens == lens}
     table = run.sized_scores
     found = table[table["metric"].isin(scores) & table["model_id"].isin(epochs.index)]
@@ -140,7 +140,7 @@ def _curves(run: RunData, lens: str) -> pd.DataFrame:
     )
     data = pd.concat([layers[["model_id", "metric", "layer", "conv_depth_norm", "value"]], means], ignore_index=True)
     data["epoch"] = data["model_id"].map(epochs)
-    data["training"] = data["model_id"].map(checkpoints["training"])
+    data["training"] = data["model_id"].map(trained["training"])
     data["place"] = _places(data)
     data["title"] = data["metric"].map(lambda name: scores[name].title)
     data = data.dropna(subset=["value"])
