@@ -79,8 +79,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) --editable ".[onnx]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/.installed tests/mlflow.txt
 	$(PIP) --editable ".[dev]"
+	# torchattacks holds requests at 2.25, which a client that MLflow brings along, and does not use here, finds too old
+	$(PIP) --no-deps --requirement tests/mlflow.txt
 	# torchattacks brings files of an old robustbench and may write them over the real ones
 	$(PIP) --no-deps --force-reinstall robustbench
 	touch $@

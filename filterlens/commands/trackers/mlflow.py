@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,14 +48,15 @@ def log(audit: Audit, *, project: str, place: str) -> Logged:
     except ImportError as error:
         raise MissingExtraError('MLflow is not installed: pip install "filterlens[trackers]"') from error
     uri = place or mlflow.get_tracking_uri()
+    said = re.sub(r"//[^/@]*@", "//…@", uri)  # without a password
     try:
-        return _log(mlflow.MlflowClient(tracking_uri=uri), audit, project, uri)
+        return _log(mlflow.MlflowClient(tracking_uri=uri), audit, project, said)
     except ImportError as error:
         raise MissingExtraError(
-            f"MLflow's store at {uri} needs {error.name}: pip install mlflow brings what mlflow-skinny leaves out"
+            f"MLflow's store at {said} needs {error.name}: pip install mlflow brings what mlflow-skinny leaves out"
         ) from error
     except MlflowException as error:
-        raise WriteError(f"MLflow at {uri}: {' '.join(str(error).split()):.500}") from error
+        raise WriteError(f"MLflow at {said}: {' '.join(str(error).split()):.500}") from error
 
 
 def _log(client: MlflowClient, audit: Audit, project: str, uri: str) -> Logged:
