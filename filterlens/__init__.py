@@ -18,6 +18,7 @@ from filterlens.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
+    from filterlens.commands.assertion import assert_scores
     from filterlens.commands.audit import analyze, audit, extract, report
     from filterlens.commands.bounds import BoundCheck
     from filterlens.commands.card import Card, card
@@ -58,6 +59,7 @@ __all__ = [
     "RunSettings",
     "Score",
     "analyze",
+    "assert_scores",
     "audit",
     "bibtex",
     "card",
@@ -103,6 +105,7 @@ _HOME = {
     "RunSettings": "lens",
     "Score": "score",
     "analyze": "commands.audit",
+    "assert_scores": "commands.assertion",
     "audit": "commands.audit",
     "bibtex": "commands.explain",
     "card": "commands.card",

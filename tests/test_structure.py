@@ -58,6 +58,11 @@ EXTRAS = {
     "filterlens/loaders/onnx_file.py": "onnx",
     "filterlens/loaders/onnx_names.py": "onnx",
     "filterlens/loaders/onnx_tensors.py": "onnx",
+    "filterlens/cli/pytest_plugin.py": "dev",
+    "filterlens/commands/notebook.py": "polars",
+    "filterlens/commands/trackers/mlflow.py": "trackers",
+    "filterlens/commands/trackers/tensorboard.py": "trackers",
+    "filterlens/commands/trackers/wandb.py": "trackers",
     "filterlens/runs/executors/cluster.py": "ray",
     "filterlens/training/logs.py": "lightning",
 }
@@ -89,7 +94,7 @@ def test_every_import_is_declared() -> None:
     """What a file imports, lazily too, is of a dependency; what is of an extra, in the files that need it alone."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
     always, extras = _distributions(project["dependencies"]), project["optional-dependencies"]
-    provided = packages_distributions()
+    provided = {"mlflow": ["mlflow-skinny"], **packages_distributions()}  # `make test` installs it apart
     undeclared, used = [], set()
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE.parent).as_posix()

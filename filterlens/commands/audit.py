@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace as replaced
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Catalog, load_catalog
+from filterlens.commands.memory import in_memory, reaching
+from filterlens.commands.progress import shown
 from filterlens.errors import InputError
 from filterlens.lens import (
     Dumps,
@@ -25,12 +28,15 @@ from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
     from filterlens.report.figure import Figure
     from filterlens.report.tables import TableMaker
     from filterlens.runs import Event, Outcome
     from filterlens.runs.executors import Executor
     from filterlens.runs.ledger import LedgerRow
+
+    Models = str | Path | Catalog | nn.Module | Mapping[str, nn.Module]
 
 __all__ = [
     "all_figures",
@@ -79,7 +85,7 @@ def choose_lenses(
 
 
 def extract(
-    leaderboard: str | Path | Catalog,
+    leaderboard: Models,
     folder: str | Path | None = None,
     *,
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
@@ -104,7 +110,7 @@ def extract(
     Parameters
     ----------
     leaderboard
-        Name of a shipped catalog, path of a CSV file, or a `Catalog`.
+        Name of a shipped catalog, path of a CSV file, or a `Catalog`; or a network in memory, or several by name.
     folder
         The run's folder; `reports/NAME` where None.
     lenses
@@ -139,7 +145,9 @@ def extract(
         `all`, or `none`: lenses that would store a model's weights are scored where it is loaded, and only what the
         report shows of them is kept. None leaves it to `settings` or `config`.
     options
-        Of lenses, such as `kernel="5x5"` or `images=64`.
+        Of lenses, such as `kernel="5x5"` or `images=64`. Of networks in memory also `eps`, `mean` and `std`, as a
+        catalog has them. `images` may be an array or tensor, shape (n, channels, height, width), in [0, 1], with its
+        `labels`: they are kept in the run's folder, in `images-DIGEST.npz`.
 
     Returns
     -------
@@ -160,26 +168,27 @@ def extract(
 
     if extend and replace:
         raise InputError("a run is extended or replaced: give one of --extend and --replace")
-    catalog = leaderboard if isinstance(leaderboard, Catalog) else load_catalog(leaderboard)
-    catalog = catalog.select(models) if models else catalog
-    if config is None:
-        named = "catalog.csv" if isinstance(leaderboard, Catalog) else str(leaderboard)
-        chosen = choose_lenses(lenses, options, fast=fast)
-        config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=settings or RunSettings())
-    config = replaced(config, style=find_style(style).name) if style else config
-    if dumps is not None:
-        config = replaced(config, settings=replaced(config.settings, dumps=dumps))
-    return runs.extract(
-        catalog,
-        Path("reports") / catalog.name if folder is None else Path(folder),
-        config=config,
-        existing="extend" if extend else "replace" if replace else "refuse",
-        executor=executor or _processes(jobs),
-        listener=listener,
-        keep_tracebacks=keep_tracebacks,
-        evict=evict,
-        time_limit=time_limit,
-    )
+    with in_memory(leaderboard, folder, options, settings, config) as (board, place, given, shared):
+        catalog = board if isinstance(board, Catalog) else load_catalog(board)
+        catalog = catalog.select(models) if models else catalog
+        if config is None:
+            named = "catalog.csv" if isinstance(board, Catalog) else str(board)
+            chosen = choose_lenses(lenses, given, fast=fast)
+            config = RunConfig(leaderboard=named, models=tuple(models), lenses=chosen, settings=shared or RunSettings())
+        config = replaced(config, style=find_style(style).name) if style else config
+        if dumps is not None:
+            config = replaced(config, settings=replaced(config.settings, dumps=dumps))
+        return runs.extract(
+            catalog,
+            Path("reports") / catalog.name if place is None else Path(place),
+            config=config,
+            existing="extend" if extend else "replace" if replace else "refuse",
+            executor=reaching(executor or _processes(jobs), catalog),
+            listener=listener,
+            keep_tracebacks=keep_tracebacks,
+            evict=evict,
+            time_limit=time_limit,
+        )
 
 
 def _processes(jobs: int) -> Executor:
@@ -282,9 +291,10 @@ def report(
 
 
 def audit(
-    leaderboard: str | Path | Catalog,
+    leaderboard: Models,
     folder: str | Path | None = None,
     *,
+    show: bool = False,
     listener: Listener = lambda _: None,
     progress: Progress | None = None,
     keep_tracebacks: bool = False,
@@ -296,6 +306,8 @@ def audit(
     ----------
     leaderboard, folder, listener, keep_tracebacks, how
         As for `extract`.
+    show
+        Show a bar of progress, in a notebook or on a terminal.
     progress
         Called as `progress(done, total)` while the report is written.
 
@@ -309,6 +321,24 @@ def audit(
     >>> import filterlens
     >>> filterlens.audit("cifar10-linf", "reports/mine", lenses=["filters"], jobs=4)  # doctest: +SKIP
     """
+    shared = (how.pop("settings", None), how.get("config"))
+    with ExitStack() as stack:
+        if show:
+            listener, progress = stack.enter_context(shown(listener, progress))
+        board, place, given, settings = stack.enter_context(in_memory(leaderboard, folder, how, *shared))
+        how = given | {"settings": settings}
+        return _audit(board, place, listener=listener, progress=progress, keep_tracebacks=keep_tracebacks, how=how)
+
+
+def _audit(
+    leaderboard: str | Path | Catalog,
+    folder: str | Path | None,
+    *,
+    listener: Listener,
+    progress: Progress | None,
+    keep_tracebacks: bool,
+    how: dict[str, Any],
+) -> Outcome:
     from filterlens import runs
     from filterlens.report.data import style_of_run
     from filterlens.report.style import find_style

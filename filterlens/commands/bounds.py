@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,16 +20,18 @@ __all__ = ["Bound", "BoundCheck", "baseline_checks", "bound_names", "check_bound
 _SIDES = ("max", "min")
 _ALIASES = {"entropy": "variance_entropy"}
 _LAYER = "layer-"
+_COMPARED = re.compile(r"\s*([\w-]+?)\s*(<=?|>=?)\s*(\S*)\s*")  # `sparsity < 0.3`
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A bound on a score's mean, or with `layers` on every layer."""
+    """A bound on a score's mean, or with `layers` on every layer; the limit itself is within it unless `strict`."""
 
     metric: str
     side: str
     limit: float
     layers: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class BoundCheck:
         What to keep in mind: `run without normalisation`.
     model
         The checkpoint, as it was named.
+    strict
+        Whether a value that equals the bound breaks it.
     """
 
     name: str
@@ -59,16 +64,19 @@ class BoundCheck:
     layer: str = ""
     note: str = ""
     model: str = ""
+    strict: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether the value is within the bound."""
+        if self.strict and self.value == self.bound:
+            return False
         return self.value <= self.bound if self.side == "max" else self.value >= self.bound
 
     @property
     def text(self) -> str:
         """Say it in one line."""
-        sign = "<=" if self.side == "max" else ">="
+        sign = ("<" if self.side == "max" else ">") + ("" if self.strict else "=")
         where = f" of {self.layer}" if self.layer else ""
         said = f"{self.metric}{where} {self.value:.6g}, wanted {sign} {self.bound:.6g}"
         return f"{said} (baseline)" if self.name.startswith("against-") else said
@@ -83,20 +91,34 @@ def bound_names() -> Iterator[str]:
 
 
 def parse_bound(text: str) -> Bound:
-    """Read `max-sparsity=0.3` or `min-layer-orthogonality=0.8`.
+    """Read `max-sparsity=0.3` or `sparsity<=0.3`; of every layer, `max-layer-sparsity=0.3` or `layer-sparsity<=0.3`.
 
     Raises
     ------
     InputError
         It is not of that form, or there is no such score.
+
+    Examples
+    --------
+    >>> parse_bound("max-sparsity=0.3") == parse_bound("sparsity <= 0.3")
+    True
+    >>> parse_bound("layer_orthogonality>0.8")
+    Bound(metric='orthogonality', side='min', limit=0.8, layers=True, strict=True)
     """
-    name, _, number = text.partition("=")
-    side, _, metric = name.strip().removeprefix("--").partition("-")
+    if compared := _COMPARED.fullmatch(text):
+        metric, sign, number = compared.groups()
+        side, strict = "max" if sign[0] == "<" else "min", len(sign) == 1
+    else:
+        name, _, number = text.partition("=")
+        side, _, metric = name.strip().removeprefix("--").partition("-")
+        strict = False
+    metric = metric.replace("_", "-")
     layers = metric.startswith(_LAYER)
     metric = metric.removeprefix(_LAYER).replace("-", "_")
     if side not in _SIDES or not metric:
         raise InputError(
-            f"{text!r} is no bound: write max-SCORE=NUMBER or min-SCORE=NUMBER, for every layer max-layer-SCORE=NUMBER"
+            f"{text!r} is no bound: write max-SCORE=NUMBER, min-SCORE=NUMBER or SCORE<NUMBER, for every layer "
+            "max-layer-SCORE=NUMBER or layer-SCORE<NUMBER"
         )
     try:
         limit = float(number)
@@ -104,7 +126,7 @@ def parse_bound(text: str) -> Bound:
         raise InputError(f"{text!r}: {number!r} is not a number") from None
     if math.isnan(limit):
         raise InputError(f"{text!r}: {number!r} is not a number")
-    return Bound(get_score(_ALIASES.get(metric, metric)).name, side, limit, layers)
+    return Bound(get_score(_ALIASES.get(metric, metric)).name, side, limit, layers, strict)
 
 
 def check_bound(bound: Bound, scores: pd.DataFrame) -> BoundCheck:
@@ -123,15 +145,16 @@ def check_bound(bound: Bound, scores: pd.DataFrame) -> BoundCheck:
     name = f"{bound.side}-{_LAYER if bound.layers else ''}{bound.metric.replace('_', '-')}"
     if not bound.layers:
         value = float(model_scores(rows)[bound.metric].iloc[0])
-        return BoundCheck(name, bound.metric, bound.side, bound.limit, value)
+        return BoundCheck(name, bound.metric, bound.side, bound.limit, value, strict=bound.strict)
     layers = rows[rows["layer"] != ""]
     if layers.empty:
         raise InputError(f"{bound.metric} is of the whole model: write {bound.side}-{bound.metric}={bound.limit:g}")
     layers = layers[layers["value"].notna()]
     if layers.empty:
-        return BoundCheck(name, bound.metric, bound.side, bound.limit, math.nan)
+        return BoundCheck(name, bound.metric, bound.side, bound.limit, math.nan, strict=bound.strict)
     worst = layers.sort_values("value", ascending=bound.side == "min", kind="stable").iloc[0]
-    return BoundCheck(name, bound.metric, bound.side, bound.limit, float(worst["value"]), str(worst["layer"]))
+    value = float(worst["value"])
+    return BoundCheck(name, bound.metric, bound.side, bound.limit, value, str(worst["layer"]), strict=bound.strict)
 
 
 def baseline_checks(

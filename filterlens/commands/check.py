@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from filterlens.commands.bounds import BoundCheck, baseline_checks, check_bound, parse_bound
+from filterlens.commands.memory import is_memory, name_of
 from filterlens.commands.reference import check_comparable, reference_scores
 from filterlens.commands.scoring import Scored, score_one_model, score_source
 from filterlens.errors import FilterlensError, InputError, WriteError
 from filterlens.lens import Options, RunSettings
 from filterlens.process.printable import printable
 from filterlens.score import UNNORMALISED, model_scores
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["BUNDLED_REFERENCE", "CheckError", "CheckResult", "WeightCheck", "as_junit", "check", "check_all"]
 
@@ -82,10 +86,10 @@ CheckResult = BoundCheck | WeightCheck | CheckError
 
 
 def check(
-    source: str | Path,
+    source: str | Path | nn.Module,
     bounds: Sequence[str] = (),
     *,
-    against: str | Path | None = None,
+    against: str | Path | nn.Module | None = None,
     tolerance: float = TOLERANCE,
     allow_dead_layers: bool = False,
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
@@ -98,20 +102,22 @@ def check(
     Parameters
     ----------
     source
-        A path, a source such as `timm:resnet18`, or a catalog's model as `CATALOG/MODEL_ID`.
+        A path, a source such as `timm:resnet18`, a catalog's model as `CATALOG/MODEL_ID`, or a network in memory.
     bounds
         Each `max-SCORE=NUMBER` or `min-SCORE=NUMBER` for the model's mean, `max-layer-SCORE=NUMBER` or
-        `min-layer-SCORE=NUMBER` for every layer.
+        `min-layer-SCORE=NUMBER` for every layer; or `SCORE<NUMBER` and `layer-SCORE<NUMBER`, with `<`, `<=`, `>` or
+        `>=`.
     against
-        A checkpoint, whose mean and layers are held, the folder of an audited run, whose models' range is, or
-        `bundled`, the reference that comes with the package.
+        A checkpoint or network, whose mean and layers are held, the folder of an audited run, whose models' range is,
+        or `bundled`, the reference that comes with the package.
     tolerance
         How much worse than `against` is still good, as a share of the score's range (of the baseline's value where
         the range is open).
     allow_dead_layers
         Let layers pass whose weights are all zero, all equal, NaN or Inf.
     lenses, fast, settings, options
-        As for `filterlens.extract`; `arch`, `eps`, `mean` and `std` of a checkpoint as on the command line.
+        As for `filterlens.extract`; `arch`, `eps`, `mean` and `std` of a checkpoint as on the command line;
+        `images` and `labels` may be arrays or tensors.
 
     Returns
     -------
@@ -137,17 +143,17 @@ def check(
         raise InputError(f"--tolerance {tolerance}: expected 0 or more")
     wanted = [parse_bound(text) for text in bounds]
     how: dict[str, Any] = {"lenses": lenses, "fast": fast, "settings": settings, **options}
-    found = score_one_model(source, **how)
+    found, name = score_one_model(source, **how), name_of(source)
     if found.faults is None:
-        raise InputError(f"{source} is a run whose weights were not examined: extract it again, or name the checkpoint")
+        raise InputError(f"{name} is a run whose weights were not examined: extract it again, or name the checkpoint")
     results = [check_bound(bound, found.scores) for bound in wanted]
     if against is not None:
         results += _against(found, against, tolerance, how, settings)
     without = set(found.scores.loc[found.scores["note"].str.contains(UNNORMALISED, regex=False), "metric"])
     results = [replace(result, note=UNNORMALISED) if result.metric in without else result for result in results]
-    bounded = [replace(result, model=str(source)) for result in results]
+    bounded = [replace(result, model=name) for result in results]
     faults = found.faults or ("",)
-    return [*bounded, *(WeightCheck(fault, allowed=allow_dead_layers, model=str(source)) for fault in faults)]
+    return [*bounded, *(WeightCheck(fault, allowed=allow_dead_layers, model=name) for fault in faults)]
 
 
 def check_all(sources: Sequence[str | Path], bounds: Sequence[str] = (), **how: Any) -> list[CheckResult]:  # noqa: ANN401 - as `check` takes them
@@ -177,9 +183,13 @@ def check_all(sources: Sequence[str | Path], bounds: Sequence[str] = (), **how: 
 
 
 def _against(
-    found: Scored, against: str | Path, tolerance: float, how: Mapping[str, Any], settings: RunSettings | None
+    found: Scored,
+    against: str | Path | nn.Module,
+    tolerance: float,
+    how: Mapping[str, Any],
+    settings: RunSettings | None,
 ) -> list[BoundCheck]:
-    if str(against) == BUNDLED_REFERENCE:
+    if not is_memory(against) and str(against) == BUNDLED_REFERENCE:
         reference = reference_scores()
         check_comparable(found, reference, settings)
         return baseline_checks(found.scores, reference.means, found.scores.head(0), tolerance)

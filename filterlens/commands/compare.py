@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, all_scores
 from filterlens.report.kernels import is_size, main_sizes, per_kernel_lenses
 from filterlens.score import UNNORMALISED, model_scores
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["compare", "compare_scores"]
 
@@ -30,10 +33,10 @@ _UNLIKE = "not compared: filters of"
 
 
 def compare(
-    first: str | Path,
-    second: str | Path,
+    first: str | Path | nn.Module,
+    second: str | Path | nn.Module,
     *,
-    noise: Sequence[str | Path] = (),
+    noise: Sequence[str | Path | nn.Module] = (),
     top: int | None = None,
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     fast: bool = True,
@@ -45,8 +48,8 @@ def compare(
     Parameters
     ----------
     first, second
-        Each a path, a source, `CATALOG/MODEL_ID`, or the folder of a finished audit. Catalogs and audits carry their
-        own normalisation; `arch`, `eps`, `mean` and `std` are those of sides that are checkpoints.
+        Each a path, a source, `CATALOG/MODEL_ID`, the folder of a finished audit, or a network in memory. Catalogs and
+        audits carry their own normalisation; `arch`, `eps`, `mean` and `std` are those of sides that are checkpoints.
     noise
         The first one trained again with other seeds: what changes no more than between these is noise.
     top
@@ -81,7 +84,7 @@ def compare(
     if top is not None and top < 0:
         raise InputError(f"--top {top}: give how many rows are shown, 0 or more")
 
-    def scored(source: str | Path, *, has_its_own: bool) -> Scored:
+    def scored(source: str | Path | nn.Module, *, has_its_own: bool) -> Scored:
         given = {} if has_its_own and not all(own) else facts
         how: dict[str, Any] = {"lenses": lenses, "fast": fast, "settings": settings} | given | options
         return score_source(source, leave_out=True, **how)

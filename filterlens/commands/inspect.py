@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from filterlens.commands.reference import Place, comparable, place, reference_sc
 from filterlens.commands.scoring import score_one_model
 from filterlens.lens import Options, RunSettings, all_scores
 from filterlens.report.cautions import unnormalised
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Inspection", "inspect", "outstanding"]
 
@@ -51,7 +54,7 @@ class Inspection:
 
 
 def inspect(
-    source: str | Path,
+    source: str | Path | nn.Module,
     *,
     lenses: Sequence[str] | Mapping[str, Options] = ("filters",),
     fast: bool = True,
@@ -64,7 +67,7 @@ def inspect(
     Parameters
     ----------
     source
-        A path, a source such as `timm:resnet18`, or a catalog's model as `CATALOG/MODEL_ID`.
+        A path, a source such as `timm:resnet18`, a catalog's model as `CATALOG/MODEL_ID`, or a network in memory.
     lenses, fast, settings, options
         As for `filterlens.extract`; `arch`, `eps`, `mean` and `std` of a checkpoint as on the command line.
     reference

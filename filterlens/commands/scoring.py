@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from filterlens.catalogs import Catalog, catalog_names, load_catalog
 from filterlens.catalogs.trajectories import checkpoint_entry
 from filterlens.commands.audit import choose_lenses
+from filterlens.commands.memory import as_catalog, is_memory, name_of, with_images
 from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings, all_lenses
 from filterlens.loaders import parse_source
@@ -22,6 +24,9 @@ from filterlens.report import read_run
 from filterlens.runs import analyze, extract
 from filterlens.runs.folder import check_folder
 from filterlens.runs.ledger import LedgerRow
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Scored", "carries_its_own", "score_one_model", "score_source"]
 
@@ -49,7 +54,7 @@ class Scored:
 
 
 def score_source(
-    source: str | Path,
+    source: str | Path | nn.Module,
     *,
     arch: str = "",
     eps: str | float = "",
@@ -66,15 +71,15 @@ def score_source(
     Parameters
     ----------
     source
-        A source URI or path (see `filterlens.loaders`), a catalog's model as `CATALOG/MODEL_ID`, or the folder of a
-        finished audit. CATALOG is the name of a shipped one or the path of a CSV file.
+        A source URI or path (see `filterlens.loaders`), a catalog's model as `CATALOG/MODEL_ID`, the folder of a
+        finished audit, or a network in memory. CATALOG is the name of a shipped one or the path of a CSV file.
     arch
         What the weights of a file fill: `timm:NAME`, `torchvision:NAME`, `module:package.mod:factory`, `bundled:NAME`.
     eps, mean, std
         L∞ radius of attacks, and normalisation of the input, one number a channel. They and `arch` go with a
         checkpoint; a catalog says them in its columns.
     lenses, fast, settings, options
-        As for `filterlens.extract`.
+        As for `filterlens.extract`, and `images` in memory with their `labels`.
     leave_out
         Leave lenses out that do not apply, and say so; where none applies, all others take their place that need
         weights only. An error otherwise.
@@ -86,33 +91,50 @@ def score_source(
     CatalogError, InputError
         The catalog has no such model, or a value is wrong.
     """
-    chosen = choose_lenses(lenses, options, fast=fast)
     facts: dict[str, Any] = {"architecture": arch, "eps": eps, "mean": mean, "std": std}
-    if carries_its_own(source) and any(facts.values()):
-        raise InputError(
-            f"--arch, --eps, --mean and --std go with a checkpoint; {source} carries its own, in its catalog's columns"
-        )
-    if _is_run(source):
-        check_folder(Path(source))
-        run = read_run(Path(source), every=True)
-        return Scored(run.scores, run.catalog, run.faults)
-    catalog = _listed(str(source)) or _one_model(str(source), facts)
-    if str(source).startswith("module:") or arch.startswith("module:"):  # the caller's own word, not a catalog's
-        settings = replace(settings or RunSettings(), allow_code=True)
-    with TemporaryDirectory(prefix="filterlens-") as folder:
-        place = Path(folder)
-        outcome = extract(catalog, place, lenses=chosen, settings=settings)
-        missed = [row for row in outcome.rows if row.status != "ok"]
-        failed = [row for row in missed if row.status != "skipped" or not leave_out]
-        if not failed and len(missed) == len(outcome.rows):
-            place = place / "others"
-            outcome = extract(catalog, place, lenses=_others(chosen), settings=settings)
-            missed += [row for row in outcome.rows if row.status != "ok"]
-            failed = [] if any(row.status == "ok" for row in outcome.rows) else missed
-        if failed:
-            raise CheckpointError(f"{source}: {failed[0].lens}: {failed[0].reason}")
-        left_out = _left_out(missed, catalog.entries[0].model_id) if missed else ()
-        return Scored(analyze(place, pooled=False), catalog, outcome.rows[0].faults, left_out)
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(TemporaryDirectory(prefix="filterlens-")))
+        given, settings = stack.enter_context(with_images(options, settings, place))
+        chosen = choose_lenses(lenses, given, fast=fast)
+        if is_memory(source):
+            catalog = stack.enter_context(as_catalog(source, facts))
+            return _score(catalog, name_of(source), chosen, settings, place, leave_out=leave_out)
+        if carries_its_own(source) and any(facts.values()):
+            raise InputError(
+                "--arch, --eps, --mean and --std go with a checkpoint; "
+                f"{source} carries its own, in its catalog's columns"
+            )
+        if _is_run(source):
+            check_folder(Path(source))
+            run = read_run(Path(source), every=True)
+            return Scored(run.scores, run.catalog, run.faults)
+        catalog = _listed(str(source)) or _one_model(str(source), facts)
+        if str(source).startswith("module:") or arch.startswith("module:"):  # the caller's own word, not a catalog's
+            settings = replace(settings or RunSettings(), allow_code=True)
+        return _score(catalog, str(source), chosen, settings, place, leave_out=leave_out)
+
+
+def _score(
+    catalog: Catalog,
+    source: str,
+    chosen: Mapping[str, Options],
+    settings: RunSettings | None,
+    place: Path,
+    *,
+    leave_out: bool,
+) -> Scored:
+    """Score a catalog's one model, in a temporary folder."""
+    outcome = extract(catalog, place / "run", lenses=chosen, settings=settings)
+    missed = [row for row in outcome.rows if row.status != "ok"]
+    failed = [row for row in missed if row.status != "skipped" or not leave_out]
+    if not failed and len(missed) == len(outcome.rows):
+        outcome = extract(catalog, place / "others", lenses=_others(chosen), settings=settings)
+        missed += [row for row in outcome.rows if row.status != "ok"]
+        failed = [] if any(row.status == "ok" for row in outcome.rows) else missed
+    if failed:
+        raise CheckpointError(f"{source}: {failed[0].lens}: {failed[0].reason}")
+    left_out = _left_out(missed, catalog.entries[0].model_id) if missed else ()
+    return Scored(analyze(outcome.folder, pooled=False), catalog, outcome.rows[0].faults, left_out)
 
 
 def _others(chosen: Mapping[str, Options]) -> dict[str, Options]:
@@ -131,8 +153,10 @@ def _left_out(missed: Sequence[LedgerRow], model_id: str) -> tuple[str, ...]:
     return tuple(said)
 
 
-def carries_its_own(source: str | Path) -> bool:
+def carries_its_own(source: str | Path | nn.Module) -> bool:
     """Whether a source is a catalog's model or an audited run, whose normalisation is said there."""
+    if is_memory(source):
+        return False
     return _is_run(source) or _catalog_of(str(source)) is not None
 
 
@@ -167,7 +191,7 @@ def _one_model(source: str, facts: Mapping[str, Any]) -> Catalog:
     return Catalog("one", (checkpoint_entry(name, path, **facts),), Path.cwd())
 
 
-def score_one_model(source: str | Path, **how: Any) -> Scored:  # noqa: ANN401 - as `score_source` takes them
+def score_one_model(source: str | Path | nn.Module, **how: Any) -> Scored:  # noqa: ANN401 - as `score_source` takes them
     """Score one checkpoint as `score_source`, and refuse a run of several.
 
     Raises

@@ -61,6 +61,10 @@ def source_digest(source: str, folder: Path, *, allow_code: bool = False) -> tup
         scheme, rest = parsed.scheme, parsed.rest
         if scheme == FILE:
             return f"file:{file_digest(locate(rest, folder))}", ()
+        if scheme == "memory":
+            return source, (
+                "changes of functions outside the network's own classes are not seen: --replace starts anew",
+            )
         if scheme == "filterdb":
             place, _, number = rest.rpartition("#")
             return f"filterdb:{file_digest(folder / place)}#{number}", ()

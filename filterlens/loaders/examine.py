@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-__all__ = ["Examined", "examine_weights"]
+__all__ = ["Examined", "examine_weights", "tensor_digest"]
 
 _LAYER: Final = re.compile(r"weight|kernel")
 _TRAINED: Final = re.compile(r"weight|kernel|bias|gamma|beta|running_|constant/")
@@ -52,7 +52,7 @@ def examine_weights(weights: Mapping[str, Tensor]) -> Examined:
     ('fc.weight is all zero',)
     """
     floats = {name: tensor for name, tensor in weights.items() if _is_plain(tensor)}
-    single = sorted(_digest(tensor) for tensor in floats.values())
+    single = sorted(tensor_digest(tensor) for tensor in floats.values())
     digest = hashlib.sha256(b"".join(single)).hexdigest() if single else ""
     faults = list(_faults(floats))
     if len(faults) > _MOST_NAMED:
@@ -64,7 +64,8 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.layout is torch.strided and tensor.numel() > 0
 
 
-def _digest(tensor: Tensor) -> bytes:
+def tensor_digest(tensor: Tensor) -> bytes:
+    """SHA-256 of a strided tensor's type, shape and values."""
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.digest()

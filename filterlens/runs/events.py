@@ -20,8 +20,8 @@ __all__ = ["Event", "Outcome", "failed", "versions"]
 class Event:
     """Something that a progress display wants to know.
 
-    `what` is empty when the job has ended; `rows` then say how. `note` is a line for people. `transfer` is there where
-    a file is fetched.
+    `what` is empty when the job has ended; `rows` then say how. Without a model and `what` it counts models: `done` of
+    `total` are done before the first job. `note` is a line for people. `transfer` is there where a file is fetched.
     """
 
     model_id: str
@@ -48,6 +48,12 @@ class Outcome:
     page: Path | None = None
     missed: tuple[LedgerRow, ...] = ()
     unstarted: int = 0
+
+    def __repr__(self) -> str:
+        """Say it in one line: there is a row a job."""
+        counted = ", ".join(f"{n} {status}" for status in ("ok", "skipped", "failed") if (n := self.count(status)))
+        report = f"; report: {self.page}" if self.page else ""
+        return f"Outcome({str(self.folder)!r}: {len({row.model_id for row in self.rows})} models, {counted}{report})"
 
     def count(self, status: str) -> int:
         """How many jobs ended so."""

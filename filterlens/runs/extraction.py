@@ -153,13 +153,12 @@ def _record(ledger: Ledger, rows: Sequence[LedgerRow]) -> None:
 
 
 def _tell_kept(found: Remaining, listener: Callable[[Event], None]) -> None:
-    """Say how many models are done already, and which lenses of one that is not."""
+    """Tell how many models there are, how many are done already, and which lenses of one that is not."""
     done = found.models - len(found.jobs)
     partly = {row.model_id for row in found.unrecorded} & {job.entry.model_id for job in found.jobs}
-    if done or partly:
-        note = f"{done} of {found.models} models are done already"
-        note += f", and some lenses of {', '.join(sorted(partly))}" if partly else ""
-        listener(Event("", "", done, found.models, note=note))
+    note = f"{done} of {found.models} models are done already" if done or partly else ""
+    note += f", and some lenses of {', '.join(sorted(partly))}" if partly else ""
+    listener(Event("", "", done, found.models, note=note))
 
 
 def check_device(device: str) -> None:
