@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from filterlens.commands.check import BoundCheck, WeightCheck
+    from filterlens.commands.bounds import BoundCheck
+    from filterlens.commands.check import WeightCheck
 
 __all__ = ["assert_scores"]
 
@@ -27,8 +28,8 @@ def assert_scores(model: str | Path | nn.Module, *bounds: str, **scores: Any) ->
         As `filterlens.check` takes them, such as `"max-layer-sparsity=0.5"`.
     scores
         Bounds by the score's name, `sparsity="<0.3"`, and of every layer, `layer_sparsity="<=0.5"`; several of one
-        score in a list. All others are what `filterlens.check` takes, such as `images` and `labels`. Lenses are those of the
-        scores, unless `lenses` names others.
+        score in a list. All others are what `filterlens.check` takes, such as `images` and `labels`. Lenses are those
+        of the scores, unless `lenses` names others.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from filterlens.commands.bounds import BoundCheck, baseline_checks, check_bound, parse_bound
-from filterlens.commands.memory import is_memory, name_of
+from filterlens.commands.memory import name_of
 from filterlens.commands.reference import check_comparable, reference_scores
 from filterlens.commands.scoring import Scored, score_one_model, score_source
 from filterlens.errors import FilterlensError, InputError, WriteError
@@ -189,7 +189,7 @@ def _against(
     how: Mapping[str, Any],
     settings: RunSettings | None,
 ) -> list[BoundCheck]:
-    if not is_memory(against) and str(against) == BUNDLED_REFERENCE:
+    if isinstance(against, str | Path) and str(against) == BUNDLED_REFERENCE:
         reference = reference_scores()
         check_comparable(found, reference, settings)
         return baseline_checks(found.scores, reference.means, found.scores.head(0), tolerance)

@@ -19,30 +19,19 @@ if TYPE_CHECKING:
     from filterlens.runs.config import RunConfig
     from filterlens.runs.executors import Executor
 
-__all__ = ["as_catalog", "in_memory", "is_memory", "name_of", "reaching", "with_images"]
+__all__ = ["as_catalog", "in_memory", "name_of", "reaching", "with_images"]
 
 _ARRAYS = ("images", "labels")
 _FACTS = ("eps", "mean", "std")
 
 
-def is_memory(source: object) -> bool:
-    """Whether a source is a network, and no path, name or catalog."""
-    if isinstance(source, str | Path | Catalog | Mapping):
-        return False
-    from torch import nn
-
-    if isinstance(source, nn.Module):
-        return True
-    raise InputError(f"a path, a source or a torch.nn.Module was expected, got a {type(source).__name__}")
-
-
-def name_of(source: object) -> str:
+def name_of(source: str | Path | nn.Module) -> str:
     """Return what a source is called: a network by its class."""
-    if not is_memory(source):
+    if isinstance(source, str | Path):
         return str(source)
     from filterlens.loaders.memory import unwrapped
 
-    return type(unwrapped(source)).__name__  # type: ignore[arg-type]
+    return type(unwrapped(source)).__name__
 
 
 def reaching(executor: Executor, catalog: Catalog) -> Executor:
@@ -78,12 +67,16 @@ def as_catalog(models: nn.Module | Mapping[str, nn.Module], facts: Mapping[str, 
     CatalogError
         A name or a fact is wrong.
     """
+    from torch import nn
+
     from filterlens.catalogs.trajectories import checkpoint_entry
     from filterlens.loaders.memory import held
 
     named = dict(models) if isinstance(models, Mapping) else {name_of(models): models}
-    if not named or not all(map(is_memory, named.values())):
-        raise InputError("networks by name were expected: {'before': model, 'after': another}")
+    wrong = next((network for network in named.values() if not isinstance(network, nn.Module)), None)
+    if wrong is not None or not named:
+        got = "none" if wrong is None else f"a {type(wrong).__name__}"
+        raise InputError(f"a name, a path, a torch.nn.Module or several by name were expected, got {got}")
     with held(named.values()) as sources:
         entries = [
             checkpoint_entry(name, source, **facts).model_copy(update={"architecture": name_of(network)})
@@ -119,17 +112,17 @@ def in_memory(
     """
     rest = dict(options)
     with ExitStack() as stack:
-        if isinstance(leaderboard, Mapping) or is_memory(leaderboard):
+        if not isinstance(leaderboard, str | Path | Catalog):
             facts = {name: rest.pop(name) for name in _FACTS if name in rest}
-            leaderboard = stack.enter_context(as_catalog(leaderboard, facts))  # type: ignore[arg-type]
+            leaderboard = stack.enter_context(as_catalog(leaderboard, facts))
         if _has_arrays(rest):
             if config is not None:
                 raise InputError("images in memory go with lenses and settings, not with a config")
             if folder is None:
-                catalog = leaderboard if isinstance(leaderboard, Catalog) else load_catalog(leaderboard)  # type: ignore[arg-type]
+                catalog = leaderboard if isinstance(leaderboard, Catalog) else load_catalog(leaderboard)
                 folder = Path("reports") / catalog.name
             rest, settings = stack.enter_context(with_images(rest, settings, Path(folder)))
-        yield leaderboard, folder, rest, settings  # type: ignore[misc]
+        yield leaderboard, folder, rest, settings
 
 
 def _has_arrays(options: Mapping[str, Any]) -> bool:

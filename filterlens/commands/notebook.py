@@ -161,13 +161,8 @@ class Run:
         """One row a score, one column each of the first models."""
         shown = {score.name: score.title for score in main_scores(self.data) if score.name in self.models}
         means = self.models[list(shown)].head(_MODELS).transpose()
-        return (
-            means.astype(float)
-            .set_axis(list(shown.values()))
-            .rename_axis("score")
-            .rename_axis(columns=None)
-            .reset_index()
-        )
+        means = means.astype(float).set_axis(list(shown.values()))
+        return means.rename_axis(index="score", columns=None).reset_index()
 
 
 @dataclass(frozen=True, slots=True)

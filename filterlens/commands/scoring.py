@@ -14,7 +14,7 @@ import pandas as pd
 from filterlens.catalogs import Catalog, catalog_names, load_catalog
 from filterlens.catalogs.trajectories import checkpoint_entry
 from filterlens.commands.audit import choose_lenses
-from filterlens.commands.memory import as_catalog, is_memory, name_of, with_images
+from filterlens.commands.memory import as_catalog, name_of, with_images
 from filterlens.errors import CheckpointError, InputError
 from filterlens.lens import Options, RunSettings, all_lenses
 from filterlens.loaders import parse_source
@@ -96,7 +96,7 @@ def score_source(
         place = Path(stack.enter_context(TemporaryDirectory(prefix="filterlens-")))
         given, settings = stack.enter_context(with_images(options, settings, place))
         chosen = choose_lenses(lenses, given, fast=fast)
-        if is_memory(source):
+        if not isinstance(source, str | Path):
             catalog = stack.enter_context(as_catalog(source, facts))
             return _score(catalog, name_of(source), chosen, settings, place, leave_out=leave_out)
         if carries_its_own(source) and any(facts.values()):
@@ -155,7 +155,7 @@ def _left_out(missed: Sequence[LedgerRow], model_id: str) -> tuple[str, ...]:
 
 def carries_its_own(source: str | Path | nn.Module) -> bool:
     """Whether a source is a catalog's model or an audited run, whose normalisation is said there."""
-    if is_memory(source):
+    if not isinstance(source, str | Path):
         return False
     return _is_run(source) or _catalog_of(str(source)) is not None
 

@@ -1,6 +1,6 @@
 """The records of a `.wandb` file: blocks of a log as LevelDB has them, which hold messages of the client's own classes.
 
-The client (0.31) has no reader that Python can call: its `DataStore` is gone, and `wandb.beta.LocalApi` is not released.
+The client (0.31) has no reader that Python can call: its `DataStore` is gone, `wandb.beta.LocalApi` not released.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def _log(client: MlflowClient, audit: Audit, project: str, uri: str) -> Logged:
     parent = client.create_run(experiment, run_name=audit.name, tags=_tags(audit, "audit")).info.run_id
     begun = [parent]
     try:
-        _params(client, parent, audit.settings | audit.versions)
+        _params(client, parent, {**audit.settings, **audit.versions})
         for name in ("tables", "figures"):
             if (audit.folder / name).is_dir():
                 client.log_artifacts(parent, str(audit.folder / name), name)

@@ -80,7 +80,7 @@ def _log_subject(writer: SummaryWriter, subject: Subject) -> None:
     writer.add_text("layers", _markdown(subject.layers))
     last = list(subject.steps.values())[-1]
     for summary in hparams({"model": subject.name, **subject.facts}, dict(last)):  # the tab HPARAMS: a row a model
-        writer.file_writer.add_summary(summary)
+        _add(writer, summary)
 
 
 def _add_png(writer: SummaryWriter, tag: str, png: bytes) -> None:
@@ -89,7 +89,12 @@ def _add_png(writer: SummaryWriter, tag: str, png: bytes) -> None:
 
     width, height = struct.unpack(">II", png[16:24])
     image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
-    writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]))
+    _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]))
+
+
+def _add(writer: SummaryWriter, summary: Any) -> None:  # noqa: ANN401 - a message of TensorBoard's
+    events: Any = writer.file_writer
+    events.add_summary(summary)
 
 
 def _facts_table(facts: Mapping[str, Any]) -> str:
