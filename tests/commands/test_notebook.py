@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from report.synthetic import score_rows, write_dumps, write_pool, write_run, zoo
 
 import filterlens
-from filterlens.errors import ReportError
+from filterlens.errors import InputError, MissingExtraError, ReportError
+from filterlens.score import model_scores
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TUTORIAL = DOCS / "tutorial.ipynb"
@@ -88,6 +89,75 @@ def test_a_figure_that_is_not_there_is_an_error_that_names_what_is(run: filterle
         run.figure("aliasing")
     with pytest.raises(ReportError, match="holds nothing for the figure 'flatness_landscape'"):
         run.figure("flatness_landscape")
+
+
+def test_a_run_is_the_same_table_in_pandas_arrow_and_polars(run: filterlens.Run) -> None:
+    polars = pytest.importorskip("polars")
+    run.data.scores.iloc[0, run.scores.columns.get_loc("value")] = float("nan")
+    for of, pandas in {"scores": run.scores, "models": run.models.reset_index(), "pairs": run.pairs}.items():
+        arrow, frame = run.to_arrow(of), run.to_polars(of)
+        assert arrow.column_names == frame.columns == list(pandas)
+        assert len(arrow) == len(frame) == len(pandas) > 0
+    scores, frame = run.scores, run.to_polars()
+    assert frame["value"].null_count() == 1, "a score that is not defined"
+    assert frame["value"].is_nan().sum() == 0
+    assert frame["value"].mean() == pytest.approx(scores["value"].mean())
+    assert frame["layer"].to_list() == scores["layer"].tolist()
+    assert frame.schema["conv_depth"] == polars.Float64
+    with pytest.raises(InputError, match="a run has no table 'score': there are scores, models, pairs"):
+        run.to_arrow("score")  # type: ignore[arg-type]
+
+
+def test_polars_that_is_not_installed_is_named_with_its_extra(
+    run: filterlens.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(MissingExtraError, match=r'Polars is not installed: pip install "filterlens\[polars\]"'):
+        run.to_polars()
+
+
+def test_the_queries_on_the_page_give_what_the_report_gives(
+    run: filterlens.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    (tmp_path / "reports").mkdir()
+    run.data.folder.rename(tmp_path / "reports" / "mine")
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "frames.md").read_text(encoding="utf-8")
+    means, by_depth = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    found = duckdb.sql(means).df().pivot(index="model_id", columns="metric", values="mean")
+    expected = model_scores(run.scores)
+    for metric in ("sparsity", "aliasing"):
+        assert found[metric].reindex(expected.index).tolist() == pytest.approx(expected[metric].tolist())
+    depths = duckdb.sql(by_depth).df()
+    rows = run.scores.query("metric == 'orthogonality'")
+    first = rows[(rows["conv_depth"] == 0) & rows["model_id"].isin(run.models.index[run.models["robust"].astype(bool)])]
+    (robust,) = depths[depths["robust"] & (depths["conv_depth"] == 0)].itertuples()
+    assert (robust.mean, robust.layers) == (pytest.approx(first["value"].mean()), len(first))
+    (call,) = re.findall(r'duckdb\.sql\("(.*?)"\)', page)
+    scores = run.to_arrow()
+    assert dict(duckdb.sql(call).fetchall()) == {lens: len(run.models) for lens in set(scores["lens"].to_pylist())}
+
+
+def test_the_page_is_shown_in_a_frame_of_its_own(run: filterlens.Run) -> None:
+    with pytest.raises(ReportError, match=r"has no report: run `filterlens report"):
+        run.page()
+    text = "<!doctype html><title>a &amp; b</title><script>1 < 2</script>"
+    (run.data.folder / "index.html").write_text(text, encoding="utf-8")
+    shown = run.page(500)._repr_html_()
+
+    class Frame(HTMLParser):
+        found: dict[str, str | None]
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            assert tag == "iframe"
+            self.found = dict(attrs)
+
+    frame = Frame()
+    frame.feed(shown)
+    assert frame.found["srcdoc"] == text
+    assert frame.found["sandbox"] == "allow-scripts"
+    assert "height:500px" in str(frame.found["style"])
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def log(audit: Audit, *, project: str, place: str) -> Logged:
     except ImportError as error:
         raise MissingExtraError('MLflow is not installed: pip install "filterlens[trackers]"') from error
     uri = place or mlflow.get_tracking_uri()
-    said = re.sub(r"//[^/@]*@", "//…@", uri)  # without a password
+    said = _without_password(uri)
     try:
         return _log(mlflow.MlflowClient(tracking_uri=uri), audit, project, said)
     except ImportError as error:
@@ -56,7 +57,13 @@ def log(audit: Audit, *, project: str, place: str) -> Logged:
             f"MLflow's store at {said} needs {error.name}: pip install mlflow brings what mlflow-skinny leaves out"
         ) from error
     except MlflowException as error:
-        raise WriteError(f"MLflow at {said}: {' '.join(str(error).split()):.500}") from error
+        why = _without_password(" ".join(str(error).split()))
+        hint = "" if find_spec("sqlalchemy") else " (databases need the whole of MLflow: pip install mlflow)"
+        raise WriteError(f"MLflow at {said}: {why:.300}{hint}") from error
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//…@", text)
 
 
 def _log(client: MlflowClient, audit: Audit, project: str, uri: str) -> Logged:

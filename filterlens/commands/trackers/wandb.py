@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,8 @@ def log(audit: Audit, *, project: str, place: str, offline: bool) -> Logged:
         return wandb.init(id=own, name=name[:_NAME], job_type=kind, config=dict(config), tags=["filterlens"], **shared)
 
     try:
+        if not offline and os.environ.get("WANDB_MODE", "online") == "online":
+            wandb.login()  # asks on a terminal; elsewhere it says what is missing
         with begin(audit.name, "audit", {**audit.settings, **audit.versions, "audit_digest": audit.digest}) as run:
             _log_audit(run, audit)
             place_of = run.settings.sync_dir if run.settings.mode == "offline" else run.url
@@ -66,7 +69,8 @@ def log(audit: Audit, *, project: str, place: str, offline: bool) -> Logged:
             with begin(subject.name, kind, {**subject.facts, "audit_digest": audit.digest}) as run:
                 _log_subject(run, subject)
     except (wandb.Error, OSError) as error:
-        raise WriteError(f"Weights & Biases: {' '.join(str(error).split()):.500}") from error
+        said = " ".join(str(error).split())
+        raise WriteError(f"Weights & Biases: {said:.500} (--offline writes files and sends nothing)") from error
     show = f"wandb sync {place or '.'}/wandb/offline-run-*" if offline else f"open {place_of}"
     return Logged(f"project {project}, group {audit.name}", show, 1 + len(audit.subjects))
 
