@@ -99,8 +99,14 @@ def test_tensorboard_shows_scores_tables_and_figures(audited: Path, means: pd.Da
         (2, pytest.approx(means["sparsity"]["early"])),
         (7, pytest.approx(means["sparsity"]["late"])),
     ]
-    tags = read(tmp_path / "mine" / "net0-normal").SummaryMetadata("_hparams_/session_start_info")
-    assert tags.plugin_data.plugin_name == "hparams"
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    row, columns = (plugin_data_pb2.HParamsPluginData() for _ in range(2))
+    row.ParseFromString(normal.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    assert row.session_start_info.hparams["model"].string_value == "net0-normal"
+    assert row.session_start_info.hparams["robust"].string_value == "False"
+    columns.ParseFromString(audit.SummaryMetadata("_hparams_/experiment").plugin_data.content)
+    assert {"filters/sparsity"} <= {info.name.tag for info in columns.experiment.metric_infos}
 
 
 @pytest.fixture

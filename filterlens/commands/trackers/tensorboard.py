@@ -61,7 +61,14 @@ def log(audit: Audit, *, place: str) -> Logged:
 
 def _log_audit(writer: SummaryWriter, audit: Audit) -> None:
     import pandas as pd
+    from torch.utils.tensorboard.summary import hparams
 
+    facts: dict[str, Any] = {}
+    scores: dict[str, float] = {}
+    for known, found in map(_row, audit.subjects):
+        facts, scores = known | facts, found | scores
+    columns, _, _ = hparams(facts, scores)
+    _add(writer, columns)
     writer.add_text("settings", _facts_table({**audit.settings, **audit.versions}))
     for name, path in audit.tables.items():
         writer.add_text(f"tables/{name}", _markdown(pd.read_csv(path)))
@@ -78,9 +85,15 @@ def _log_subject(writer: SummaryWriter, subject: Subject) -> None:
             writer.add_scalar(name, value, step)
     writer.add_text("facts", _facts_table(subject.facts))
     writer.add_text("layers", _markdown(subject.layers))
-    last = list(subject.steps.values())[-1]
-    for summary in hparams({"model": subject.name, **subject.facts}, dict(last)):  # the tab HPARAMS: a row a model
+    _, start, end = hparams(*_row(subject))
+    for summary in (start, end):
         _add(writer, summary)
+
+
+def _row(subject: Subject) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return a row of the tab HPARAMS: what is known of a model, and its scores."""
+    facts = {name: str(value) if isinstance(value, bool) else value for name, value in subject.facts.items()}
+    return {"model": subject.name, **facts}, dict(list(subject.steps.values())[-1])
 
 
 def _add_png(writer: SummaryWriter, tag: str, png: bytes) -> None:
