@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import filterlens
-from filterlens.commands.check import BoundCheck
+from filterlens.commands.bounds import BoundCheck
 from filterlens.errors import InputError
 from filterlens.loaders.memory import held
 from filterlens.runs.ledger import Ledger

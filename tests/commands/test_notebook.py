@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from report.synthetic import score_rows, write_dumps, write_pool, write_run, zoo
 
 import filterlens
+from filterlens.commands.notebook import Frame
 from filterlens.errors import InputError, MissingExtraError, ReportError
 from filterlens.score import model_scores
 
@@ -93,8 +95,13 @@ def test_a_figure_that_is_not_there_is_an_error_that_names_what_is(run: filterle
 
 def test_a_run_is_the_same_table_in_pandas_arrow_and_polars(run: filterlens.Run) -> None:
     polars = pytest.importorskip("polars")
-    run.data.scores.iloc[0, run.scores.columns.get_loc("value")] = float("nan")
-    for of, pandas in {"scores": run.scores, "models": run.models.reset_index(), "pairs": run.pairs}.items():
+    run.data.scores.loc[run.scores.index[0], "value"] = float("nan")
+    frames: dict[Frame, pd.DataFrame] = {
+        "scores": run.scores,
+        "models": run.models.reset_index(),
+        "pairs": run.pairs,
+    }
+    for of, pandas in frames.items():
         arrow, frame = run.to_arrow(of), run.to_polars(of)
         assert arrow.column_names == frame.columns == list(pandas)
         assert len(arrow) == len(frame) == len(pandas) > 0
@@ -125,7 +132,7 @@ def test_the_queries_on_the_page_give_what_the_report_gives(
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "frames.md").read_text(encoding="utf-8")
     means, by_depth = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
-    found = duckdb.sql(means).df().pivot(index="model_id", columns="metric", values="mean")
+    found = duckdb.sql(means).df().set_index(["metric", "model_id"])["mean"]
     expected = model_scores(run.scores)
     for metric in ("sparsity", "aliasing"):
         assert found[metric].reindex(expected.index).tolist() == pytest.approx(expected[metric].tolist())

@@ -240,7 +240,7 @@ def test_a_password_in_an_address_is_not_repeated(audited: Path, monkeypatch: py
         raise Refused("no route to https://me:secret@host")
 
     fake = SimpleNamespace(MlflowClient=refuse, get_tracking_uri=lambda: "")
-    monkeypatch.setitem(sys.modules, "mlflow", fake)  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "mlflow.exceptions", SimpleNamespace(MlflowException=Refused))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    monkeypatch.setitem(sys.modules, "mlflow.exceptions", SimpleNamespace(MlflowException=Refused))
     with pytest.raises(WriteError, match=r"^MLflow at https://…@host: no route to https://…@host"):
         filterlens.log(audited, "mlflow", place="https://me:secret@host")
