@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,6 +220,17 @@ def test_a_run_without_a_report_of_its_scores_is_refused(audited: Path, tmp_path
         (tmp_path / name).write_bytes((audited / name).read_bytes())
     with pytest.raises(ReportError, match="has no report of its scores: run `filterlens report"):
         filterlens.log(tmp_path, "tensorboard", place=tmp_path / "logs")
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [("figures/filters_depth.png", "is no PNG file"), ("tables/models.csv", "cannot be read as a table")],
+)
+def test_a_damaged_report_is_named(audited: Path, tmp_path: Path, file: str, said: str) -> None:
+    shutil.copytree(audited, tmp_path / "run")
+    (tmp_path / "run" / file).write_bytes(b"\xff\xfe\x89P,\n")
+    with pytest.raises(ReportError, match=rf"{file} {said}: run `filterlens report` again"):
+        filterlens.log(tmp_path / "run", "tensorboard", place=tmp_path / "logs")
 
 
 @pytest.mark.parametrize(

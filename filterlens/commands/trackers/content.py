@@ -23,6 +23,8 @@ from filterlens.runs.config import RunConfig
 
 __all__ = ["Audit", "Logged", "Subject", "read_audit"]
 
+_AGAIN = "run `filterlens report` again"
+_HEADER = 33  # bytes of a PNG file up to the end of its first part, which says its size
 _FACTS = ("dataset", "threat_model", "eps", "architecture", "robust", "match", "clean_acc", "robust_acc")
 
 
@@ -86,6 +88,35 @@ class Audit:
     def folder(self) -> Path:
         """The run's folder."""
         return self.page.parent
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read one of its tables.
+
+        Raises
+        ------
+        ReportError
+            The file is damaged.
+        """
+        try:
+            return pd.read_csv(self.tables[name])
+        except (OSError, ValueError) as error:  # pandas' own errors are of these, too
+            raise ReportError(f"{self.tables[name]} cannot be read as a table: {_AGAIN}") from error
+
+    def image(self, figure: str) -> bytes:
+        """Read one of its figures, a PNG file; it is not decoded.
+
+        Raises
+        ------
+        ReportError
+            The file is none.
+        """
+        try:
+            content = self.figures[figure].read_bytes()
+        except OSError as error:
+            raise ReportError(f"{self.figures[figure]} cannot be read ({error.strerror})") from error
+        if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < _HEADER:
+            raise ReportError(f"{self.figures[figure]} is no PNG file: {_AGAIN}")
+        return content
 
     def caption(self, figure: str) -> str:
         """Return what a figure shows, in words."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from filterlens.commands.trackers.content import Audit, Logged, Subject
 from filterlens.errors import InputError, MissingExtraError, WriteError
+from filterlens.report.formats import frame_to_csv
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -127,5 +128,5 @@ def _log_subject(client: MlflowClient, run: str, subject: Subject) -> None:
         client.log_batch(run, metrics=metrics[start : start + _AT_ONCE])
     with TemporaryDirectory(prefix="filterlens-") as folder:
         path = Path(folder) / "layers.csv"
-        subject.layers.to_csv(path, index=False)
+        path.write_text(frame_to_csv(subject.layers), encoding="utf-8", errors="replace")
         client.log_artifact(run, str(path))

@@ -60,7 +60,6 @@ def log(audit: Audit, *, place: str) -> Logged:
 
 
 def _log_audit(writer: SummaryWriter, audit: Audit) -> None:
-    import pandas as pd
     from torch.utils.tensorboard.summary import hparams
 
     facts: dict[str, Any] = {}
@@ -70,10 +69,10 @@ def _log_audit(writer: SummaryWriter, audit: Audit) -> None:
     columns, _, _ = hparams(facts, scores)
     _add(writer, columns)
     writer.add_text("settings", _facts_table({**audit.settings, **audit.versions}))
-    for name, path in audit.tables.items():
-        writer.add_text(f"tables/{name}", _markdown(pd.read_csv(path)))
-    for name, path in audit.figures.items():
-        _add_png(writer, f"figures/{name}", path.read_bytes())
+    for name in audit.tables:
+        writer.add_text(f"tables/{name}", _markdown(audit.table(name)))
+    for name in audit.figures:
+        _add_png(writer, f"figures/{name}", audit.image(name))
         writer.add_text(f"figures/{name}", markdown_text(audit.caption(name)))
 
 

@@ -76,13 +76,14 @@ def log(audit: Audit, *, project: str, place: str, offline: bool) -> Logged:
 
 
 def _log_audit(run: Run, audit: Audit) -> None:
-    import pandas as pd
     import wandb
 
-    found: dict[str, Any] = {f"tables/{name}": _table(pd.read_csv(path)) for name, path in audit.tables.items()}
+    found: dict[str, Any] = {f"tables/{name}": _table(audit.table(name)) for name in audit.tables}
     for name, path in audit.figures.items():
+        audit.image(name)  # it is one
         found[f"figures/{name}"] = wandb.Image(str(path), caption=audit.caption(name))
-    run.log(found | {"report": wandb.Html(audit.page.read_text(encoding="utf-8"), inject=False)})
+    page = audit.page.read_text(encoding="utf-8", errors="replace")
+    run.log(found | {"report": wandb.Html(page, inject=False)})
     artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", f"audit-{audit.name}")[:_NAME], type="audit")
     artifact.add_file(str(audit.folder / "scores.parquet"))
     run.log_artifact(artifact)
