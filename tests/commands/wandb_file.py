@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ _WHOLE, _FIRST, _LAST = 1, 2, 4
 
 def read_wandb(path: Path) -> dict[str, Any]:
     """Return a run's name, group, kind, configuration, and what was logged: `history`, by step."""
-    from wandb.proto import wandb_internal_pb2
-
+    messages: Any = import_module("wandb.proto.wandb_internal_pb2")
     found: dict[str, Any] = {"config": {}, "history": {}, "files": []}
     for content in _messages(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
+        record = messages.Record()
         record.ParseFromString(content)
         kind = record.WhichOneof("record_type")
         if kind == "run":

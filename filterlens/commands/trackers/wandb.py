@@ -101,6 +101,5 @@ def _table(frame: pd.DataFrame) -> Any:  # noqa: ANN401 - a `wandb.Table`
     import wandb
 
     plain = frame.astype(object).where(frame.notna(), None)
-    return wandb.Table(
-        columns=[str(name) for name in plain.columns], data=plain.to_numpy().tolist(), allow_mixed_types=True
-    )
+    rows: Any = plain.to_numpy().tolist()
+    return wandb.Table(columns=[str(name) for name in plain.columns], data=rows, allow_mixed_types=True)
