@@ -15,20 +15,7 @@ __all__ = ["CORRUPTION", "FONTS", "GOOD_MODEL", "TABLE", "TRAIN", "controls", "m
 
 GOOD_MODEL = "preact_resnet-normal-s0"
 FONTS = ["extract", "--models", GOOD_MODEL, "--lens", "downsampling", "--data", "fonts", "--images", "8", "--fonts"]
-TRAIN = [
-    "train",
-    "normal",
-    "--arch",
-    "vgg_maxpool",
-    "--width",
-    "8",
-    "--epochs",
-    "1",
-    "--images",
-    "8",
-    "--batch-size",
-    "8",
-]
+TRAIN = ["train", "normal", "--arch", "vgg_maxpool", "--width", "8", "--epochs", "1", "--images", "16", "--batch-size", "8"]  # fmt: skip
 TABLE = ["--of", "models", "--scores", "sparsity"]
 CORRUPTION = ["extract", "--models", GOOD_MODEL, "--lens", "corruption", "--images", "2"]
 _FILTERDB = Path(__file__).parents[1] / "filterdb" / "published.h5.gz"
