@@ -31,6 +31,7 @@ CATALOG = re.compile(
 
 #: options of other programs, which lines of ours name
 OTHERS = {
+    *("--backend-store-uri", "--logdir"),  # mlflow ui, tensorboard
     *("--nodes", "--ntasks", "--ntasks-per-node", "--cpus-per-task", "--gpus-per-task", "--exclude"),  # Slurm
     *("--head", "--port", "--block", "--address"),  # ray start
     *("--build-arg", "--rm", "--gpus", "--shm-size", "--user"),  # Docker
