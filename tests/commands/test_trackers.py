@@ -179,10 +179,10 @@ def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     found.teardown()
 
 
-@pytest.mark.usefixtures("wandb")
-def test_weights_and_biases_has_a_group_of_runs(audited: Path, means: pd.DataFrame, tmp_path: Path) -> None:
+def test_weights_and_biases_has_a_group_of_runs(audited: Path, means: pd.DataFrame, tmp_path: Path, wandb: Any) -> None:
     done = filterlens.log(audited, "wandb", project="lab", name="mine", place=tmp_path, offline=True)
     assert "wandb sync" in done.show
+    wandb.teardown()  # the process that writes ends, and has written everything
     runs = {run["name"]: run for run in map(read_wandb, (tmp_path / "wandb").glob("offline-run-*/*.wandb"))}
     assert set(runs) == {"mine", EVIL, "net0-normal", "lab/exp"}
     assert {(run["project"], run["group"]) for run in runs.values()} == {("lab", "mine")}
