@@ -66,6 +66,9 @@ def train(
     label_smoothing: Annotated[
         float | None, typer.Option("--label-smoothing", min=0.0, max=1.0, help="Target spread over all classes [0].")
     ] = None,
+    label_noise: Annotated[
+        float | None, typer.Option("--label-noise", min=0.0, max=1.0, help="Share of labels drawn at random [0].")
+    ] = None,
     eps: Annotated[
         float | None, typer.Option("--eps", min=0.0, help="L∞ radius of attacks on pixels [0.2 | 8/255].")
     ] = None,
@@ -112,6 +115,7 @@ def train(
         "beta": beta,
         "gamma": gamma,
         "label_smoothing": label_smoothing,
+        "label_noise": label_noise,
         "eps": eps,
         "eta": eta,
         "steps": steps,

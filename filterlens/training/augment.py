@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once: random crops of padded images, and mirroring."""
+"""What is drawn anew for a whole batch at once: random crops of padded images, mirroring, and noise on labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Crops"]
+__all__ = ["Crops", "noisy_labels"]
 
 
 class Crops:
@@ -39,3 +39,17 @@ class Crops:
         mirrored = torch.rand(n, generator=generator).to(chosen.device) < 0.5
         crops = self._windows[chosen, :, down, right].float() / 255
         return torch.where(mirrored[:, None, None, None], crops.flip(3), crops)
+
+
+def noisy_labels(labels: Tensor, share: float, *, classes: int, generator: torch.Generator) -> Tensor:
+    """Replace a share of labels, drawn at random, by classes drawn at random, which may be their own [Xie2016]_.
+
+    Examples
+    --------
+    >>> labels = torch.zeros(1000, dtype=torch.int64)
+    >>> noisy_labels(labels, 0.0, classes=10, generator=torch.Generator().manual_seed(0)).unique().tolist()
+    [0]
+    """
+    replaced = torch.rand(len(labels), generator=generator) < share
+    drawn = torch.randint(classes, (len(labels),), generator=generator)
+    return torch.where(replaced.to(labels.device), drawn.to(labels.device), labels)

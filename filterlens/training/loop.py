@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from filterlens.errors import InputError
 from filterlens.loaders.architectures import build
-from filterlens.training.data import LoadData, load_data
+from filterlens.training.augment import noisy_labels
+from filterlens.training.data import LoadData, TrainingData, load_data
 from filterlens.training.evaluation import evaluate, score_model
 from filterlens.training.plan import Schedule, TrainingPlan
 from filterlens.training.recipes import AttackBudget, TrainingBatch, recipe
@@ -121,7 +122,7 @@ def train(
         began, loss_sum = time.perf_counter(), 0.0
         generator = torch.Generator(device).manual_seed(plan.seed * 1_000_003 + epoch)
         model.train()
-        batches = islice(data.batches(plan.batch_size, plan.seed, epoch), per_epoch // replays)
+        batches = islice(_batches(data, plan, epoch), per_epoch // replays)
         for batch in chain.from_iterable(repeat(batch, replays) for batch in batches):
             share = done / total
             for group in optimiser.param_groups:
@@ -142,6 +143,17 @@ def train(
         if progress is not None:
             progress(Step(done, total, log[-1]))
     return Trained(model.cpu().eval(), tuple(log), out / "weights.safetensors")
+
+
+def _batches(data: TrainingData, plan: TrainingPlan, epoch: int) -> Iterator[TrainingBatch]:
+    """Batches of an epoch, a share of their labels replaced where the plan says so."""
+    generator = torch.Generator().manual_seed(plan.seed * 3_628_273 + epoch)
+    for batch in data.batches(plan.batch_size, plan.seed, epoch):
+        if plan.label_noise > 0:
+            labels = noisy_labels(batch.labels, plan.label_noise, classes=data.classes, generator=generator)
+            yield replace(batch, labels=labels)
+        else:
+            yield batch
 
 
 def _device(name: str) -> torch.device:

@@ -41,6 +41,8 @@ class TrainingPlan:
         What to train on, as `filterlens.inputs.load_split` takes it.
     width, blocks, activation
         Of the network, see `filterlens.loaders.architectures.build`.
+    label_noise
+        Share of each batch's labels that are replaced by classes drawn at random, anew in every epoch [Xie2016]_.
     augment
         Shift images by up to 4 pixels and mirror half of them, as is usual on CIFAR-10.
     mixed_precision
@@ -82,6 +84,7 @@ class TrainingPlan:
     label_smoothing: float = 0.0
     optimiser: Optimiser = "adamw"
     schedule: Schedule = "cosine"
+    label_noise: float = 0.0
     augment: bool = False
     mixed_precision: bool = False
 
@@ -108,8 +111,10 @@ class TrainingPlan:
             )
         if not (self.eps > 0 and self.eta > 0 and self.learning_rate > 0 and 0 <= self.warmup < 1):
             raise InputError(f"eps, eta and learning_rate are positive, warmup lies in [0, 1); got {self}")
-        if not (self.beta >= 0 and self.gamma >= 0 and 0 <= self.label_smoothing < 1):
-            raise InputError(f"beta and gamma are not negative, label_smoothing lies in [0, 1); got {self}")
+        if not (self.beta >= 0 and self.gamma >= 0 and 0 <= self.label_smoothing < 1 and 0 <= self.label_noise < 1):
+            raise InputError(
+                f"beta and gamma are not negative, label_smoothing and label_noise lie in [0, 1); got {self}"
+            )
         if self.optimiser not in {"adamw", "sgd"} or self.schedule not in {"cosine", "cyclic"}:
             raise InputError(
                 f"optimisers are adamw and sgd, schedules cosine and cyclic; got {self.optimiser!r} and "
