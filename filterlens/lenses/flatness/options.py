@@ -88,8 +88,10 @@ class FlatnessOptions(Options):
     bf16: bool = option(default=False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
 
     def __post_init__(self) -> None:
-        """Refuse directions that there are not."""
+        """Refuse directions that there are not, and a plane of one place."""
         Options.__post_init__(self)
+        if self.plane == 1:
+            raise InputError("plane: expected 0, or at least 2 places a side, got 1")
         if self.plane_directions not in {"layers", "filters"}:
             raise InputError(f"plane_directions: expected layers or filters, got {self.plane_directions!r}")
 

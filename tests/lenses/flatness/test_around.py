@@ -177,6 +177,8 @@ def test_radii_are_read_from_text() -> None:
             parse_radii(wrong)
 
 
-def test_directions_that_there_are_not_are_refused() -> None:
+def test_directions_that_there_are_not_and_a_plane_of_one_place_are_refused() -> None:
+    with pytest.raises(InputError, match="plane: expected 0, or at least 2 places a side, got 1"):
+        FlatnessOptions(plane=1)
     with pytest.raises(InputError, match="plane_directions: expected layers or filters, got 'x'"):
         FlatnessOptions(plane_directions="x")  # type: ignore[arg-type]
