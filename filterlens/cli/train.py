@@ -78,6 +78,7 @@ def train(
     seed: o.TrainingSeed = 0,
     device: o.TrainingDevice = "cpu",
     fonts: o.Fonts = None,
+    latents: Annotated[int, typer.Option("--latents", min=1, help="Of `manifold`, its dimensions.")] = 10,
     pairs: Annotated[
         int | None, typer.Option("--pairs", min=1, help="Of a zoo, only the first so many matched pairs.")
     ] = None,
@@ -126,7 +127,7 @@ def train(
         return
     if recipe == "manifold":
         how = {name: settings[name] for name in ("epochs", "images", "batch_size") if name in settings}
-        _manifold(data or "fonts", out, **how, seed=seed, device=device)
+        _manifold(data or "fonts", out, **how, latents=latents, seed=seed, device=device)
         return
     from filterlens.commands.train import train as run
 

@@ -29,8 +29,11 @@ def test_a_study_prints_its_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_manifold_is_trained_and_its_error_said(tmp_path: Path) -> None:
-    command = ["train", "manifold", "--data", "fonts", "-n", "60", "--epochs", "1", "--out", str(tmp_path)]
+    command = ["train", "manifold", "--data", "fonts", "-n", "60", "--epochs", "1", "--latents", "4"]
+    command += ["--out", str(tmp_path)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert "epoch 1/1: reconstruction" in result.output
-    assert read_card(tmp_path / "manifold.safetensors")["images"] == 60
+    card = read_card(tmp_path / "manifold.safetensors")
+    assert card["images"] == 60
+    assert card["fit"]["latent"] == 4
