@@ -69,6 +69,21 @@ def train(
     label_noise: Annotated[
         float | None, typer.Option("--label-noise", min=0.0, max=1.0, help="Share of labels drawn at random [0].")
     ] = None,
+    auto_augment: Annotated[
+        bool | None, typer.Option("--auto-augment", help="AutoAugment's policy for CIFAR-10.", show_default=False)
+    ] = None,
+    stopping: Annotated[
+        str | None,
+        typer.Option(
+            "--stopping",
+            help="Give back the epoch of the highest PGD accuracy on held-out images (pgd), or the last before "
+            "aliasing jumps (aliasing), not the last epoch.",
+        ),
+    ] = None,
+    manifold: Annotated[
+        Path | None,
+        typer.Option("--manifold", help="Learned manifold for `on-manifold`: a file of `filterlens train manifold`."),
+    ] = None,
     eps: Annotated[
         float | None, typer.Option("--eps", min=0.0, help="L∞ radius of attacks on pixels [0.2 | 8/255].")
     ] = None,
@@ -117,6 +132,9 @@ def train(
         "gamma": gamma,
         "label_smoothing": label_smoothing,
         "label_noise": label_noise,
+        "auto_augment": auto_augment,
+        "stopping": stopping,
+        "manifold": None if manifold is None else str(manifold),
         "eps": eps,
         "eta": eta,
         "steps": steps,

@@ -10,9 +10,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from filterlens.attacks import Ball, Loss, cross_entropy, last_iterate, preserved, random_points
+from filterlens.attacks import Ball, Box, Loss, cross_entropy, last_iterate, preserved, random_points
 from filterlens.errors import InputError
 from filterlens.inputs.fonts import LOWER, UPPER, decode, warp
+from filterlens.manifolds import Manifold, Points
 
 __all__ = ["RECIPES", "AttackBudget", "Recipe", "TrainingBatch", "recipe"]
 
@@ -34,6 +35,8 @@ class TrainingBatch:
     perturbation
         Of the images, a leaf that asks for its gradient: free adversarial training carries it from one replay of the
         batch to the next.
+    manifold
+        A learned one, with encoder and decoder, or None.
     """
 
     images: Tensor
@@ -42,6 +45,7 @@ class TrainingBatch:
     conditions: Tensor | None = None
     prototypes: Tensor | None = None
     perturbation: Tensor | None = None
+    manifold: Manifold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,17 +222,29 @@ def on_manifold(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, ge
     Raises
     ------
     InputError
-        The data have no known manifold.
+        The data have no known manifold, and no learned one was given.
     """
-    if batch.latents is None or batch.conditions is None:
-        raise InputError("the recipe on-manifold needs data whose manifold is known: train on FONTS")
     n = len(batch.labels) // 2
-    z, which = batch.latents[n:], batch.conditions[n:]
+    if batch.manifold is not None:
+        manifold, points = batch.manifold, Points(batch.images[n:], batch.labels[n:])
+        z, box = manifold.encode(points).detach(), manifold.latent_bounds
 
-    def draw(moved: Tensor) -> Tensor:
-        return decode(moved, which[:, 0], which[:, 1], prototypes=batch.prototypes)
+        def draw(moved: Tensor) -> Tensor:
+            return manifold.decode(moved, points)
 
-    attacked = _affine(model, draw, z, batch.labels[n:], budget=budget, generator=generator)
+    elif batch.latents is None or batch.conditions is None:
+        raise InputError(
+            "the recipe on-manifold needs data whose manifold is known: train on FONTS, or learn the manifold with "
+            "`filterlens train manifold` and give its file with --manifold"
+        )
+    else:
+        z, which = batch.latents[n:], batch.conditions[n:]
+        box = _box(z)
+
+        def draw(moved: Tensor) -> Tensor:
+            return decode(moved, which[:, 0], which[:, 1], prototypes=batch.prototypes)
+
+    attacked = _moved(model, draw, z, batch.labels[n:], box=box, budget=budget, generator=generator)
     return _fit(model(torch.cat([batch.images[:n], attacked])), batch.labels, budget)
 
 
@@ -238,7 +254,9 @@ def transformations(model: nn.Module, batch: TrainingBatch, budget: AttackBudget
     n = len(batch.labels) // 2
     images = batch.images[n:]
     none = images.new_tensor(_IDENTITY).expand(len(images), -1)
-    attacked = _affine(model, lambda t: warp(images, t), none, batch.labels[n:], budget=budget, generator=generator)
+    attacked = _moved(
+        model, lambda t: warp(images, t), none, batch.labels[n:], box=_box(none), budget=budget, generator=generator
+    )
     return _fit(model(torch.cat([batch.images[:n], attacked])), batch.labels, budget)
 
 
@@ -269,16 +287,22 @@ def _linf(
         )
 
 
-def _affine(
+def _box(centre: Tensor) -> Box:
+    """Ranges of FONTS' affine parameters."""
+    return centre.new_tensor(LOWER), centre.new_tensor(UPPER)
+
+
+def _moved(
     model: nn.Module,
     draw: Callable[[Tensor], Tensor],
     centre: Tensor,
     labels: Tensor,
     *,
+    box: Box | None,
     budget: AttackBudget,
     generator: Generator,
 ) -> Tensor:
-    """Attack affine parameters within η of a centre and the ranges of FONTS; return the images."""
+    """Attack latents, or affine parameters, within η of a centre and their ranges; return the images."""
     forward = _quick(model, budget)
     with preserved(model, evaluate=False):
         found = last_iterate(
@@ -288,7 +312,7 @@ def _affine(
             ball=Ball("Linf", budget.eta),
             step=budget.reach * budget.eta / budget.steps,
             steps=budget.steps,
-            box=(centre.new_tensor(LOWER), centre.new_tensor(UPPER)),
+            box=box,
             generator=generator,
         )
     with torch.no_grad():

@@ -30,6 +30,8 @@ def draw_radii(run: RunData) -> Drawing | None:
         axis.set_xlabel("ξ, size of the perturbation relative to the weights")
         axis.set_xlim(left=0)
         scale_long_tail(axis, "y", part["flatness"])
+        if part["flatness"].min() >= 0:
+            axis.set_ylim(bottom=0)
         axis.set_ylabel("rise of the robust loss (nats)" if case == "average" else "")
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(loc="best")
