@@ -291,7 +291,7 @@ def _load(data: str, n: int, held_out: int, *, augment: bool, device: Any, **_: 
 
     from filterlens.inputs import data_digest
     from filterlens.training.data import TrainingData
-    from filterlens.training.recipes import TrainingBatch
+    from filterlens.training.inner_attacks import TrainingBatch
 
     train, held = (
         TrainingBatch(torch.from_numpy(part.pixels).to(device), torch.from_numpy(part.labels).to(device))

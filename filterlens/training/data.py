@@ -16,7 +16,7 @@ from filterlens.inputs import Images, data_digest, load_split
 from filterlens.inputs.cifar import DATASETS
 from filterlens.inputs.fonts import load_prototypes
 from filterlens.training.augment import Crops
-from filterlens.training.recipes import TrainingBatch
+from filterlens.training.inner_attacks import TrainingBatch
 
 __all__ = ["LoadData", "TrainingData", "load_data"]
 

@@ -19,8 +19,9 @@ from filterlens.manifolds import Manifold, load_learned
 from filterlens.training.augment import auto_augmented, noisy_labels
 from filterlens.training.data import LoadData, TrainingData, load_data
 from filterlens.training.evaluation import evaluate, score_model
+from filterlens.training.inner_attacks import AttackBudget, TrainingBatch
 from filterlens.training.plan import Schedule, TrainingPlan
-from filterlens.training.recipes import AttackBudget, TrainingBatch, recipe
+from filterlens.training.recipes import recipe
 from filterlens.training.state import give_back, keep_state, read_state, training_digest
 from filterlens.training.stopping import VALIDATION, judge
 
@@ -101,7 +102,7 @@ def train(
     manifold = load_learned(Path(plan.manifold), device=device) if plan.manifold else None
     if state is not None and state.data_digest not in {"", training_digest(plan, data)}:
         raise InputError(
-            f"{out} holds a training on other data or another manifold than these: give the same, or choose another --out"
+            f"{out} holds a training on other data or another manifold than these: give the same, or another --out"
         )
     data, validation = data.held_out(plan.test_images) if plan.stopping == "pgd" else (data, None)
     if len(data) < plan.batch_size:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from filterlens.errors import InputError
-from filterlens.training.recipes import AttackBudget
+from filterlens.training.inner_attacks import AttackBudget
 from filterlens.training.stopping import STOPPINGS
 
 __all__ = ["Schedule", "TrainingPlan"]
