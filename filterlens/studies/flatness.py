@@ -17,6 +17,14 @@ from filterlens.errors import InputError
 from filterlens.lens import RunSettings
 from filterlens.process.files import write_atomically
 from filterlens.runs.executors import Progress
+from filterlens.studies.flatness_table import (
+    STOPPED,
+    TABLE,
+    flatness_claims,
+    method_table,
+    study_networks,
+    write_methods,
+)
 from filterlens.studies.running import Listener, attack_all, executor_of, train_all
 
 if TYPE_CHECKING:
@@ -50,8 +58,6 @@ METHODS: Final[dict[str, dict[str, Any]]] = {
     "free": {"recipe": "free"},
 }
 """The methods that are compared, each a few settings of a training; all but `normal` are adversarial."""
-STOPPED: Final = ("last", "early")
-TABLE: Final = "trainings.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +200,6 @@ def run_flatness_study(
     from filterlens.runs import check_device
     from filterlens.studies.claims import write_claims
     from filterlens.studies.flatness_figure import FIGURES as STUDY_FIGURES
-    from filterlens.studies.flatness_table import flatness_claims, method_table, study_networks, write_methods
 
     check_device(device)
     executor = executor_of(jobs)

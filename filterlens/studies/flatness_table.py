@@ -15,10 +15,11 @@ from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData
 from filterlens.report.statistics import mean_interval
 from filterlens.studies.claims import COLUMNS
-from filterlens.studies.flatness import STOPPED, TABLE
 
-__all__ = ["FLATNESS", "flatness_claims", "method_table", "study_networks", "write_methods"]
+__all__ = ["FLATNESS", "STOPPED", "TABLE", "flatness_claims", "method_table", "study_networks", "write_methods"]
 
+STOPPED: Final = ("last", "early")
+TABLE: Final = "trainings.csv"
 FLATNESS: Final = {"average_flatness": "average-case flatness", "worst_flatness": "worst-case flatness"}
 _NUMBERS: Final = {
     "epoch": "{:.0f}",

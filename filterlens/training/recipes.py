@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from filterlens.attacks import Ball, preserved, random_points
+from filterlens.attacks import Ball, Box, preserved, random_points
 from filterlens.errors import InputError
 from filterlens.inputs.fonts import decode, warp
 from filterlens.manifolds import Points
@@ -166,7 +166,8 @@ def on_manifold(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, ge
     n = len(batch.labels) // 2
     if batch.manifold is not None:
         manifold, points = batch.manifold, Points(batch.images[n:], batch.labels[n:])
-        z, box = manifold.encode(points).detach(), manifold.latent_bounds
+        z = manifold.encode(points).detach()
+        box: Box | None = manifold.latent_bounds
 
         def draw(moved: Tensor) -> Tensor:
             return manifold.decode(moved, points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,6 +154,6 @@ def test_auto_augment_depends_on_its_generator_alone_and_leaves_torchs_own(chann
         ({"recipe": "on-manifold", "auto_augment": True}, "moves images off FONTS' known manifold"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(changes: dict[str, object], said: str) -> None:
+def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         replace(TINY, **changes)
