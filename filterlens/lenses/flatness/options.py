@@ -72,7 +72,9 @@ class FlatnessOptions(Options):
         default=0, at_least=0, help="Curvature of the robust loss by so many products with its Hessian, twice."
     )
     train_data: str = option(
-        default="", help="Images that the model was trained on, for the robust generalisation gap.", names_data=True
+        default="",
+        help="Images that the model was trained on, as --data names them: for the robust gap.",
+        names_data=True,
     )
     clean_flatness: bool = option(default=False, help="Flatness of the clean loss too.")
     radii: tuple[float, ...] = option(
