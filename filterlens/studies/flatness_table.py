@@ -16,7 +16,16 @@ from filterlens.report.data import RunData
 from filterlens.report.statistics import mean_interval
 from filterlens.studies.claims import COLUMNS
 
-__all__ = ["FLATNESS", "STOPPED", "TABLE", "flatness_claims", "method_table", "study_networks", "write_methods"]
+__all__ = [
+    "FLATNESS",
+    "STOPPED",
+    "TABLE",
+    "flatness_claims",
+    "method_table",
+    "methods_markdown",
+    "study_networks",
+    "write_methods",
+]
 
 STOPPED: Final = ("last", "early")
 TABLE: Final = "trainings.csv"
@@ -109,6 +118,11 @@ def _row(claim: str, measure: str, value: tuple[float, float, float], n: int, pa
 def write_methods(methods: pd.DataFrame, folder: Path) -> None:
     """Write `methods.csv` and, for reading, `methods.md`."""
     write_atomically(folder / "methods.csv", methods.to_csv(index=False))
+    write_atomically(folder / "methods.md", methods_markdown(methods))
+
+
+def methods_markdown(methods: pd.DataFrame) -> str:
+    """Return the table of methods as it is read."""
     shown = {name: head for name, head in zip(_NUMBERS, _HEADS, strict=True) if name in methods}
     lines = [
         f"| method | stopped | n | {' | '.join(shown.values())} |",
@@ -118,4 +132,4 @@ def write_methods(methods: pd.DataFrame, folder: Path) -> None:
         cells = [str(row["method"]), str(row["stopped"]), str(row["networks"])]
         cells += [_NUMBERS[name].format(row[name]) if np.isfinite(row[name]) else "–" for name in shown]
         lines.append(f"| {' | '.join(cells)} |".replace("| -", "| −"))
-    write_atomically(folder / "methods.md", "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"

@@ -103,6 +103,8 @@ def _landscape(run: RunData) -> pd.DataFrame:
     rows = []
     for model, group in flatness_groups(run, "landscape_positions"):
         found, positions = group.attributes, group.read("landscape_positions")
+        if len(positions) < 2:
+            continue  # as in the study, which measures none
         lengths = (found.get("average_radius", np.nan), found.get("adversarial_length", np.nan))
         for direction, length in zip(_DIRECTIONS, lengths, strict=True):
             losses = group.read(f"landscape_{direction}").astype(np.float64).mean(axis=1)
