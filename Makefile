@@ -76,7 +76,7 @@ clean:  ## remove what was made, not the environments
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(PIP) --editable ".[onnx]"
+	$(PIP) --editable ".[audit,onnx]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

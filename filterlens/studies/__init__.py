@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterlens.errors import InputError
+from filterlens.process.extras import require_audit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,7 @@ def study_manifold(
     >>> import filterlens
     >>> filterlens.study_manifold("small", "reports/study").claims  # doctest: +SKIP
     """
+    require_audit()
     import pandas as pd
 
     from filterlens.studies.manifold import PRESETS, run_study
@@ -90,6 +92,7 @@ def study_filters(folder: str | Path) -> pd.DataFrame:
     >>> import filterlens
     >>> filterlens.study_filters("runs/paper")  # doctest: +SKIP
     """
+    require_audit()
     from filterlens.studies.filters import write_filter_numbers
 
     return write_filter_numbers(Path(folder))[0]
