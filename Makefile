@@ -88,5 +88,5 @@ $(VENV)/.dev: $(VENV)/.installed
 $(VENV)/.docs: pyproject.toml
 	test -x $(VENV)-docs/bin/python || $(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/python -m pip install --quiet --upgrade pip \
-		"mkdocs-material>=9.5" "mkdocstrings[python]>=0.26" "mkdocs-jupyter>=0.25"
+		"mkdocs-material>=9.5" "mkdocs-jupyter>=0.25"
 	mkdir -p $(VENV) && touch $@
