@@ -26,6 +26,8 @@ def manifold(
     ] = None,
     jobs: o.Jobs = 2,
     device: o.TrainingDevice = "cpu",
+    form: o.Form = Format.table,
+    json: o.Json = False,
 ) -> None:
     """Train the networks of a paper's experiment on FONTS, attack them, and hold its claims to the numbers.
 
@@ -37,12 +39,14 @@ def manifold(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from filterlens.cli.printing import say
-    from filterlens.cli.terminal import describe_task, make_console
+    from filterlens.cli.printing import print_table, say
+    from filterlens.cli.terminal import describe_task, make_console, make_error_console
     from filterlens.studies import study_manifold
 
+    form = Format.json if json else form
+    console = make_console() if form is Format.table else make_error_console()
     columns = (describe_task(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=make_console()) as bar:
+    with Progress(*columns, console=console) as bar:
         tasks = {"trained": bar.add_task("training", total=None), "attacked": bar.add_task("attacking", total=None)}
 
         def show(what: str, done: int, total: int) -> None:
@@ -50,6 +54,9 @@ def manifold(
             bar.update(tasks.get(verb, tasks["trained"]), completed=done, total=total)
 
         study = study_manifold(preset, out, jobs=jobs, device=device, listener=show)
+    if form is not Format.table:
+        print_table(study.claims, form)
+        return
     for line in (study.folder / "claims.md").read_text(encoding="utf-8").split("\n"):
         say(line)
     say(f"report: {study.page}; claims: {study.folder / 'claims.csv'}")
@@ -57,7 +64,10 @@ def manifold(
 
 @studies.command("filters")
 def filters(
-    folder: Annotated[Path, typer.Argument(help="An analysed run's folder.")], *, form: o.Form = Format.table
+    folder: Annotated[Path, typer.Argument(help="An analysed run's folder.")],
+    *,
+    form: o.Form = Format.table,
+    json: o.Json = False,
 ) -> None:
     """Compute the numbers of Gavrikov & Keuper 2022 for a run: sparse filters, shifts, rank correlations.
 
@@ -70,6 +80,7 @@ def filters(
     from filterlens.cli.printing import print_table, say
     from filterlens.studies import study_filters
 
+    form = Format.json if json else form
     looks = dict.fromkeys(("value", "published"), "{:.4f}".format)
     print_table(study_filters(folder), form, title="numbers of Gavrikov & Keuper 2022", looks=looks)
     if form is Format.table:
