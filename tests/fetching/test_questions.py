@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import Result
 from fetching.conftest import Write
 from loaders.range_server import RangeServer
 from report.synthetic import score_rows, write_run, zoo
 from torch import nn
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import filterlens
 from filterlens.catalogs import shipped_folder
