@@ -15,7 +15,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY catalogs ./catalogs
 COPY filterlens ./filterlens
 # hadolint ignore=DL3013
-RUN pip install ".[onnx]" && filterlens selftest
+RUN pip install ".[audit,onnx]" && filterlens selftest
 
 FROM python:${PYTHON}-slim-bookworm
 COPY --from=build /opt/filterlens /opt/filterlens

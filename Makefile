@@ -76,7 +76,7 @@ clean:  ## remove what was made, not the environments
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(PIP) --editable ".[onnx]"
+	$(PIP) --editable ".[audit,onnx]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed tests/mlflow.txt
@@ -90,5 +90,5 @@ $(VENV)/.dev: $(VENV)/.installed tests/mlflow.txt
 $(VENV)/.docs: pyproject.toml
 	test -x $(VENV)-docs/bin/python || $(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/python -m pip install --quiet --upgrade pip \
-		"mkdocs-material>=9.5" "mkdocstrings[python]>=0.26" "mkdocs-jupyter>=0.25"
+		"mkdocs-material>=9.5" "mkdocs-jupyter>=0.25"
 	mkdir -p $(VENV) && touch $@

@@ -30,7 +30,7 @@ from filterlens.attacks.evaluation import Running, Threat
 from filterlens.catalogs import Catalog, Entry, load_catalog
 from filterlens.inputs import Images, load_images
 from filterlens.lens import RunSettings
-from filterlens.lenses.flatness.extractor import joint_attack, robust_loss
+from filterlens.lenses.flatness.measuring import joint_attack, robust_loss
 from filterlens.lenses.flatness.options import FlatnessOptions
 from filterlens.lenses.flatness.parameters import perturbed_parameters
 from filterlens.loaders import load_model

@@ -35,8 +35,7 @@ def main() -> None:
             parts.append(f"## {lens.capitalize()}\n")
         shrink(picture, images / picture.name, WIDTH / widest)
         caption = picture.with_suffix(".txt").read_text(encoding="utf-8").strip().removeprefix(f"{figure.title}. ")
-        share = round(100 * width(picture) / widest)
-        shown = f'![{figure.title}](images/gallery/{picture.name}){{ width="{share}%" }}'
+        shown = f"![{figure.title}](images/gallery/{picture.name})"  # as large as it is: plain Markdown names no size
         parts += [f"### {figure.title}\n", f"{shown}\n", f"{caption}\n"]
     if absent := [f"{figure.title} (`{figure.name}`)" for figure in pictures if figure not in drawn]:
         parts.append(f"## Not drawn here\n\nThe bundled zoo holds nothing for them: {', '.join(absent)}.\n")

@@ -132,8 +132,8 @@ def _score(score: Score) -> list[str]:
         "pitfalls": score.pitfalls,
         "reference": score.reference,
     }
-    lines = [f"### {score.name}\n", f"{score.title}. {score.summary}\n", "| | |", "|---|---|"]
-    return [*lines, *[f"| {name} | {_cell(text)} |" for name, text in rows.items() if text], ""]
+    lines = [f"### {score.name}\n", f"{score.title}. {score.summary}\n"]
+    return [*lines, *[f"- **{name}**: {text}" for name, text in rows.items() if text], ""]
 
 
 def schemas() -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -74,3 +77,60 @@ def test_the_linter_has_nothing_to_say() -> None:
         pytest.skip("hadolint is not installed beside this Python (the extra filterlens[dev] brings it on x86-64)")
     done = subprocess.run([linter, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_steps_of_the_build_run_one_by_one(tmp_path: Path) -> None:
+    """In folders instead of layers: torch and the rest are those installed here, the wheel is built anew."""
+    place, source, work = tmp_path / "opt", tmp_path / "src", tmp_path / "work"
+    for folder in (source, work):
+        folder.mkdir()
+    site = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*(p for p in sys.path if p.endswith('site-packages')), sep='\\n')"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    environment |= {"PATH": f"{place / 'bin'}{os.pathsep}{environment['PATH']}", "TORCH_INDEX": ""}
+    # nothing is fetched: what a step asks for and is not here makes it fail
+    environment |= {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+
+    def run(step: str) -> str:
+        step = step.replace("/opt/filterlens", str(place))
+        done = subprocess.run(
+            ["sh", "-ec", step], cwd=source, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{step}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        instruction, _, rest = line.partition(" ")
+        if instruction == "COPY" and not rest.startswith("--from"):
+            *names, target = rest.split()
+            for name in names:
+                there = source / target
+                copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+                copy(ROOT / name, there)
+        elif instruction == "RUN" and "venv" in rest:
+            make, _, install = rest.partition(" && ")
+            run(f"{make} && pip uninstall --quiet --yes setuptools")  # an old one, which an index would replace
+            (found,) = place.glob("lib/python*/site-packages")
+            (found / "installed.pth").write_text(site, encoding="utf-8")
+            run(install)
+        elif instruction == "RUN" and "pip install" in rest:
+            assert "OFF" not in run(rest)
+    (script,) = arguments("ENTRYPOINT")[0]
+    command = str(place / "bin" / ast.literal_eval(script)[0])
+    shown = subprocess.run(
+        [command, "catalogs", "fonts-linf"], cwd=work, env=environment, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "vgg_maxpool-pgd-s0" in shown.stdout
+    where = [str(place / "bin" / "python"), "-c", "import filterlens; print(filterlens.__file__)"]
+    done = subprocess.run(where, cwd=work, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(place))

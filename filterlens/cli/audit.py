@@ -10,7 +10,8 @@ import typer
 
 from filterlens.cli import options as o
 from filterlens.cli.lens_options import given_options, with_lens_options
-from filterlens.cli.printing import print_estimate, say
+from filterlens.cli.options import Format
+from filterlens.cli.printing import print_estimate, print_outcome, print_table
 from filterlens.cli.time_limit import TIME_IS_UP, parse_duration
 from filterlens.process.interruption import announce
 
@@ -86,6 +87,8 @@ def _command(*, whole: bool) -> Callable[..., None]:
         time_limit: o.TimeLimit = "",
         dry_run: o.DryRun = False,
         style: o.Style = "",
+        form: o.Form = Format.table,
+        json: o.Json = False,
         verbose: o.Verbose = False,
         log_file: o.LogFile = None,
         **lens_options: object,
@@ -111,12 +114,14 @@ def _command(*, whole: bool) -> Callable[..., None]:
             settings={name: value for name, value in given.items() if value is not None},
             options=given_options(lens_options),
         )
+        form = Format.json if json else form
+        display = Display(beside=form is not Format.table)
         for path in plan.left_out:
-            say(f"left out: {path.name}, whose name tells no epoch")
+            display.say(f"left out: {path.name}, whose name tells no epoch")
         if dry_run:
-            print_estimate(plan.estimate(out, jobs=jobs, extend=extend, replace=replace), jobs)
+            print_estimate(plan.estimate(out, jobs=jobs, extend=extend, replace=replace), jobs, form)
             return
-        with Display() as display:
+        with display:
             display.start(len(plan.catalog))
             outcome = plan.run(
                 out,
@@ -132,6 +137,9 @@ def _command(*, whole: bool) -> Callable[..., None]:
             )
         if outcome.page:
             display.cautions(commands.cautions(outcome.folder))
+        if form is not Format.table:
+            print_outcome(outcome, form)
+        elif outcome.page:
             display.comparison(outcome.folder)
         display.summary(outcome)
         display.times(outcome)
@@ -156,6 +164,8 @@ def analyze(
     reread: o.Reread = False,
     trust_pickle: o.TrustPickle = None,
     allow_code: o.AllowCode = False,
+    form: o.Form = Format.table,
+    json: o.Json = False,
     verbose: o.Verbose = False,
     log_file: o.LogFile = None,
 ) -> None:
@@ -170,8 +180,9 @@ def analyze(
     from filterlens.report.cautions import unnormalised
 
     set_up_logging(verbose=verbose, log_file=log_file)
+    form = Format.json if json else form
     missed: list[LedgerRow] = []
-    with Display() as display:
+    with Display(beside=form is not Format.table) as display:
 
         def hear(event: Event) -> None:
             missed.extend(event.rows)
@@ -187,6 +198,8 @@ def analyze(
             allow_code=allow_code,
         )
     display.cautions(unnormalised(scores))
+    if form is not Format.table:
+        print_table(scores, form)
     display.say(f"{len(scores)} scores of {scores['model_id'].nunique()} models: {folder / 'scores.parquet'}")
     raise typer.Exit(1 if missed else 0)
 

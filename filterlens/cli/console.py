@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from filterlens.cli.downloads import Downloads
-from filterlens.cli.terminal import Column, describe_task, make_console, print_columns
+from filterlens.cli.terminal import Column, describe_task, make_console, make_error_console, print_columns
 from filterlens.process.logs import set_up_logging
 from filterlens.process.printable import printable
 
@@ -29,10 +29,16 @@ _NAMED = 5
 
 
 class Display:
-    """Progress of an audit; use as a context manager."""
+    """Progress of an audit; use as a context manager.
 
-    def __init__(self) -> None:
-        self.console = make_console()
+    Parameters
+    ----------
+    beside
+        Say everything on the error stream: a table for machines is printed on the other one.
+    """
+
+    def __init__(self, *, beside: bool = False) -> None:
+        self.console = make_error_console() if beside else make_console()
         self._progress: Progress | None = None
         self._all: TaskID | None = None
         self._tasks: dict[str, TaskID] = {}

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     from filterlens.commands.estimate import Estimate
     from filterlens.commands.inspect import Inspection
+    from filterlens.runs import Outcome
 
 __all__ = [
     "print_comparison",
     "print_estimate",
     "print_inspection",
     "print_object",
+    "print_outcome",
     "print_results",
     "print_score",
     "print_scores",
@@ -37,6 +39,9 @@ __all__ = [
     "warn",
     "write_table",
 ]
+
+
+_OF_A_JOB = ("model_id", "lens", "status", "reason", "seconds")
 
 
 def print_table(
@@ -235,10 +240,28 @@ def _number(value: float, sign: str = "") -> str:
     return "–" if math.isnan(value) else f"{value:{sign}.4f}" if abs(value) < 1000 else f"{value:{sign}.5g}"
 
 
-def print_estimate(found: Estimate, jobs: int) -> None:
+def print_outcome(outcome: Outcome, form: Format) -> None:
+    """Print what became of every job, and robust against normal where a report was made, for machines."""
+    import pandas as pd
+
+    from filterlens.commands.audit import robust_vs_normal
+
+    tables = {"jobs": pd.DataFrame([{name: getattr(row, name) for name in _OF_A_JOB} for row in outcome.rows])}
+    if outcome.page:
+        tables["robust_vs_normal"] = robust_vs_normal(outcome.folder)
+    print_tables(tables, form, folder=str(outcome.folder), report=str(outcome.page or ""))
+
+
+def print_estimate(found: Estimate, jobs: int, form: Format = Format.table) -> None:
     """Print what an audit would do."""
+    import pandas as pd
+
     from filterlens.fetching import gigabytes
 
+    if form is not Format.table:
+        row = asdict(found) | {"folder": str(found.folder), "by_lens": json.dumps(dict(found.by_lens))}
+        print_table(pd.DataFrame([row]), form)
+        return
     done = f", {found.done} of them done already" if found.done else ""
     sizes = [gigabytes(found.download)] if found.download else []
     sizes += [f"{found.unknown} of unknown size"] if found.unknown else []

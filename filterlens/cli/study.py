@@ -30,6 +30,8 @@ def manifold(
     ] = None,
     jobs: o.Jobs = 2,
     device: o.TrainingDevice = "cpu",
+    form: o.Form = Format.table,
+    json: o.Json = False,
 ) -> None:
     """Train the networks of a paper's experiment on FONTS, attack them, and hold its claims to the numbers.
 
@@ -76,27 +78,47 @@ def _run(
     """Run a study under a progress bar, and print its tables."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+<<<<<<< HEAD
+    from filterlens.cli.printing import print_table, say
+    from filterlens.cli.terminal import describe_task, make_console, make_error_console
+    from filterlens.studies import study_manifold
+=======
     from filterlens.cli.printing import say
     from filterlens.cli.terminal import describe_task, make_console
+>>>>>>> main
 
+    form = Format.json if json else form
+    console = make_console() if form is Format.table else make_error_console()
     columns = (describe_task(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=make_console()) as bar:
+    with Progress(*columns, console=console) as bar:
         tasks = {"trained": bar.add_task("training", total=None), "attacked": bar.add_task("attacking", total=None)}
 
         def show(what: str, done: int, total: int) -> None:
             verb = what.partition(" ")[0]
             bar.update(tasks.get(verb, tasks["trained"]), completed=done, total=total)
 
+<<<<<<< HEAD
+        study = study_manifold(preset, out, jobs=jobs, device=device, listener=show)
+    if form is not Format.table:
+        print_table(study.claims, form)
+        return
+    for line in (study.folder / "claims.md").read_text(encoding="utf-8").split("\n"):
+        say(line)
+=======
         study = run(preset, out, jobs=jobs, device=device, listener=show)
     for name in tables:
         for line in (study.folder / name).read_text(encoding="utf-8").split("\n"):
             say(line)
+>>>>>>> main
     say(f"report: {study.page}; claims: {study.folder / 'claims.csv'}")
 
 
 @studies.command("filters")
 def filters(
-    folder: Annotated[Path, typer.Argument(help="An analysed run's folder.")], *, form: o.Form = Format.table
+    folder: Annotated[Path, typer.Argument(help="An analysed run's folder.")],
+    *,
+    form: o.Form = Format.table,
+    json: o.Json = False,
 ) -> None:
     """Compute the numbers of Gavrikov & Keuper 2022 for a run: sparse filters, shifts, rank correlations.
 
@@ -109,6 +131,7 @@ def filters(
     from filterlens.cli.printing import print_table, say
     from filterlens.studies import study_filters
 
+    form = Format.json if json else form
     looks = dict.fromkeys(("value", "published"), "{:.4f}".format)
     print_table(study_filters(folder), form, title="numbers of Gavrikov & Keuper 2022", looks=looks)
     if form is Format.table:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import choose_lenses
 from filterlens.lens import Options, RunSettings
+from filterlens.process.extras import require_audit
 from filterlens.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def estimate_run(
     folder = Path("reports") / catalog.name if folder is None else folder
     check_device(config.settings.device)
     found = remaining(catalog, folder, config, "extend" if extend else "replace" if replace else "refuse")
+    if found.jobs:
+        require_audit()
     offline = config.settings.offline
     needs = [needs_of(job.entry, job.folder, offline=offline) for job in found.jobs]
     missing = {file.name: file for own in needs for file in own.missing}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.errors import CheckpointError
+from filterlens.process.extras import require_audit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,8 @@ def fetch(
     ------
     CatalogError
         There is no such catalog or model.
+    MissingExtraError
+        The libraries that know the sources are not installed.
     DownloadError
         The disk has no room for what is to be fetched.
 
@@ -68,6 +71,7 @@ def fetch(
     """
     from filterlens.fetching import Fetcher, check_disk, lock_path, needs_of, read_lock, sizes_of
 
+    require_audit()
     catalog = leaderboard if isinstance(leaderboard, Catalog) else load_catalog(leaderboard)
     catalog = catalog.select(models) if models else catalog
     needs = [needs_of(entry, catalog.folder, offline=offline) for entry in catalog]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from filterlens.process.extras import require_audit
+
 __all__ = ["KnownAnswer", "selftest"]
 
 
@@ -41,6 +43,7 @@ def selftest() -> list[KnownAnswer]:
     >>> all(answer.passed for answer in filterlens.selftest())
     True
     """
+    require_audit()
     return [answer for check in (_filters, _aliasing, _robustness, _attack, _fonts) for answer in check()]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from filterlens.catalogs import shipped_folder
 from filterlens.commands.plan import BUNDLED
 from filterlens.errors import InputError
+from filterlens.process.extras import require_audit
 
 if TYPE_CHECKING:
     from filterlens.training.loop import Step, Trained
@@ -66,6 +67,7 @@ def train(
     >>> filterlens.train("pgd", "trained/vgg", arch="vgg_maxpool", epochs=3)  # doctest: +SKIP
     >>> filterlens.train("fgsm", "trained/cifar", data="cifar10", arch="vgg_maxpool")  # doctest: +SKIP
     """
+    require_audit()
     from filterlens.training.loop import train as run
     from filterlens.training.plan import TrainingPlan
 
@@ -122,6 +124,7 @@ def train_zoo(
     >>> filterlens.train_zoo("trained/my-zoo")  # doctest: +SKIP
     >>> filterlens.train_zoo("trained/small", zoo="cifar10-small", data="cifar10.zip", pairs=2)  # doctest: +SKIP
     """
+    require_audit()
     from filterlens.training.cifar_zoo import CIFAR_ZOO
     from filterlens.training.fonts_zoo import FONTS_ZOO
     from filterlens.training.zoo import train_zoo as run
@@ -188,6 +191,7 @@ def train_manifold(
     >>> learned = filterlens.train_manifold("cifar10", images=50_000)         # doctest: +SKIP
     >>> filterlens.audit("cifar10-linf", lenses=["manifold"], manifold=str(learned.path))  # doctest: +SKIP
     """
+    require_audit()
     from filterlens.inputs import load_split
     from filterlens.manifolds.fit import Fit, fit_manifold
 

@@ -92,7 +92,7 @@ def _helper_file(name: str) -> Path:
     spec = find_spec("robustbench")
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            "ImageNet's class list comes with robustbench, which is not installed: pip install robustbench"
+            'ImageNet\'s class list comes with robustbench, which is not installed: pip install "filterlens[audit]"'
         )
     return Path(spec.submodule_search_locations[0]) / "helper_files" / name
 

@@ -94,7 +94,7 @@ def load_path(path: Path, request: Request) -> LoadedModel:
         try:
             from filterlens.loaders.onnx import load_onnx
         except ModuleNotFoundError as error:
-            raise MissingExtraError(f"{path} is an ONNX file: pip install filterlens[onnx] to read it") from error
+            raise MissingExtraError(f'{path} is an ONNX file: pip install "filterlens[onnx]" to read it') from error
         return load_onnx(path, request)
     weights, network, notes = read_weights(path, trust_pickle=request.trust_pickle)
     entry = request.entry

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from filterlens.errors import CheckpointError, InputError
+from filterlens.process.extras import require_audit
 
 if TYPE_CHECKING:
     from filterlens.catalogs import Entry
@@ -249,7 +250,10 @@ def load_model(
         It would have to run code.
     DownloadError
         It is not cached and cannot be fetched.
+    MissingExtraError
+        PyTorch, or a library that goes with it, is not installed.
     """
+    require_audit()
     source = parse_source(entry.source)
     return _loader(source.scheme)(
         Request(

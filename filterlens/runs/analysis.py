@@ -11,6 +11,7 @@ from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, DumpError, ReportError
 from filterlens.lens import RunSettings, all_lenses
+from filterlens.process.extras import require_audit
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.events import Event
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
@@ -67,6 +68,8 @@ def analyze(
     ------
     CatalogError, DumpError
         The folder is no run's folder, or nothing could be extracted.
+    MissingExtraError
+        Something is left to be computed, and what does it is not installed.
     WriteError
         The disk is full or the folder cannot be written.
     """
@@ -120,6 +123,7 @@ def _analyze(
     seen = read_json(seen_path) if old is not None else {}
     if old is not None and seen == stamps and _is_sound(folder / "pooled.h5", listener):
         return old
+    require_audit()
     found: dict[str, Scored] = {}
     if old is not None:
         same = {model_id: stamp for model_id, stamp in seen.items() if stamps.get(model_id) == stamp}

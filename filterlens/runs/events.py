@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from filterlens.errors import FilterlensError
@@ -74,6 +75,9 @@ def failed(row: LedgerRow, error: Exception, *, keep_traceback: bool) -> LedgerR
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Versions that may change a number."""
-    names = ("torch", "torchvision", "timm", "robustbench", "numpy", "scipy")
-    return {"filterlens": __version__} | {name: version(name) for name in names}
+    """Versions that may change a number, of what is installed."""
+    found = {"filterlens": __version__}
+    for name in ("torch", "torchvision", "timm", "robustbench", "numpy", "scipy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

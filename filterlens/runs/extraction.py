@@ -11,6 +11,7 @@ from pathlib import Path
 from filterlens.catalogs import Catalog
 from filterlens.errors import InputError, WriteError
 from filterlens.lens import Options, RunSettings, get_lens
+from filterlens.process.extras import require_audit
 from filterlens.runs.away import received, run_away
 from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, joined, read_earlier, remove_run
@@ -81,6 +82,8 @@ def extract(
         A lens is unknown, the images are wrong, or the folder holds another run: said before any model runs.
     CatalogError
         The folder holds a run of other models under the same ids.
+    MissingExtraError
+        Something is left to be done, and what does it is not installed.
     WriteError
         The run's folder cannot be written; a dump that cannot be is its model's failure.
     """
@@ -98,6 +101,8 @@ def extract(
     with lock_folder(folder):
         ledger = Ledger(folder / "ledger.jsonl")
         found = remaining(catalog, folder, config, existing, listener=listener, keep_tracebacks=keep_tracebacks)
+        if found.jobs and executor.local:
+            require_audit()
         if existing == "replace":
             remove_run(folder, catalog)
         freeze_catalog(catalog, folder)

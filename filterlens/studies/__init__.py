@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from filterlens.errors import InputError
+from filterlens.process.extras import require_audit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +58,12 @@ def study_manifold(
     >>> import filterlens
     >>> filterlens.study_manifold("small", "reports/study").claims  # doctest: +SKIP
     """
+<<<<<<< HEAD
+    require_audit()
+    import pandas as pd
+
+=======
+>>>>>>> main
     from filterlens.studies.manifold import PRESETS, run_study
 
     place = Path("reports") / f"study-manifold-{preset}" if folder is None else Path(folder)
@@ -137,6 +144,7 @@ def study_filters(folder: str | Path) -> pd.DataFrame:
     >>> import filterlens
     >>> filterlens.study_filters("runs/paper")  # doctest: +SKIP
     """
+    require_audit()
     from filterlens.studies.filters import write_filter_numbers
 
     return write_filter_numbers(Path(folder))[0]

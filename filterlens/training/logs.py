@@ -128,7 +128,7 @@ def lightning_callback(
         from lightning.pytorch import Callback, LightningModule, Trainer
     except ImportError as error:
         raise MissingExtraError(
-            "the Lightning callback needs Lightning: pip install 'filterlens[lightning]'"
+            'the Lightning callback needs Lightning: pip install "filterlens[lightning]"'
         ) from error
 
     class MonitorCallback(Callback):  # type: ignore[misc,unused-ignore]  # untyped where it is not installed

@@ -69,14 +69,63 @@ def test_models_of_a_catalog_are_chosen_by_patterns_and_bring_their_twins() -> N
 
 
 def test_every_command_with_a_format_has_the_same_one() -> None:
+    study = typer.main.get_group(app).commands["study"].commands  # type: ignore[attr-defined]
     kinds = {
         name: (tuple(parameter.opts), parameter.default, parameter.help)
-        for name, command in typer.main.get_group(app).commands.items()
+        for name, command in [*typer.main.get_group(app).commands.items(), *study.items()]
         for parameter in getattr(command, "params", [])
         if "--format" in parameter.opts
     }
-    assert set(kinds) == set(COMMANDS)
+    assert set(kinds) == {*COMMANDS, "audit", "extract", "analyze", "filters", "manifold"}
     assert len(set(kinds.values())) == 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("formats") / "run"
+
+
+WORK = {
+    "extract": (["extract", "-l", "fonts-linf", "-m", "vgg*s0", "--lens", "filters", "--out", "RUN"], ("jobs",)),
+    "analyze": (["analyze", "RUN"], None),
+    "audit": (
+        ["audit", "-l", "fonts-linf", "-m", "vgg*s0", "--lens", "filters", "--out", "RUN"],
+        ("jobs", "robust_vs_normal"),
+    ),
+    "estimate": (["audit", "-l", "fonts-linf", "-m", "vgg*s0", "--lens", "filters", "--out", "RUN", "--dry-run"], None),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORK)
+def test_what_works_says_its_result_on_stdout_and_the_rest_beside_it(name: str, folder: Path) -> None:
+    """In this order: each finds what the one before has left."""
+    words, tables = WORK[name]
+    words = [word.replace("RUN", str(folder)) for word in words]
+    found = json.loads(run(*words, "--format", "json"))
+    rows = found[tables[0]] if tables else found
+    read = list(csv.DictReader(io.StringIO(run(*words, "--format", "csv"), newline="")))
+    assert rows
+    assert [list(row) for row in read] == [list(row) for row in rows]
+    assert run(*words, "--format", "markdown").count(f"| {' | '.join(rows[0])} |\n") == 1
+    if tables:
+        assert set(found) == {"folder", "report", *tables}
+        assert found["folder"] == str(folder)
+        assert {(row["model_id"], row["lens"], row["status"]) for row in rows} == {
+            ("vgg_maxpool-normal-s0", "filters", "ok"), ("vgg_maxpool-pgd-s0", "filters", "ok")
+        }  # fmt: skip
+        assert (found["report"] != "") == (name == "audit")
+
+
+def test_a_failure_is_a_row_and_the_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "zoo.csv").write_text("model_id,source\nx,nothing.pt\n", encoding="utf-8")
+    words = ["extract", "-l", str(tmp_path / "zoo.csv"), "--out", str(tmp_path / "run"), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    (row,) = json.loads(done.stdout)["jobs"]
+    assert row["status"] == "failed"
+    assert "nothing.pt" in row["reason"]
+    assert "failed" in done.stderr
 
 
 def test_cells_mean_the_same_in_each_format(capsys: pytest.CaptureFixture[str]) -> None:

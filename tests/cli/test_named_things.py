@@ -37,6 +37,7 @@ OTHERS = {
     *("--build-arg", "--rm", "--gpus", "--shm-size", "--user"),  # Docker
     *("--ways", "--kinds", "--sample", "--table", "--length", "--chains"),  # make hostile, make interruptions
     *("--install-completion", "--show-completion"),  # Typer
+    *("--torch-backend", "--no-deps", "--recipe"),  # uv, pip, rattler-build
     "--split",  # of a data set's authors
     "--largest-share",  # of the lens that docs/add-a-lens.md makes
 }

@@ -235,7 +235,7 @@ def test_the_generated_docs_hold_both_scores(site: Path) -> None:
     filters, spread = text.index("## Filters lens"), text.index("## Spread lens")
     assert filters < text.index("### positive") < text.index("## Downsampling lens") < spread
     assert spread < text.index("### spread")
-    assert "| robust models | higher (this test, line 1: more) |" in text[text.index("### positive") :]
+    assert "- **robust models**: higher (this test, line 1: more)\n" in text[text.index("### positive") :]
 
 
 def test_scores_of_a_file_without_the_package_keep_their_names(run: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_plain_loop_with_every_part(tmp_path: Path) -> None:
 def test_lightning_is_optional_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning.pytorch", None)
     monkeypatch.setitem(sys.modules, "lightning", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'filterlens\[lightning\]'"):
+    with pytest.raises(MissingExtraError, match=r'pip install "filterlens\[lightning\]"'):
         lightning_callback(lambda: READING)
 
 

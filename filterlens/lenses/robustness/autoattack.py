@@ -50,9 +50,7 @@ def run_autoattack(
     try:
         from pyautoattack import AutoAttack
     except ImportError as error:
-        raise MissingExtraError(
-            "AutoAttack is not installed: pip install pyautoattack (it normally comes with robustbench)"
-        ) from error
+        raise MissingExtraError('AutoAttack is not installed: pip install "filterlens[audit]"') from error
     pixels = torch.from_numpy(images.pixels)
     labels = torch.from_numpy(images.labels)
     with preserved(classifier), _quiet() as warnings, torch.random.fork_rng(), np.errstate(all="ignore"):

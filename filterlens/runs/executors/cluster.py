@@ -209,7 +209,7 @@ def _import_ray() -> Any:  # noqa: ANN401 - the optional module itself
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError("--ray needs Ray: pip install 'filterlens[ray]'") from error
+        raise MissingExtraError('--ray needs Ray: pip install "filterlens[ray]"') from error
     return ray
 
 
