@@ -18,6 +18,7 @@ from filterlens.report.kernels import by_kernel_size
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.folder import check_folder
 from filterlens.runs.ledger import Ledger, LedgerRow
+from filterlens.runs.parts import read_part_parameters
 from filterlens.score import model_scores, read_scores
 
 __all__ = ["RunData", "read_run", "style_of_run"]
@@ -91,6 +92,14 @@ class RunData:
             self._made["sized_scores"] = by_kernel_size(self.scores)
         scores: pd.DataFrame = self._made["sized_scores"]
         return scores
+
+    @property
+    def parameters_in_parts(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """How each lens looked at each model that lies many to a file (see `filterlens.runs.parts`)."""
+        if "parts" not in self._made:
+            self._made["parts"] = read_part_parameters(self.folder)
+        found: dict[tuple[str, str], dict[str, Any]] = self._made["parts"]
+        return found
 
     def lens_scores(self, lens: str) -> pd.DataFrame:
         """Rows of one lens."""

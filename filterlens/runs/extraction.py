@@ -11,7 +11,7 @@ from pathlib import Path
 from filterlens.catalogs import Catalog
 from filterlens.errors import InputError, WriteError
 from filterlens.lens import Options, RunSettings, get_lens
-from filterlens.runs.away import received, run_away
+from filterlens.runs.away import received, run_away, run_shard_away
 from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, joined, read_earlier, remove_run
 from filterlens.runs.events import Event, Outcome, versions
@@ -109,8 +109,8 @@ def extract(
         rows = list(found.kept)
 
         deadline = math.inf if time_limit is None else begun_at + time_limit
-        every = [replace(job, deadline=deadline) for job in with_locks(list(found.jobs), catalog, folder)]
-        tasks, jobs = in_shards(every)
+        every = with_locks(list(found.jobs), catalog, folder)
+        tasks, jobs = in_shards([replace(job, deadline=deadline, folder=job.folder.resolve()) for job in every])
         unstarted = 0
         for task, of_shard in _of_shards(tasks, folder, executor, listener):
             if not of_shard:
@@ -138,8 +138,7 @@ def _results(
         listener(Event(job.entry.model_id, what, done, total))
 
     if not executor.local:
-        there = [replace(job, folder=job.folder.resolve()) for job in jobs]
-        for job, sent in executor.run(there, run_away, report_progress):
+        for job, sent in executor.run(jobs, run_away, report_progress):
             yield job, _lost(job, sent.reason) if isinstance(sent, WorkerLost) else received(job, sent)
         return
     with prepared(jobs, listener, at_once=getattr(executor, "jobs", 1), evict=evict) as ahead:
@@ -158,7 +157,8 @@ def _of_shards(
 
     first = next_part(folder)
     numbered = [replace(task, number=first + place) for place, task in enumerate(tasks)]
-    for task, came in executor.run(numbered, run_shard, report_progress):
+    work = run_shard if executor.local else run_shard_away
+    for task, came in executor.run(numbered, work, report_progress):
         result = ShardResult(lost_shard(task, came.reason), no_scores()) if isinstance(came, WorkerLost) else came
         if result is not None:
             write_part(folder, task.number, result.scores, result.rows)

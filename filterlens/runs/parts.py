@@ -36,6 +36,7 @@ __all__ = [
     "part_facts",
     "part_paths",
     "read_part_keys",
+    "read_part_parameters",
     "read_part_rows",
     "read_part_scores",
     "write_part",
@@ -173,6 +174,19 @@ def part_facts(folder: Path, number: int) -> dict[str, Any]:
     except (KeyError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_part_parameters(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return how each lens looked at each model of a run's parts; a damaged part has none."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for number in list_parts(folder):
+        with suppress(ReportError):
+            parameters = part_facts(folder, number).get("parameters", {})
+            for model_id, lens, status, *_ in read_part_keys(folder, number):
+                found.pop((model_id, lens), None)
+                if status == "ok":
+                    found[model_id, lens] = parameters.get(lens, {})
+    return found
 
 
 def _read(kind: TableFile, path: Path, columns: Sequence[str] = ()) -> pa.Table:

@@ -175,6 +175,8 @@ def _extracted(task: ShardTask) -> Iterator[_Member]:
     for job in task.jobs:
         member = _Member(job, blank_rows(job))
         try:
+            if job.error is not None:
+                raise job.error
             if shard is None or fault is not None:
                 raise fault or FileNotFoundError(task.path)
             for where, locked in job.locked.items():
