@@ -27,7 +27,13 @@ from filterlens.runs.executors import LocalProcesses
 from filterlens.runs.ledger import Ledger
 from filterlens.score import read_scores
 
-N = 60  # models of each of two shards
+N = 12  # models of each of two shards
+
+
+@pytest.fixture(autouse=True)
+def _many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two dozen be many."""
+    monkeypatch.setattr(shards, "FEWEST", 2 * N - 2)
 
 
 def model(number: int) -> dict[str, torch.Tensor]:
@@ -98,10 +104,10 @@ def test_scores_are_those_of_one_model_at_a_time(zoo: Path, tmp_path: Path, monk
 
 
 def test_fewer_models_have_a_dump_each(zoo: Path, tmp_path: Path) -> None:
-    rows = list(csv.reader(zoo.open()))[1:30]
-    few = write_rows(tmp_path / "few.csv", [(name, source) for name, source in rows])
+    lines = zoo.read_text().splitlines()[1 : 2 * N - 2]
+    few = write_rows(tmp_path / "few.csv", [(line.split(",")[0], line.split(",")[1]) for line in lines])
     run(few, tmp_path / "run")
-    assert len(list((tmp_path / "run" / "dumps").iterdir())) == 29
+    assert len(list((tmp_path / "run" / "dumps").iterdir())) == 2 * N - 3
     assert parts(tmp_path / "run") == []
 
 
@@ -147,16 +153,16 @@ def test_one_changed_model_is_done_again_alone(zoo: Path, tmp_path: Path) -> Non
 def test_damage_costs_its_own_models_only(zoo: Path, tmp_path: Path) -> None:
     whole = (tmp_path / "zoo-0.safetensors").read_bytes()
     (tmp_path / "zoo-0.safetensors").write_bytes(whole[:-4])
-    text = zoo.read_text().replace("zoo-1.safetensors#net070", "zoo-1.safetensors#net07O")
+    text = zoo.read_text().replace("zoo-1.safetensors#net020", "zoo-1.safetensors#nett020")
     zoo.write_text(text)
     outcome = run(zoo, tmp_path / "run")
     assert (outcome.count("ok"), outcome.count("failed")) == (N, N + 1)
     latest = Ledger(tmp_path / "run" / "ledger.jsonl").latest()
     assert "zoo-0.safetensors is no safetensors file" in latest["net000", "filters"].reason
-    assert "holds no model 'net07O': did you mean net070" in latest["net070", "filters"].reason
+    assert "holds no model 'nett020': did you mean net020" in latest["net020", "filters"].reason
     assert analyze(tmp_path / "run")["model_id"].nunique() == N
     (tmp_path / "zoo-0.safetensors").write_bytes(whole)
-    zoo.write_text(text.replace("net07O", "net070"))
+    zoo.write_text(text.replace("nett020", "net020"))
     mended = run(zoo, tmp_path / "run")
     assert (mended.count("ok"), mended.reused) == (2 * N + 1, N)
     assert analyze(tmp_path / "run", reuse=True)["model_id"].nunique() == 2 * N + 1
@@ -217,7 +223,7 @@ import sys
 from pathlib import Path
 from filterlens.catalogs import load_catalog
 from filterlens.runs import extract, shards
-shards._MOST = 10  # a dozen tasks
+shards.FEWEST, shards._MOST = 20, 2  # a dozen tasks
 extract(load_catalog(sys.argv[1]), Path(sys.argv[2]))
 """
 
@@ -226,7 +232,7 @@ extract(load_catalog(sys.argv[1]), Path(sys.argv[2]))
 def test_a_killed_run_loses_one_task_and_ends_with_the_same_bytes(
     zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_MOST", 10)
+    monkeypatch.setattr(shards, "_MOST", 2)
     run(zoo, tmp_path / "whole")
     analyze(tmp_path / "whole")
     out = tmp_path / "killed"
@@ -240,7 +246,7 @@ def test_a_killed_run_loses_one_task_and_ends_with_the_same_bytes(
     done = len(list((out / "parts").glob("*-ledger.parquet")))
     assert 4 <= done < 12
     outcome = run(zoo, out)
-    assert outcome.reused == 10 * done
+    assert outcome.reused == 2 * done
     analyze(out)
     assert (out / "scores.parquet").read_bytes() == (tmp_path / "whole" / "scores.parquet").read_bytes()
     assert not list(out.rglob("*.tmp"))
