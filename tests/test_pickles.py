@@ -181,12 +181,12 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_pickles_end_in_one_line_and_at_once(name: str) -> None:
     data, message = HOSTILE[name]
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(PickleError, match=message) as caught:
         read_pickle(data)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("opcode", [b"]", b"}", b"\x8f", b"(", b"K\x01\x85", b"ca\nb\n"])
@@ -206,9 +206,9 @@ def test_a_hundred_thousand_nested_lists_take_no_recursion() -> None:
 
 
 def test_many_keys_take_seconds() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(read_pickle(pickle.dumps(dict.fromkeys(range(200_000)), 2)).content) == 200_000
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15
 
 
 def test_objects_as_keys_are_told_apart_by_identity() -> None:

@@ -71,6 +71,10 @@ def train(
     ] = None,
     eta: Annotated[float | None, typer.Option("--eta", min=0.0, help="L∞ radius of attacks on latents [0.3].")] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of each attack [4].")] = None,
+    bf16: Annotated[
+        bool | None,
+        typer.Option("--bf16/--no-bf16", help="Forward passes in bfloat16 [no | where the device computes it]."),
+    ] = None,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Keep every epoch's weights.")] = False,
     seed: o.TrainingSeed = 0,
     device: o.TrainingDevice = "cpu",
@@ -115,6 +119,8 @@ def train(
         "eps": eps,
         "eta": eta,
         "steps": steps,
+        "mixed_precision": bf16,
+        "half_precision": bf16,
     }
     settings = {name: value for name, value in said.items() if value is not None}
     if recipe in _ZOOS:

@@ -32,7 +32,7 @@ plan, the log of its training, and the digest of the images.
   (Zhang et al., 2019).
 - Recipe: {epochs} epochs over {train_images} images with random crops and mirroring, batches of {batch_size}, SGD with
   Nesterov's momentum of 0.9, weight decay {weight_decay}, and a cyclic learning rate up to {learning_rate}; forward
-  passes in bfloat16, weights and updates in float32.
+  passes in {precision}, weights and updates in float32.
 - Cost: {minutes:.0f} minutes of training, epochs' evaluations included, summed over single-thread processes,
   on {machine}, shared with other work.
 - Versions: Python {python}, torch {torch}.

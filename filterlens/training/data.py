@@ -81,7 +81,10 @@ def load_data(
     """
     train, test = load_split(data, n, held_out, seed=seed, fonts=fonts)
     if not len(test):
-        raise InputError(f"--data {data} leaves no images to test on: give at least ten")
+        raise InputError(
+            f"--data {data} leaves no images to test on, as every tenth is held out: {len(train)} were taken, take ten "
+            "or more (--images)"
+        )
     known = DATASETS.get(data)
     classes = max(int(train.labels.max()), int(test.labels.max())) + 1
     if data == "fonts":

@@ -8,7 +8,7 @@ from typing import Final
 from filterlens.inputs import Images
 from filterlens.inputs.fonts import load_fonts
 from filterlens.loaders.architectures import ARCHITECTURES
-from filterlens.training.plan import TrainingPlan
+from filterlens.training.plan import TrainingPlan, computes_bfloat16
 from filterlens.training.zoo import Zoo, ZooModel
 
 __all__ = ["EPS", "FONTS_ZOO", "MEMBERS"]
@@ -39,7 +39,7 @@ architecture and its whole plan.
   its log. The collapsed model is the only one below 90 % clean accuracy.
 - Recipe: {epochs} epochs over {train_images} images, batches of {batch_size}, AdamW with learning rate {learning_rate}
   and weight decay {weight_decay}, linear rise and cosine fall; ε and η rise over the first {warmup:.0%} of the steps;
-  attacks of {attack_steps} steps, their forward passes in bfloat16, weights and updates in float32.
+  attacks of {attack_steps} steps, their forward passes in {attack_precision}, weights and updates in float32.
 - Cost: {minutes:.0f} minutes of training, epochs' evaluations included, summed over single-thread processes,
   two at a time, on {machine}, shared with other work.
 - Versions: Python {python}, torch {torch}.
@@ -47,7 +47,7 @@ architecture and its whole plan.
 The weights are the same again only on the same machine and versions; elsewhere floating point differs, and accuracies
 come out alike.
 """
-_BASE: Final = TrainingPlan("normal", "preact_resnet", epochs=12, images=8000, eps=EPS, half_precision=True)
+_BASE: Final = TrainingPlan("normal", "preact_resnet", eps=EPS, half_precision=computes_bfloat16("cpu"))
 _MEASURED_SEED: Final = 1
 _BEFORE: Final = 10  # the last epoch before the collapse
 

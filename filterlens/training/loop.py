@@ -109,7 +109,7 @@ def train(
         blocks=plan.blocks,
         activation=plan.activation,
     )
-    model = model.to(memory_format=torch.channels_last).to(device)
+    model = model.to(memory_format=_layout(plan.width)).to(device)
     optimiser = _optimiser(plan, model)
     log = [] if state is None else state.load_into(model, optimiser)
     learner = _MixedPrecision(model) if plan.mixed_precision else model
@@ -152,6 +152,11 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("there is no CUDA device here: use --device cpu")
     return device
+
+
+def _layout(width: int) -> torch.memory_format:
+    # on AVX2 oneDNN writes past its memory: weights' gradient, channels last, strided 1x1, fewer than 8 channels
+    return torch.channels_last if width >= 8 else torch.contiguous_format
 
 
 def _optimiser(plan: TrainingPlan, model: nn.Module) -> torch.optim.Optimizer:

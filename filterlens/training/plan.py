@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
+import torch
+
 from filterlens.errors import InputError
 from filterlens.training.recipes import AttackBudget
 
-__all__ = ["Schedule", "TrainingPlan"]
+__all__ = ["Schedule", "TrainingPlan", "computes_bfloat16"]
 
 Optimiser = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "cyclic"]
@@ -89,6 +91,8 @@ class TrainingPlan:
     def for_photographs(cls, recipe: str, architecture: str, data: str, **settings: Any) -> Self:  # noqa: ANN401
         """Plan a training on CIFAR-10-like images: ε = 8/255, augmentation, SGD with a cyclic rate, a wider network.
 
+        Forward passes are in bfloat16 where the device computes it, see `computes_bfloat16`.
+
         Parameters
         ----------
         recipe, architecture, data
@@ -96,7 +100,9 @@ class TrainingPlan:
         settings
             Other fields, which come before these defaults.
         """
-        return cls(recipe, architecture, data=data, **(_PHOTOGRAPHS | settings))
+        bfloat16 = computes_bfloat16(settings.get("device", "cpu"))
+        precision = {"mixed_precision": bfloat16, "half_precision": bfloat16}
+        return cls(recipe, architecture, data=data, **(_PHOTOGRAPHS | precision | settings))
 
     def __post_init__(self) -> None:
         counts = {"epochs": self.epochs, "batch_size": self.batch_size, "steps": self.steps, "replays": self.replays}
@@ -132,6 +138,21 @@ class TrainingPlan:
         )
 
 
+def computes_bfloat16(device: str) -> bool:
+    """Tell whether a device has instructions for bfloat16; others emulate it, ten times slower than float32.
+
+    Parameters
+    ----------
+    device
+        `cpu`, `cuda`, …
+    """
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    instructions: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch < 2.9 cannot tell
+    return kind == "cpu" and bool(instructions.get("avx512_bf16") or instructions.get("amx_bf16"))
+
+
 _PHOTOGRAPHS: Final[dict[str, Any]] = {
     "epochs": 10,
     "images": 50_000,
@@ -143,8 +164,6 @@ _PHOTOGRAPHS: Final[dict[str, Any]] = {
     "eps": 8 / 255,
     "warmup": 0.0,
     "augment": True,
-    "mixed_precision": True,
-    "half_precision": True,
     "width": 32,
     "test_images": 256,
 }

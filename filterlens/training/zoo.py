@@ -278,7 +278,13 @@ def _card(zoo: Zoo, members: tuple[ZooModel, ...], measured: dict[str, Accuracy]
         weight_decay=base.weight_decay,
         warmup=base.warmup,
         attack_steps=base.steps,
+        precision=_precision(bfloat16=base.mixed_precision),
+        attack_precision=_precision(bfloat16=base.half_precision),
         eps=zoo.eps,
         steps=_STEPS,
         restarts=_RESTARTS,
     )
+
+
+def _precision(*, bfloat16: bool) -> str:
+    return "bfloat16" if bfloat16 else "float32"

@@ -142,14 +142,14 @@ def test_a_download_is_not_waited_for_beyond_the_time_limit(write: Write, server
     def hang(handler: Handler) -> None:
         handler.serve(most=100)
         handler.wfile.flush()
-        time.sleep(4)
+        time.sleep(20)
 
     catalog = write(1)
     server.script = [hang]
     begun = time.monotonic()
     outcome = filterlens.extract(catalog, tmp_path / "run", time_limit=0.5)
     assert outcome.unstarted == 1
-    assert time.monotonic() - begun < 3.9
+    assert time.monotonic() - begun < 15
 
 
 def test_the_command_says_that_the_same_command_goes_on(write: Write, tmp_path: Path) -> None:

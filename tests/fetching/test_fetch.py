@@ -126,7 +126,7 @@ def test_what_was_there_before_is_never_evicted(write: Write, cache: Path) -> No
 def test_closing_stops_a_download_that_hangs(write: Write, server: RangeServer, cache: Path) -> None:
     def trickle(handler: Handler) -> None:
         handler.serve(most=100)
-        for _ in range(100):
+        for _ in range(1000):
             handler.wfile.write(b"x")
             handler.wfile.flush()
             time.sleep(0.02)
@@ -136,7 +136,7 @@ def test_closing_stops_a_download_that_hangs(write: Write, server: RangeServer, 
     begun = time.monotonic()
     with Fetcher([needs_of(entry, catalog.folder) for entry in catalog]):
         time.sleep(0.2)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 10
     assert list(cache.rglob("*.safetensors")) == []
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FONTS", "GOOD_MODEL", "controls", "make_benign", "write_run"]
+from hostile.payload import RUN_WAYS
+
+__all__ = ["CORRUPTION", "FONTS", "GOOD_MODEL", "TABLE", "TRAIN", "controls", "make_benign", "write_run"]
 
 GOOD_MODEL = "preact_resnet-normal-s0"
 FONTS = ["extract", "--models", GOOD_MODEL, "--lens", "downsampling", "--data", "fonts", "--images", "8", "--fonts"]
+TRAIN = ["train", "normal", "--arch", "vgg_maxpool", "--width", "8", "--epochs", "1", "--images", "16", "--batch-size", "8"]  # fmt: skip
+TABLE = ["--of", "models", "--scores", "sparsity"]
+CORRUPTION = ["extract", "--models", GOOD_MODEL, "--lens", "corruption", "--images", "2"]
 _FILTERDB = Path(__file__).parents[1] / "filterdb" / "published.h5.gz"
 
 
@@ -35,7 +41,10 @@ def make_benign(folder: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (8, 28, 28, 1)).astype("u1")
     np.savez(folder / "images.npz", images=images, labels=np.arange(8))
+    np.savez(folder / "more.npz", images=np.tile(images, (3, 1, 1, 1)), labels=np.arange(24) % 2)
     _image_folder(folder / "pictures", images)
+    _archive(folder / "images.zip", folder / "pictures")
+    _published(folder / "corrupted", images)
     _cifar(folder / "cifar", rng)
     shutil.copytree(
         Path(get_data_path()) / "fonts" / "ttf",
@@ -75,6 +84,22 @@ def _image_folder(folder: Path, images: np.ndarray) -> None:
         Image.fromarray(image[..., 0]).save(place / f"{number}.png")
 
 
+def _archive(path: Path, pictures: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("train", "test"):
+            for file in sorted(pictures.rglob("*.png")):
+                archive.write(file, f"{split}/{file.parent.name}/{file.name}")
+
+
+def _published(folder: Path, images: np.ndarray) -> None:
+    from filterlens.lenses.corruption.severities import CORRUPTIONS
+
+    folder.mkdir()
+    np.save(folder / "labels.npy", np.tile(np.arange(8), 5))
+    for name in CORRUPTIONS:
+        np.save(folder / f"{name}.npy", np.tile(images, (5, 1, 1, 1)))
+
+
 def _cifar(folder: Path, rng: np.random.Generator) -> None:
     import pickle
 
@@ -110,9 +135,16 @@ def controls(way: str, good: Path, work: Path) -> list[list[str]]:
         files = [str(good / name) for name in ("good.pt", "legacy.pth", "good.ckpt", "good.safetensors", "good.onnx")]
         last = {"inspect": [], "compare": [files[0]], "check": ["--max-sparsity", "1"]}[way]
         return [[way, file, *last] for file in files]
-    if way in {"analyze", "report"}:
-        copy_run(good, work / "run")
-        return [["analyze", str(work / "run")], *([["report", str(work / "run")]] if way == "report" else [])]
+    if way in RUN_WAYS:
+        run = str(copy_run(good, work / "run"))
+        after = {"analyze": [], "report": [["report", run]]}
+        after |= {"card": [["card", run, "a"]], "table": [["table", run, *TABLE]]}
+        return [["analyze", run], *after[way]]
+    if way == "training":
+        places = [out, f"{out}-of-npz"]
+        return [[*TRAIN, "--data", str(good / name), "--out", place] for name, place in zip(("images.zip", "more.npz"), places, strict=True)]  # fmt: skip
+    if way == "corrupted":
+        return [[*CORRUPTION, "--data", str(good / "images.npz"), "--corrupted", str(good / "corrupted"), "--out", out]]
     if way == "filterdb":
         return [["import", "filterdb", str(good / "filterdb.h5"), "--out", out]]
     if way in {"data", "manifold"}:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hostile.markup import active
-from hostile.payload import TOKEN, Case, Payload
+from hostile.payload import RUN_WAYS, TOKEN, Case, Payload
 from hostile.watch import Opened, Watch, tree
 
 SECONDS, SECONDS_A_MB, SECONDS_A_LAYER = 10.0, 1.0, 0.012
@@ -94,7 +94,7 @@ class Child:
             forkserver._forkserver._stop()  # type: ignore[attr-defined]
             resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
         cached = self._cached()
-        runs = [folder for _, folder in placed] if way in {"analyze", "report"} else [work / "out"]
+        runs = [folder for _, folder in placed] if way in RUN_WAYS else [work / "out"]
         roots = [self.root / "home", self.root / "outside", *(place / f"{n}" for n in range(len(payloads)))]
         before = tree(*roots)
         self.opened.seen()

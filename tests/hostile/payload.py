@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["CHECKPOINT_WAYS", "TOKEN", "WAYS", "Case", "Payload", "command_of", "unique"]
+__all__ = ["CHECKPOINT_WAYS", "RUN_WAYS", "TOKEN", "WAYS", "Case", "Payload", "command_of", "unique"]
 
 TOKEN = "zq7x"
 
@@ -28,7 +28,12 @@ WAYS = (
     "catalog",
     "server",
     "jobs",
+    "card",
+    "table",
+    "training",
+    "corrupted",
 )
+RUN_WAYS = ("analyze", "report", "card", "table")
 CHECKPOINT_WAYS = ("inspect", "compare", "check", "audit", "folder")
 
 

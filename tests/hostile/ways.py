@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hostile.benign import FONTS, GOOD_MODEL
+from hostile.benign import CORRUPTION, FONTS, GOOD_MODEL, TABLE, TRAIN
 from hostile.payload import Payload
 
 __all__ = ["BATCH", "command"]
@@ -71,11 +71,11 @@ def _folder(placed: Placed, work: Path, good: Path) -> list[str]:
     return ["audit", "--folder", str(folder), "--out", str(work / "out")]
 
 
-def _run(name: str) -> Callable[[Placed, Path, Path], list[str]]:
+def _run(name: str, *last: str) -> Callable[[Placed, Path, Path], list[str]]:
     """Make a way that is given a run folder; payloads are written over a benign run (`hostile.payloads.runs`)."""
 
     def way(placed: Placed, work: Path, good: Path) -> list[str]:
-        return [name, str(placed[0][1])]
+        return [name, str(placed[0][1]), *last]
 
     return way
 
@@ -109,6 +109,14 @@ def _jobs(placed: Placed, work: Path, good: Path) -> list[str]:
     return ["extract", "-l", str(placed[0][1]), "--jobs", "2", "--out", str(work / "out")]
 
 
+def _training(placed: Placed, work: Path, good: Path) -> list[str]:
+    return [*TRAIN, "--data", str(placed[0][1]), "--out", str(work / "out")]
+
+
+def _corrupted(placed: Placed, work: Path, good: Path) -> list[str]:
+    return [*CORRUPTION, "--data", str(good / "images.npz"), "--corrupted", str(placed[0][1]), "--out", str(work / "out")]  # fmt: skip
+
+
 _WAYS: dict[str, Callable[[Placed, Path, Path], list[str]]] = {
     "inspect": _inspect,
     "compare": _compare,
@@ -123,4 +131,8 @@ _WAYS: dict[str, Callable[[Placed, Path, Path], list[str]]] = {
     "catalog": _catalog,
     "server": _server,
     "jobs": _jobs,
+    "card": _run("card", "a"),
+    "table": _run("table", *TABLE),
+    "training": _training,
+    "corrupted": _corrupted,
 }

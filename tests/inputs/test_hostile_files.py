@@ -186,9 +186,9 @@ def test_extended_headers_are_not_searched(tmp_path: Path) -> None:
     records = b"1" * 2_000_000
     content = tar(("pax", records, {"type": tarfile.XHDTYPE}), (FILES[0], HEALTHY, {}))
     put(tmp_path, gzip.compress(content), FILES[1])
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(load_images("cifar10", 8, cache=tmp_path)) == 8
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("size", [2 << 30, (1 << 33) - 1])
@@ -449,10 +449,10 @@ def composite_font(depth: int, flags: int = 0x23) -> bytes:
 @pytest.mark.parametrize("depth", [1, 2, 40])
 def test_glyphs_made_of_glyphs_end(tmp_path: Path, depth: int) -> None:
     path = put(tmp_path, composite_font(depth), "fonts/a.ttf")
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InputError, match=r"cannot be read as a TrueType font|has no letter 'A'"):
         rasterise_font(path)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("flavour", ["woff", "CFF ", "VARC"])

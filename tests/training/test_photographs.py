@@ -27,7 +27,7 @@ from filterlens.training import loop, state
 from filterlens.training.augment import Crops
 from filterlens.training.cifar_zoo import CIFAR_ZOO
 from filterlens.training.loop import train
-from filterlens.training.plan import Schedule, TrainingPlan
+from filterlens.training.plan import Schedule, TrainingPlan, computes_bfloat16
 from filterlens.training.zoo import train_zoo
 
 TINY: dict[str, Any] = {
@@ -80,6 +80,21 @@ def test_crops_are_windows_of_the_padded_image_and_every_second_one_is_mirrored(
 )
 def test_the_rate_rises_over_a_fifth_and_falls_to_nothing(kind: Schedule, rates: dict[float, float]) -> None:
     assert [loop._schedule(share, kind) for share in rates] == pytest.approx(list(rates.values()))
+
+
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True, "avx512_bf16": False}, True), ({"avx2": True}, False)],
+)
+def test_bfloat16_is_the_default_only_where_the_processor_computes_it(
+    instructions: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions, raising=False)
+    default = TrainingPlan.for_photographs("pgd", "vgg_maxpool", "cifar10")
+    assert (default.mixed_precision, default.half_precision) == (expected, expected)
+    said = TrainingPlan.for_photographs("pgd", "vgg_maxpool", "cifar10", mixed_precision=not expected)
+    assert said.mixed_precision is not expected
+    assert not computes_bfloat16("mps")
 
 
 @pytest.mark.parametrize("recipe", ["normal", "fgsm", "pgd", "trades", "free", "mart", "awp"])

@@ -9,7 +9,9 @@ from hostile.payload import Payload, unique
 
 __all__ = ["KINDS", "by_id", "collection"]
 
-KINDS = ("pickles", "onnxes", "tensors", "scripts", "structures", "images", "databases", "runs", "catalogs", "answers")
+KINDS = (
+    "pickles", "onnxes", "tensors", "scripts", "structures", "images", "archives", "databases", "runs", "catalogs", "answers",
+)  # fmt: skip
 
 
 @cache

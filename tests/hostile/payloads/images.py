@@ -15,19 +15,19 @@ from hostile.payloads.callables import CALLS
 from hostile.payloads.opcodes import encode
 from hostile.payloads.pickles import body, cell_pickles
 
-__all__ = ["payloads"]
+__all__ = ["DESCRIPTIONS", "SHAPES", "npy", "payloads", "pictures", "png"]
 
-WAYS = ("data",)
+WAYS = ("data", "training")
 
 
-def _npy(descr: str, shape: str, data: bytes, version: bytes = b"\1\0") -> bytes:
+def npy(descr: str, shape: str, data: bytes, version: bytes = b"\1\0") -> bytes:
     head = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode("latin1")
     head += b" " * (-(len(head) + 11) % 64) + b"\n"
     return b"\x93NUMPY" + version + struct.pack("<H", len(head) & 0xFFFF) + head + data
 
 
-_LABELS = _npy("'<i8'", "(8,)", bytes(64))
-_IMAGES = _npy("'|u1'", "(8, 28, 28, 1)", bytes(6272))
+_LABELS = npy("'<i8'", "(8,)", bytes(64))
+_IMAGES = npy("'|u1'", "(8, 28, 28, 1)", bytes(6272))
 
 
 def _npz(records: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -38,34 +38,34 @@ def _npz(records: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     return out.getvalue()
 
 
-_DESCR = ("'|O'", "'<M8[ns]'", "'<U1000000'", "'V8'", "[('a','<f4')]", "'<f16'", "'<c16'", "'|S1000000'", "'|b1'", "'<f2'", "'>f4'", "__import__('os').system('zq7x')", "'<f4'*10**9", "(" * 200 + ")" * 200, "9" * 5000, "'zq7x\\x1b[31m'", "None", "-1", "{}", "'|V0'")  # fmt: skip
-_SHAPE = ("(8, 28, 28, 1)", "(1 << 40,)", "(1099511627776,)", "(-1, 28, 28, 1)", "(4611686018427387904, 4)", "()", "(0, 0, 0, 0)", "(8, 28, 28, 10**9)", "[8]", "'zq7x'", "(True, 28, 28, 1)", "(8.0, 28, 28, 1)", "(" + "1, " * 100 + ")", "(100000, 224, 224, 3)")  # fmt: skip
+DESCRIPTIONS = ("'|O'", "'<M8[ns]'", "'<U1000000'", "'V8'", "[('a','<f4')]", "'<f16'", "'<c16'", "'|S1000000'", "'|b1'", "'<f2'", "'>f4'", "__import__('os').system('zq7x')", "'<f4'*10**9", "(" * 200 + ")" * 200, "9" * 5000, "'zq7x\\x1b[31m'", "None", "-1", "{}", "'|V0'")  # fmt: skip
+SHAPES = ("(8, 28, 28, 1)", "(1 << 40,)", "(1099511627776,)", "(-1, 28, 28, 1)", "(4611686018427387904, 4)", "()", "(0, 0, 0, 0)", "(8, 28, 28, 10**9)", "[8]", "'zq7x'", "(True, 28, 28, 1)", "(8.0, 28, 28, 1)", "(" + "1, " * 100 + ")", "(100000, 224, 224, 3)")  # fmt: skip
 
 
 def _npz_files() -> Iterator[tuple[str, str, bytes]]:
-    for descr in _DESCR:
+    for descr in DESCRIPTIONS:
         yield (
             f"npz type {descr[:24]}",
             "numpy's own suite: headers",
-            _npz({"images.npy": _npy(descr, "(8, 28, 28, 1)", bytes(6272)), "labels.npy": _LABELS}),
+            _npz({"images.npy": npy(descr, "(8, 28, 28, 1)", bytes(6272)), "labels.npy": _LABELS}),
         )
         yield (
             f"npz labels {descr[:24]}",
             "numpy's own suite: headers",
-            _npz({"images.npy": _IMAGES, "labels.npy": _npy(descr, "(8,)", bytes(64))}),
+            _npz({"images.npy": _IMAGES, "labels.npy": npy(descr, "(8,)", bytes(64))}),
         )
-    for shape in _SHAPE:
+    for shape in SHAPES:
         yield (
             f"npz shape {shape[:30]}",
             "issue 15.13: declared sizes",
-            _npz({"images.npy": _npy("'|u1'", shape, bytes(6272)), "labels.npy": _LABELS}),
+            _npz({"images.npy": npy("'|u1'", shape, bytes(6272)), "labels.npy": _LABELS}),
         )
         yield (
             f"npz labels shape {shape[:30]}",
             "issue 15.13: declared sizes",
-            _npz({"images.npy": _IMAGES, "labels.npy": _npy("'<i8'", shape, bytes(64))}),
+            _npz({"images.npy": _IMAGES, "labels.npy": npy("'<i8'", shape, bytes(64))}),
         )
-    bomb = _npy("'|u1'", f"({400 << 20}, 1, 1, 1)", bytes(400 << 20))
+    bomb = npy("'|u1'", f"({400 << 20}, 1, 1, 1)", bytes(400 << 20))
     yield (
         "npz bomb",
         "issue 15.13: 1.2 MB become 3 GB",
@@ -75,7 +75,7 @@ def _npz_files() -> Iterator[tuple[str, str, bytes]]:
         "npz bomb in labels",
         "issue 15.13",
         _npz(
-            {"images.npy": _IMAGES, "labels.npy": _npy("'|u1'", f"({400 << 20},)", bytes(400 << 20))},
+            {"images.npy": _IMAGES, "labels.npy": npy("'|u1'", f"({400 << 20},)", bytes(400 << 20))},
             zipfile.ZIP_DEFLATED,
         ),
     )
@@ -88,7 +88,7 @@ def _npz_files() -> Iterator[tuple[str, str, bytes]]:
         yield (
             f"npz version {version[0]}",
             "numpy's own suite",
-            _npz({"images.npy": _npy("'|u1'", "(8, 28, 28, 1)", bytes(6272), version), "labels.npy": _LABELS}),
+            _npz({"images.npy": npy("'|u1'", "(8, 28, 28, 1)", bytes(6272), version), "labels.npy": _LABELS}),
         )
     yield "npz twice", "an array twice", _npz({"images.npy": _IMAGES, "images": b"x", "labels.npy": _LABELS})
     yield "npz paths", "paths as names", _npz({"../../zq7x.npy": _IMAGES, "images.npy": _IMAGES, "labels.npy": _LABELS})
@@ -104,7 +104,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _png(
+def png(
     width: int, height: int, *, chunks: bytes = b"", rows: bytes | None = None, depth: int = 8, colour: int = 0
 ) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
@@ -125,21 +125,21 @@ def _eps(command: str, extra: bytes) -> bytes:
     return head + extra + run + b"showpage\n%%EOF\n"
 
 
-def _image_files() -> Iterator[tuple[str, str, Callable[[Case], bytes]]]:
+def pictures() -> Iterator[tuple[str, str, Callable[[Case], bytes]]]:
     fixed: dict[str, tuple[str, Callable[[], bytes]]] = {
-        "png of 20,000 x 20,000": ("Pillow: decompression bomb", lambda: _png(20_000, 20_000, rows=bytes(1000))),
-        "png of 2^31": ("Pillow: decompression bomb", lambda: _png((1 << 31) - 1, (1 << 31) - 1, rows=b"")),
-        "png of 12,000 x 12,000, whole": ("issue 15.13: 250 kB become 500 MB", lambda: _png(12_000, 12_000)),
-        "png of 1 x 100,000,000": ("Pillow: decompression bomb", lambda: _png(1, 60_000_000, rows=bytes(1000))),
-        "png text bomb": ("CVE-2014-9601", lambda: _png(28, 28, chunks=_chunk(b"zTXt", b"zq7x\0\0" + zlib.compress(bytes(64 << 20), 9)) * 40)),
-        "png iCCP bomb": ("CVE-2014-9601", lambda: _png(28, 28, chunks=_chunk(b"iCCP", b"zq7x\0\0" + zlib.compress(bytes(200 << 20), 9)))),
-        "png eXIf": ("a chunk of nonsense", lambda: _png(28, 28, chunks=_chunk(b"eXIf", b"II*\0\xff\xff\xff\xff"))),
-        "png 100,000 chunks": ("many chunks", lambda: _png(28, 28, chunks=_chunk(b"teXt", b"") * 100_000)),
-        "png 16 bit": ("another depth", lambda: _png(28, 28, rows=bytes(57 * 28), depth=16)),
-        "png palette without one": ("another colour", lambda: _png(28, 28, colour=3)),
-        "png zero": ("no pixels", lambda: _png(0, 0, rows=b"")),
-        "png cut": ("truncated", lambda: _png(28, 28)[:60]),
-        "png APNG": ("many frames", lambda: _png(28, 28, chunks=_chunk(b"acTL", struct.pack(">II", 1 << 30, 0)))),
+        "png of 20,000 x 20,000": ("Pillow: decompression bomb", lambda: png(20_000, 20_000, rows=bytes(1000))),
+        "png of 2^31": ("Pillow: decompression bomb", lambda: png((1 << 31) - 1, (1 << 31) - 1, rows=b"")),
+        "png of 12,000 x 12,000, whole": ("issue 15.13: 250 kB become 500 MB", lambda: png(12_000, 12_000)),
+        "png of 1 x 100,000,000": ("Pillow: decompression bomb", lambda: png(1, 60_000_000, rows=bytes(1000))),
+        "png text bomb": ("CVE-2014-9601", lambda: png(28, 28, chunks=_chunk(b"zTXt", b"zq7x\0\0" + zlib.compress(bytes(64 << 20), 9)) * 40)),
+        "png iCCP bomb": ("CVE-2014-9601", lambda: png(28, 28, chunks=_chunk(b"iCCP", b"zq7x\0\0" + zlib.compress(bytes(200 << 20), 9)))),
+        "png eXIf": ("a chunk of nonsense", lambda: png(28, 28, chunks=_chunk(b"eXIf", b"II*\0\xff\xff\xff\xff"))),
+        "png 100,000 chunks": ("many chunks", lambda: png(28, 28, chunks=_chunk(b"teXt", b"") * 100_000)),
+        "png 16 bit": ("another depth", lambda: png(28, 28, rows=bytes(57 * 28), depth=16)),
+        "png palette without one": ("another colour", lambda: png(28, 28, colour=3)),
+        "png zero": ("no pixels", lambda: png(0, 0, rows=b"")),
+        "png cut": ("truncated", lambda: png(28, 28)[:60]),
+        "png APNG": ("many frames", lambda: png(28, 28, chunks=_chunk(b"acTL", struct.pack(">II", 1 << 30, 0)))),
         "gif": ("CVE-2022-45198: another format", lambda: b"GIF89a\xff\xff\xff\xff\x00\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\2D\1\0;"),
         "tiff": ("CVE-2021-25289: another format", lambda: b"II*\0\x08\0\0\0\2\0\0\1\3\0\1\0\0\0\xff\xff\0\0\1\1\3\0\1\0\0\0\xff\xff\0\0\0\0\0\0"),
         "tiff, a cycle": ("directories without end", lambda: b"II*\0\x08\0\0\0\1\0\0\1\3\0\1\0\0\0\x1c\0\0\0\x08\0\0\0"),
@@ -314,21 +314,21 @@ def payloads() -> Iterator[Payload]:
     for name, data in _arrays():
         yield Payload("cifar", name, "issue 15.4: states of dtypes", _batch(lambda c, data=data: data), "cifar", WAYS)
     for call in CALLS[:20]:
-        objects = _npy("'|O'", "(1,)", b"")
+        objects = npy("'|O'", "(1,)", b"")
         yield Payload("npz", f"objects, {call.id}", "CVE-2019-6446", lambda c, a=call, o=objects: (c.folder / "m.npz").write_bytes(_npz({"images.npy": o + body(a, "GLOBAL", c) + b".", "labels.npy": _LABELS})) and None, "m.npz", WAYS, (call.module,))  # fmt: skip
-    for name, about, make in _image_files():
+    for name, about, make in pictures():
         for suffix in (".png", ".jpg", ".tif") if "bomb" not in name else (".png",):
             yield Payload("image", f"{name} as {suffix}", about, _picture(make, suffix), "pictures", WAYS)
     yield Payload(
         "image",
         "24 large pictures",
         "issue 15.13",
-        _picture(lambda c: _png(6_000, 6_000), ".png", 12),
+        _picture(lambda c: png(6_000, 6_000), ".png", 12),
         "pictures",
         WAYS,
     )
     for name, data in _fonts():
-        yield Payload("font", name, "fontTools' own suite", lambda c, data=data: _font(c, data), "fonts", WAYS)
+        yield Payload("font", name, "fontTools' own suite", lambda c, data=data: _font(c, data), "fonts", ("data",))
 
 
 def _font(case: Case, data: bytes) -> None:

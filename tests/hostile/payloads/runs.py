@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hostile.payload import TOKEN, Case, Payload
+from hostile.payload import RUN_WAYS, TOKEN, Case, Payload
 from hostile.payloads.hdf5s import HARMS, damage, harmed
 
 __all__ = ["payloads"]
 
-WAYS = ("analyze", "report")
 TEXTS: dict[str, object] = {
     "escape": "\x1b]0;zq7x\x07\x1b[31m",
     "C1": "\x9b31mzq7x",
@@ -118,7 +117,7 @@ _SOURCES = {
 }
 
 
-def _payload(name: str, about: str, change: Callable[[Path, Case], None], ways: tuple[str, ...] = WAYS) -> Payload:
+def _payload(name: str, about: str, change: Callable[[Path, Case], None], ways: tuple[str, ...] = RUN_WAYS) -> Payload:
     def write(case: Case) -> None:
         run = Path(shutil.copytree(case.folder.parent / "good" / "run", case.folder / "run"))
         beside = f"open({str(case.marker)!r}, 'w').close()\ndef make(): pass\n"
