@@ -110,7 +110,8 @@ def extract(
 
         deadline = math.inf if time_limit is None else begun_at + time_limit
         every = with_locks(list(found.jobs), catalog, folder)
-        tasks, jobs = in_shards([replace(job, deadline=deadline, folder=job.folder.resolve()) for job in every])
+        timed = [replace(job, deadline=deadline, folder=job.folder.resolve()) for job in every]
+        tasks, jobs = in_shards(timed, catalog)
         unstarted = 0
         for task, of_shard in _of_shards(tasks, folder, executor, listener):
             if not of_shard:

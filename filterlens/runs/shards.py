@@ -10,6 +10,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
+from filterlens.catalogs import Catalog
 from filterlens.dumps import InMemoryGroup
 from filterlens.errors import LensSkipped
 from filterlens.fetching import check_locked, place_of
@@ -78,18 +79,27 @@ class _Member:
     size: int = 0
 
 
-def in_shards(jobs: Sequence[Job]) -> tuple[list[ShardTask], list[Job]]:
+def in_shards(jobs: Sequence[Job], catalog: Catalog) -> tuple[list[ShardTask], list[Job]]:
     """Split jobs into tasks of whole files and those that are done one by one.
 
     A task has the models of one file, with the lenses that look at weights only; at most a thousand of them.
 
+    Parameters
+    ----------
+    jobs
+        Of a run.
+    catalog
+        All its models, of which some may be done.
+
     Returns
     -------
     tasks
-        None where fewer than `FEWEST` models lie many to a file.
+        None where fewer than `FEWEST` models of the catalog lie many to a file.
     rest
         Jobs of all other models and lenses.
     """
+    if sum(split_member(entry.source) is not None for entry in catalog) < FEWEST:
+        return [], list(jobs)
     files: dict[str, list[Job]] = {}
     rest = []
     for job in jobs:
@@ -101,8 +111,6 @@ def in_shards(jobs: Sequence[Job]) -> tuple[list[ShardTask], list[Job]]:
         files.setdefault(member[0], []).append(job.only(weights))
         if others := job.options.keys() - set(weights):
             rest.append(job.only(others))
-    if sum(map(len, files.values())) < FEWEST:
-        return [], list(jobs)
     starts = [(path, own, start) for path, own in files.items() for start in range(0, len(own), _MOST)]
     return [ShardTask(path, tuple(own[start : start + _MOST])) for path, own, start in starts], rest
 

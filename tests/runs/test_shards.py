@@ -162,10 +162,9 @@ def test_damage_costs_its_own_models_only(zoo: Path, tmp_path: Path) -> None:
     assert "holds no model 'nett020': did you mean net020" in latest["net020", "filters"].reason
     assert analyze(tmp_path / "run")["model_id"].nunique() == N
     (tmp_path / "zoo-0.safetensors").write_bytes(whole)
-    zoo.write_text(text.replace("nett020", "net020"))
     mended = run(zoo, tmp_path / "run")
-    assert (mended.count("ok"), mended.reused) == (2 * N + 1, N)
-    assert analyze(tmp_path / "run", reuse=True)["model_id"].nunique() == 2 * N + 1
+    assert (mended.count("ok"), mended.reused) == (2 * N, N)
+    assert analyze(tmp_path / "run", reuse=True)["model_id"].nunique() == 2 * N
 
 
 def test_a_model_on_which_a_lens_fails_costs_itself(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
