@@ -2,7 +2,7 @@
 
 Run: `python benchmarks/many_models.py [--models 1000 10000 100000] [--jobs 2] [--kill] [--keep FOLDER]`.
 
-Each network has three 3x3 convolutions and a linear layer, 5,178 weights, drawn anew (`--seed`); a shard holds a
+Each network has three 3x3 convolutions and a linear layer, 5,162 weights, drawn anew (`--seed`); a shard holds a
 thousand, named `NAME/LAYER.weight`. `extract`, `analyze` and `report` run as a user runs them, one process after the
 other: seconds of the clock and of processor time, and the most memory of all their processes together (shared pages
 once). `--kill` ends a second audit of the same catalog by SIGKILL three times, resumes it, and compares its scores with
