@@ -70,7 +70,18 @@ PAGES = {
         "What `filterlens inspect`, `compare`, `check` and `explain` return.",
         {
             "filterlens": (
-                *("inspect", "Inspection", "compare", "check", "BoundCheck", "explain", "bibtex", "ls", "schema"),
+                *(
+                    "inspect",
+                    "Inspection",
+                    "compare",
+                    "check",
+                    "BoundCheck",
+                    "assert_scores",
+                    "explain",
+                    "bibtex",
+                    "ls",
+                    "schema",
+                ),
                 "selftest",
             ),
             "filterlens.commands.check": ("WeightCheck",),
@@ -79,13 +90,13 @@ PAGES = {
     "results": Page(
         "Results",
         "A finished run is read without torch: see [install](../install.md#without-torch).",
-        {"filterlens": ("Run", "card", "Card", "Score", "import_filterdb", "export_filterdb")},
+        {"filterlens": ("Run", "card", "Card", "log", "Score", "import_filterdb", "export_filterdb")},
     ),
     "training": Page(
         "Training and studies",
         "[Watch a training](../monitors.md) and [training](../training.md) show these at work.",
         {
-            "filterlens": ("train", "train_manifold", "train_zoo", "study_filters", "study_manifold"),
+            "filterlens": ("train", "train_manifold", "train_zoo", "study_filters", "study_flatness", "study_manifold"),
             "filterlens.training": _all_of("filterlens.training"),
         },
     ),

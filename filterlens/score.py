@@ -12,7 +12,7 @@ or what to keep in mind).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,16 +22,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from filterlens.errors import InputError, ReportError
 from filterlens.process.files import atomic_write
-from filterlens.process.isolated import IsolatedCheck
+from filterlens.process.parquet import TableFile
 
 if TYPE_CHECKING:  # what only extracts does without its 60 MB
     import pandas as pd
+    import pyarrow as pa
 
 __all__ = [
     "COLUMNS",
     "DEPTH_GROUPS",
+    "SCORES_FILE",
     "UNNORMALISED",
     "Score",
+    "arrow_schema",
     "as_table",
     "declare",
     "depth_group",
@@ -196,13 +199,8 @@ COLUMNS: dict[str, str] = {
 UNNORMALISED = "run without normalisation"
 _EXCEPTION_NAMES = re.compile(r"\b\w*(?:Error|Exception): ")  # of a library's own errors, which texts of pyarrow quote
 _TEXTS = [name for name, dtype in COLUMNS.items() if dtype == "str"]
-_EXPECTED = {"columns": list(COLUMNS), "texts": _TEXTS}
-_check = IsolatedCheck(
-    Path(__file__).parent / "process" / "parquet_walk.py",
-    packages=("pyarrow", "numpy"),
-    library="pyarrow",
-    environment={"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-)
+#: what a file of scores holds
+SCORES_FILE = TableFile(tuple(COLUMNS), tuple(_TEXTS))
 _DEFAULTS = {
     "layer": "",
     "kind": "",
@@ -246,6 +244,14 @@ def model_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return means.reindex(index=pd.Index(order, name="model_id"), columns=columns)
 
 
+def arrow_schema(metadata: Mapping[bytes, str] | None = None) -> pa.Schema:
+    """Return the columns of a file of scores, with what its header says besides."""
+    import pyarrow as pa
+
+    types = [(name, pa.string() if kind == "str" else pa.float64()) for name, kind in COLUMNS.items()]
+    return pa.schema(types, metadata=metadata)
+
+
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
     """Write the table as parquet, whole or not at all.
 
@@ -256,7 +262,7 @@ def write_scores(scores: pd.DataFrame, path: Path) -> None:
     """
     with atomic_write(path) as temporary:
         scores.to_parquet(temporary, index=False)
-    _check.trust(path, **_EXPECTED)
+    SCORES_FILE.trust(path)
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -271,7 +277,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise ReportError(f"{path} is missing: run `filterlens analyze {path.parent}` first")
 
     try:
-        df = _read_parquet(path)
+        df: pd.DataFrame = SCORES_FILE.read(path).to_pandas(ignore_metadata=True)
     except Exception as error:
         said = _EXCEPTION_NAMES.sub("", " ".join(str(error).split()))
         raise ReportError(
@@ -284,18 +290,6 @@ def read_scores(path: Path) -> pd.DataFrame:
         return _typed(df[list(COLUMNS)])
     except (ValueError, TypeError, OverflowError) as error:
         raise ReportError(f"{path} has a column of another type ({error}); run `filterlens analyze` again") from error
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    """Read a table that has passed the check; texts stay dictionaries until pandas shares one object a text."""
-    from pyarrow import parquet
-
-    if refused := _check.refusal(path, **_EXPECTED):
-        raise ValueError(refused)
-    with parquet.ParquetFile(path, read_dictionary=_TEXTS) as file:
-        table = file.read(columns=[name for name in COLUMNS if name in file.schema_arrow.names], use_threads=False)
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    return frame
 
 
 def _typed(df: pd.DataFrame) -> pd.DataFrame:

@@ -178,10 +178,12 @@ LATE = {
     "lenses.downsampling.scores": {"lenses.downsampling.aliasing"},
     "lenses.filters.layer": {"lenses.filters.gram", "lenses.filters.kernels", "lenses.filters.moments"},
     "loaders.bundled": {"loaders.architectures"},
+    "loaders.digest": {"loaders.shards"},
     "loaders.file": {"loaders.onnx", "loaders.safetensors"},
     "loaders.robustbench": {"loaders.timm"},
     "manifolds.learned": {"loaders.module"},
     "runs.jobs": {"inputs", "loaders", "loaders.examine", "runs.fitting", "tracing.normalisation"},
+    "runs.shards": {"loaders.digest", "loaders.examine", "loaders.file", "loaders.shards", "loaders.weights"},
     "runs.undumped": {"loaders", "loaders.examine"},
 }
 

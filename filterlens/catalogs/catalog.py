@@ -10,7 +10,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
@@ -45,6 +45,7 @@ class Catalog:
     entries: tuple[Entry, ...]
     folder: Path
     chosen_from: tuple[Entry, ...] = ()
+    _by_id: dict[str, Entry] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -53,10 +54,11 @@ class Catalog:
         return len(self.entries)
 
     def __getitem__(self, model_id: str) -> Entry:
-        for entry in self.entries:
-            if entry.model_id == model_id:
-                return entry
-        raise CatalogError(f"catalog {self.name} has no model {model_id!r}")
+        if not self._by_id:
+            self._by_id.update((entry.model_id, entry) for entry in reversed(self.entries))
+        if model_id not in self._by_id:
+            raise CatalogError(f"catalog {self.name} has no model {model_id!r}")
+        return self._by_id[model_id]
 
     def pairs(self) -> tuple[Pair, ...]:
         """Every robust model whose matched normal model is in the catalog."""

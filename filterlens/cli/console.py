@@ -181,15 +181,16 @@ class Display:
                 self._progress.update(self._all, completed=event.done, total=event.total)
 
     def _end(self, event: Event) -> None:
-        self._finished += 1
-        parts = [f"[{_STYLE[row.status]}]{escape(row.lens)} {row.status}[/] {row.seconds:.1f} s" for row in event.rows]
+        models = len({row.model_id for row in event.rows})
+        self._finished += models
+        parts = _counted(event.rows) if models > 1 else _each(event.rows)
         self.console.print(f"[{self._finished}/{self._total}] {escape(event.model_id)}: {', '.join(parts)}")
         for row in event.rows:
             _log(row)
         if self._progress is not None:
             self._drop(event.model_id)
             if self._all is not None:
-                self._progress.advance(self._all)
+                self._progress.advance(self._all, models)
                 speed = self._progress.tasks[0].speed
                 self._progress.update(self._all, rate=f"{speed * 60:.1f}/min" if speed else "")
 
@@ -197,6 +198,21 @@ class Display:
         task = self._tasks.pop(name, None)
         if task is not None and self._progress is not None:
             self._progress.remove_task(task)
+
+
+def _each(rows: Sequence[LedgerRow]) -> list[str]:
+    return [f"[{_STYLE[row.status]}]{escape(row.lens)} {row.status}[/] {row.seconds:.1f} s" for row in rows]
+
+
+def _counted(rows: Sequence[LedgerRow]) -> list[str]:
+    """Say of many models together how many ended how, and the time of all."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        groups.setdefault((row.lens, row.status), []).append(row.seconds)
+    return [
+        f"[{_STYLE[status]}]{escape(lens)} {len(seconds)} {status}[/] {sum(seconds):.1f} s"
+        for (lens, status), seconds in groups.items()
+    ]
 
 
 def grouped_reasons(rows: Sequence[LedgerRow]) -> list[tuple[str, list[LedgerRow]]]:

@@ -181,7 +181,7 @@ def _known_cost(jobs: Sequence[Job], kept: Sequence[LedgerRow], folder: Path) ->
     sizes = [path.stat().st_size for path in (folder / "dumps").glob("*.h5")]
     means = {lens: sum(seconds[lens]) / len(seconds[lens]) for lens in wanted}
     models = len({row.model_id for row in kept})
-    return _Cost(means, dump=sum(sizes) / len(sizes), measured=f"{models} models of this run")
+    return _Cost(means, dump=sum(sizes) / max(1, len(sizes)), measured=f"{models} models of this run")
 
 
 def _measure(here: Sequence[Job], config: RunConfig) -> _Cost:

@@ -11,7 +11,16 @@ from __future__ import annotations
 
 from filterlens.lens.contexts import Each, ExtractContext, OpenGroup, PoolContext, PooledModel
 from filterlens.lens.options import Dumps, Options, RunSettings, option, option_names, with_options
-from filterlens.lens.register import Lens, all_lenses, all_scores, get_lens, get_score, options_of, score_rows
+from filterlens.lens.register import (
+    Lens,
+    all_lenses,
+    all_scores,
+    get_lens,
+    get_score,
+    options_of,
+    score_rows,
+    scores_of,
+)
 
 __all__ = [
     "Dumps",
@@ -31,5 +40,6 @@ __all__ = [
     "option_names",
     "options_of",
     "score_rows",
+    "scores_of",
     "with_options",
 ]

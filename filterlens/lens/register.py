@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -17,7 +17,7 @@ from filterlens.errors import InputError
 from filterlens.lens.options import Options, RunSettings, with_options
 from filterlens.score import Score, registered_scores
 
-__all__ = ["Lens", "all_lenses", "all_scores", "get_lens", "get_score", "options_of", "score_rows"]
+__all__ = ["Lens", "all_lenses", "all_scores", "get_lens", "get_score", "options_of", "score_rows", "scores_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,9 @@ class Lens:
     analyze
         Called as `analyze(group)` with a `DumpGroup`; returns dictionaries with the columns of the score table less
         `model_id` and `lens`. That of a lens with a `pool` returns them and a summary of the model: arrays by name.
+    analyze_together
+        Of a lens that scores many small models faster at once than one by one, or empty: called with a list of
+        `DumpGroup`s, it returns the rows of each as `analyze` does.
     scores
         Modules that declare its scores; they load no heavy library.
     keep
@@ -65,6 +68,7 @@ class Lens:
     options: type[Options] = Options
     extract: str
     analyze: str
+    analyze_together: str = ""
     scores: tuple[str, ...] = ()
     keep: str = ""
     pool: str = ""
@@ -158,6 +162,11 @@ def all_scores() -> dict[str, Score]:
     return {found.name: found for found in sorted(registered_scores(), key=rank)}
 
 
+def scores_of(lens: str) -> tuple[Score, ...]:
+    """Every score of a lens, in order."""
+    return tuple(found for found in all_scores().values() if found.lens == lens)
+
+
 def get_score(name: str) -> Score:
     """Return one score's descriptor.
 
@@ -174,18 +183,18 @@ def get_score(name: str) -> Score:
     raise InputError(f"no score is called {name!r}; {hint}")
 
 
-def score_rows(lens: str, record: object) -> Iterator[dict[str, object]]:
+def score_rows(lens: str | Sequence[Score], record: object) -> Iterator[dict[str, object]]:
     """Compute every score of a lens that is defined for a record: `metric`, `value` and `weight` of each.
 
     Parameters
     ----------
     lens
-        Its name.
+        Its name, or its scores (`scores_of`), where there are many records.
     record
         What the lens computes its scores from, one layer or one model at a time.
     """
-    for found in all_scores().values():
-        if found.lens == lens and found.compute is not None and (found.applies is None or found.applies(record)):
+    for found in scores_of(lens) if isinstance(lens, str) else lens:
+        if found.compute is not None and (found.applies is None or found.applies(record)):
             value = float(found.compute(record))
             weight = float(getattr(record, found.weight)) if found.weight else 1.0
             yield {

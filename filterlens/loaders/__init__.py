@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from filterlens.loaders.digest import absolute_source, code_digest, local_files, source_digest
-from filterlens.loaders.registry import Request, Source, load_model, parse_source, remote_files, schemes, summaries
+from filterlens.loaders.registry import (
+    Request,
+    Source,
+    load_model,
+    parse_source,
+    remote_files,
+    schemes,
+    split_member,
+    summaries,
+)
 
 __all__ = [
     "Request",
@@ -16,5 +25,6 @@ __all__ = [
     "remote_files",
     "schemes",
     "source_digest",
+    "split_member",
     "summaries",
 ]

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from filterlens.catalogs import shipped_folder
 from filterlens.errors import CheckpointError
-from filterlens.loaders.registry import FILE, parse_source
+from filterlens.loaders.registry import FILE, parse_source, split_member
 from filterlens.process.digests import combined_digest, file_digest
 from filterlens.process.files import is_file
 
@@ -60,7 +60,7 @@ def source_digest(source: str, folder: Path, *, allow_code: bool = False) -> tup
         parsed = parse_source(source)
         scheme, rest = parsed.scheme, parsed.rest
         if scheme == FILE:
-            return f"file:{file_digest(locate(rest, folder))}", ()
+            return f"file:{_file_or_member(rest, folder)}", ()
         if scheme == "memory":
             return source, (
                 "changes of functions outside the network's own classes are not seen: --replace starts anew",
@@ -85,6 +85,22 @@ def source_digest(source: str, folder: Path, *, allow_code: bool = False) -> tup
     return combined_digest(parts) if len(parts) > 1 else source, notes
 
 
+def _file_or_member(rest: str, folder: Path) -> str:
+    """Digest a file, or of one of the models in it that model's tensors alone."""
+    place, name = _split(rest)
+    path = locate(place, folder)
+    if not name:
+        return file_digest(path)
+    from filterlens.loaders.shards import open_shard
+
+    return open_shard(path).digest(name)
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Split a path into the file and the name of one of its models, empty where the file is one."""
+    return split_member(rest) or (rest, "")
+
+
 def local_files(source: str, folder: Path) -> list[Path]:
     """Name the files of weights that a source has on this machine, other than in the cache; none that are not there.
 
@@ -100,7 +116,7 @@ def local_files(source: str, folder: Path) -> list[Path]:
         name, _, query = parsed.rest.partition("?")
         weights = dict(parse_qsl(query, keep_blank_values=True)).get("weights")
         if parsed.scheme == FILE:
-            return [locate(parsed.rest, folder)]
+            return [locate(_split(parsed.rest)[0], folder)]
         if weights is not None:
             return [locate(weights, folder)]
         if parsed.scheme == "filterdb":
@@ -130,7 +146,8 @@ def absolute_source(source: str, folder: Path) -> str:
         return source
     parsed, path = parse_source(source), str(found[0].absolute())
     if parsed.scheme == FILE:
-        return path
+        name = _split(parsed.rest)[1]
+        return f"{path}#{name}" if name else path
     if parsed.scheme == "filterdb":
         return f"filterdb:{path}#{parsed.rest.rpartition('#')[2]}"
     name, _, query = parsed.rest.partition("?")

@@ -8,18 +8,20 @@ from urllib.parse import parse_qsl
 
 from torch import Tensor, nn
 
+from filterlens.catalogs import Entry
 from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, MissingExtraError
 from filterlens.loaders import checkpoint
 from filterlens.loaders.archive import checkpoint_inside
 from filterlens.loaders.digest import locate
 from filterlens.loaders.model import Classifier, LoadedModel
-from filterlens.loaders.registry import Request
+from filterlens.loaders.registry import Request, split_member
+from filterlens.loaders.shards import Shard, open_shard
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.tar import is_tar
 from filterlens.loaders.weights import check_weights, file_digest, load_weights, to_eval
 
-__all__ = ["classes_of", "filled", "load", "load_path", "named_weights", "read_weights"]
+__all__ = ["classes_of", "filled", "load", "load_member", "load_path", "named_weights", "read_weights"]
 
 
 def named_weights(request: Request) -> tuple[str, Path | None]:
@@ -78,8 +80,26 @@ def filled(
 
 
 def load(request: Request) -> LoadedModel:
-    """Load a local file; see `filterlens.loaders.load_model`."""
-    return load_path(locate(request.rest, request.folder), request)
+    """Load a local file, or one of the models in it; see `filterlens.loaders.load_model`."""
+    member = split_member(request.rest)
+    if member is None:
+        return load_path(locate(request.rest, request.folder), request)
+    path = locate(member[0], request.folder)
+    file_digest(path)  # for the ledger
+    return load_member(open_shard(path), member[1], request.entry)
+
+
+def load_member(shard: Shard, name: str, entry: Entry) -> LoadedModel:
+    """Load one of the models in a file.
+
+    Raises
+    ------
+    CheckpointError
+        The file holds no such model, or its weights are no real numbers.
+    """
+    weights = strip_prefixes(shard.tensors(name))
+    check_weights(weights, f"{shard.path}#{name}")
+    return LoadedModel(model_id=entry.model_id, source=entry.source, sha256=shard.digest(name), weights=weights)
 
 
 def load_path(path: Path, request: Request) -> LoadedModel:

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from filterlens.loaders.model import LoadedModel
     from filterlens.loaders.remote import RemoteFile
 
-__all__ = ["Request", "Source", "load_model", "parse_source", "remote_files", "schemes", "summaries"]
+__all__ = ["Request", "Source", "load_model", "parse_source", "remote_files", "schemes", "split_member", "summaries"]
 
 FILE: Final = "file"
 # two letters at least: `C:\model.pt` is a path
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+-]+):(.*)", re.DOTALL)
+
+_MEMBER: Final = re.compile(r"(.*\.safetensors)#(.*)", re.IGNORECASE | re.DOTALL)
 
 _BUILT_IN: Final = {
     FILE: "filterlens.loaders.file:load",
@@ -44,7 +46,8 @@ _BUILT_IN: Final = {
     "zenodo": "filterlens.loaders.zenodo:load",
 }
 _SUMMARIES: Final = {
-    FILE: "A file: .pt .pth .th .ckpt .bin .tar .safetensors .onnx, recognised by its content.",
+    FILE: "A file: .pt .pth .th .ckpt .bin .tar .safetensors .onnx, recognised by its content; "
+    "`PATH.safetensors#NAME`, one of the models in it.",
     "bundled": "`bundled:fonts/NAME`, a network of the bundled zoo; `bundled:ARCHITECTURE?weights=PATH`, your weights.",
     "filterdb": "`filterdb:PATH#NUMBER`: a model of a CNN-Filter-DB data set.",
     "hf": "`hf:ORG/NAME[@REVISION]`: a repository of the Hugging Face Hub.",
@@ -178,6 +181,20 @@ def parse_source(uri: str) -> Source:
     if not rest:
         raise CheckpointError(f"{uri!r} names nothing after the colon")
     return Source(scheme, rest)
+
+
+def split_member(source: str) -> tuple[str, str] | None:
+    """Split the source of one of a file's models into file and name; None for any other source.
+
+    Examples
+    --------
+    >>> split_member("zoo-000.safetensors#run17")
+    ('zoo-000.safetensors', 'run17')
+    >>> split_member("model.safetensors") is None
+    True
+    """
+    found = _MEMBER.fullmatch(source)
+    return (found[1], found[2]) if found else None
 
 
 def _loader(scheme: str) -> Loader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from filterlens.errors import CheckpointError
 
-__all__ = ["check_header", "read_safetensors"]
+__all__ = ["Span", "check_header", "read_safetensors", "unreadable"]
 
 
 #: Bytes of a header; some hundred describe a tensor.
@@ -25,6 +26,16 @@ _BITS: Final = {
     "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
     "F64": 64, "I64": 64, "U64": 64, "C64": 64,
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One tensor as a header has it: its type and shape, and its first and last byte in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
@@ -46,17 +57,24 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except Exception as error:  # the library raises anything on a damaged file
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise CheckpointError(
-            f"{path} is no safetensors file that can be read ({said}): fetch it again or save it anew"
-        ) from error
+        raise unreadable(path, error) from error
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors: save the network's state_dict() in it")
     return tensors, metadata
 
 
-def check_header(path: Path) -> None:
+def unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Say that a file is damaged, or of another kind."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return CheckpointError(f"{path} is no safetensors file that can be read ({said}): fetch it again or save it anew")
+
+
+def check_header(path: Path) -> dict[str, Span]:
     """Check that every byte belongs to exactly one tensor before another parser reads the header.
+
+    Returns
+    -------
+        Where each tensor lies, in the order of their bytes.
 
     Raises
     ------
@@ -78,13 +96,16 @@ def check_header(path: Path) -> None:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its metadata are not text")
-    end = 0
+    end, first = 0, 8 + length
+    spans: dict[str, Span] = {}
     for start, stop, name in sorted(_span(name, entry) for name, entry in header.items()):
         if start != end:
             raise ValueError(f"tensor {name[:100]!r} begins at byte {start} where {end} was expected")
         end = stop
-    if end != size - 8 - length:
-        raise ValueError(f"its tensors end at byte {end} of {size - 8 - length}")
+        spans[name] = Span(header[name]["dtype"], tuple(header[name]["shape"]), first + start, first + stop)
+    if end != size - first:
+        raise ValueError(f"its tensors end at byte {end} of {size - first}")
+    return spans
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -31,8 +31,12 @@ _IMAGES = "content of images"
 
 
 def read_settings(run: RunData) -> Settings:
-    """Collect the parameters of each lens from the dumps' headers."""
+    """Collect the parameters of each lens from the headers of dumps and parts."""
     found: Settings = {}
+    known = {entry.model_id for entry in run.catalog}
+    for (model_id, lens), own in run.parameters_in_parts.items():
+        if model_id in known:
+            found.setdefault((lens, json.dumps(own, sort_keys=True, ensure_ascii=False)), []).append(model_id)
     for entry in run.catalog:
         try:
             with run.dump(entry.model_id) as dump:
@@ -72,8 +76,8 @@ def mixed_options(run: RunData, settings: Settings) -> dict[str, str]:
     datasets = {entry.model_id: entry.dataset for entry in run.catalog}
     groups: dict[tuple[str, str], dict[str, list[str]]] = {}
     for (lens, parameters), models in settings.items():
+        deciding = json.dumps(_deciding(json.loads(parameters)), sort_keys=True)
         for model in models:
-            deciding = json.dumps(_deciding(json.loads(parameters)), sort_keys=True)
             groups.setdefault((lens, datasets[model]), {}).setdefault(deciding, []).append(model)
     said: dict[str, list[str]] = {}
     for (lens, _), found in groups.items():

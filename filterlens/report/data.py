@@ -5,18 +5,20 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from filterlens.catalogs import Catalog, read_catalog
 from filterlens.dumps import DumpGroup, DumpReader
-from filterlens.errors import ReportError
+from filterlens.errors import DumpError, ReportError
 from filterlens.report.kernels import by_kernel_size
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.folder import check_folder
 from filterlens.runs.ledger import Ledger, LedgerRow
+from filterlens.runs.parts import read_part_parameters
 from filterlens.score import model_scores, read_scores
 
 __all__ = ["RunData", "read_run", "style_of_run"]
@@ -54,6 +56,7 @@ class RunData:
     opened: list[str] = field(default_factory=list)
     first_stage_pair: str = ""
     style: str = ""
+    _made: dict[str, Any] = field(init=False, repr=False, default_factory=dict)  # once, as figures ask for it again
 
     def without(self, model_id: str) -> RunData:
         """Return the run without one model."""
@@ -76,13 +79,27 @@ class RunData:
     @property
     def models(self) -> pd.DataFrame:
         """One row a model: the catalog's columns, then its mean of every metric, by filter size. Index `model_id`."""
-        facts = pd.DataFrame([entry.model_dump() for entry in self.catalog]).set_index("model_id")
-        return facts.join(model_scores(self.sized_scores))
+        if "models" not in self._made:
+            facts = pd.DataFrame([entry.model_dump() for entry in self.catalog]).set_index("model_id")
+            self._made["models"] = facts.join(model_scores(self.sized_scores))
+        models: pd.DataFrame = self._made["models"]
+        return models.copy(deep=False)
 
     @property
     def sized_scores(self) -> pd.DataFrame:
         """The score table, in which scores of filters of another size than 3x3 are named by it."""
-        return by_kernel_size(self.scores)
+        if "sized_scores" not in self._made:
+            self._made["sized_scores"] = by_kernel_size(self.scores)
+        scores: pd.DataFrame = self._made["sized_scores"]
+        return scores
+
+    @property
+    def parameters_in_parts(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """How each lens looked at each model that lies many to a file (see `filterlens.runs.parts`)."""
+        if "parts" not in self._made:
+            self._made["parts"] = read_part_parameters(self.folder)
+        found: dict[tuple[str, str], dict[str, Any]] = self._made["parts"]
+        return found
 
     def lens_scores(self, lens: str) -> pd.DataFrame:
         """Rows of one lens."""
@@ -92,7 +109,12 @@ class RunData:
     def dump(self, model_id: str) -> Iterator[DumpReader]:
         """Open one model's dump."""
         self.opened.append(model_id)
-        with DumpReader(self.folder / "dumps" / f"{self.catalog[model_id].file_stem}.h5") as reader:
+        if "dumps" not in self._made:
+            self._made["dumps"] = {path.name for path in (self.folder / "dumps").glob("*.h5")}
+        name = f"{self.catalog[model_id].file_stem}.h5"
+        if name not in self._made["dumps"]:  # said before, of millions of models without one
+            raise DumpError(f"{self.folder / 'dumps' / name} is missing: extract again")
+        with DumpReader(self.folder / "dumps" / name) as reader:
             yield reader
 
     @contextmanager
@@ -157,5 +179,5 @@ def _distinct(run: RunData) -> RunData:
 
 def read_ledger(path: Path) -> pd.DataFrame:
     """Read the latest line of every job; torn and foreign lines are passed over."""
-    rows = [asdict(row) for row in Ledger(path).latest().values()]
-    return pd.DataFrame(rows, columns=[field.name for field in fields(LedgerRow)])
+    rows = Ledger(path).latest().values()
+    return pd.DataFrame({known.name: [getattr(row, known.name) for row in rows] for known in fields(LedgerRow)})

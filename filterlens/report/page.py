@@ -33,7 +33,7 @@ from filterlens.report.marks import NORMAL, ROBUST
 from filterlens.report.models import anchor, model_sections
 from filterlens.report.prediction import held_out_r2
 from filterlens.report.screen import ScreenTable, gathered, screen_table, without_paths
-from filterlens.report.summary import correlated, counted, headlines, predicted
+from filterlens.report.summary import correlated, counted, headlines, predicted, unpooled
 from filterlens.report.tables import ARCHITECTURE, DATASET, counts_of
 from filterlens.report.tables import ROBUST as ROBUST_COLUMN
 from filterlens.score import Score
@@ -166,6 +166,7 @@ def _findings(
         sentences.append(f"No comparison is tested: that takes {MIN_PAIRS} distinct normal models.")
     if run.duplicates:
         sentences.append(run.duplicates)
+    sentences += unpooled(run.parameters_in_parts)
     if "correlation" in tables:
         sentences += correlated(tables["correlation"].frame, partial(held_out_r2, models))
     if "predictors" in tables:

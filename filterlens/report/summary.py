@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,21 @@ import pandas as pd
 
 from filterlens.lens import all_lenses
 from filterlens.report.formats import cell
+from filterlens.runs.parts import left_out_of_pool
 from filterlens.score import Score
 
-__all__ = ["Bar", "Headline", "bars", "compared", "correlated", "counted", "headlines", "join_words", "predicted"]
+__all__ = [
+    "Bar",
+    "Headline",
+    "bars",
+    "compared",
+    "correlated",
+    "counted",
+    "headlines",
+    "join_words",
+    "predicted",
+    "unpooled",
+]
 
 _TIMES = 1.5  # ratio from which "times" says more than a difference
 _SIGNIFICANT = 0.05
@@ -62,6 +75,22 @@ def join_words(words: Sequence[str]) -> str:
 
 def _plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def unpooled(jobs: Iterable[tuple[str, str]]) -> list[str]:
+    """Say of which models no distribution over all models together is made, where the figures would be missed.
+
+    Parameters
+    ----------
+    jobs
+        Models that lie many to a file, each with a lens that looked at it.
+    """
+    counts = Counter(lens for _, lens in jobs)
+    return [
+        f"{lens.title or lens.name}: {left_out_of_pool(counts[lens.name])}."
+        for lens in all_lenses().values()
+        if lens.pool and counts[lens.name]
+    ]
 
 
 def counted(models: pd.DataFrame, pairs: pd.DataFrame, n_compared: tuple[int, int], ledger: pd.DataFrame) -> str:

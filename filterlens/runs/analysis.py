@@ -7,21 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, DumpError, ReportError
 from filterlens.lens import RunSettings, all_lenses
 from filterlens.process.extras import require_audit
+from filterlens.runs.combining import Jobs, current_parts, write_with_parts
 from filterlens.runs.distinct import distinct_of_run
 from filterlens.runs.events import Event
 from filterlens.runs.executors import Executor, InProcess, WorkerLost
 from filterlens.runs.failures import Failures, Fault
 from filterlens.runs.folder import check_folder, lock_folder, read_json, stamp, write_json
 from filterlens.runs.ledger import Ledger, LedgerRow
+from filterlens.runs.parts import left_out_of_pool, part_paths
 from filterlens.runs.pooling import pool
 from filterlens.runs.scoring import Scored, ScoreJob, Summaries, score_dump
 from filterlens.runs.summaries import read_summaries, write_summaries
-from filterlens.score import read_scores, write_scores
+from filterlens.score import as_table, read_scores, write_scores
 from filterlens.version import __version__
 
 if TYPE_CHECKING:
@@ -79,8 +83,9 @@ def analyze(
     catalog = read_catalog(folder / "catalog.csv")
     with lock_folder(folder):
         failures = Failures(Ledger(folder / "ledger.jsonl"), listener)
-        dumps = _expected(catalog, folder, failures.known)
-        if not any(path.is_file() for _, path in dumps):
+        parts = current_parts(folder, catalog, failures.known)
+        dumps = _expected(catalog, folder, failures.known, parts)
+        if not parts and not any(path.is_file() for _, path in dumps):
             ledger = folder / "ledger.jsonl"
             raise DumpError(f"{folder} holds no dumps: nothing was extracted (see {ledger} for why)")
         jobs = [
@@ -94,7 +99,7 @@ def analyze(
             for entry, path in dumps
         ]
         how = _How(reuse=reuse, pooled=pooled, settings=settings)
-        return _analyze(jobs, folder, failures, executor or InProcess(), listener, how=how)
+        return _analyze(jobs, parts, folder, failures, executor or InProcess(), listener, how=how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,9 @@ class _How:
     settings: RunSettings | None
 
 
-def _analyze(
+def _analyze(  # noqa: PLR0917 - one caller
     jobs: list[ScoreJob],
+    parts: Mapping[int, Jobs],
     folder: Path,
     failures: Failures,
     executor: Executor,
@@ -119,6 +125,7 @@ def _analyze(
 
     seen_path, table_path = folder / "analysis.json", folder / "scores.parquet"
     stamps = {job.entry.model_id: f"{__version__} {stamp(job.path)}" for job in jobs}
+    stamps |= {_part_name(number): stamp(part_paths(folder, number)[0]) for number in parts}
     old = _old_scores(table_path, listener) if how.reuse else None
     seen = read_json(seen_path) if old is not None else {}
     if old is not None and seen == stamps and _is_sound(folder / "pooled.h5", listener):
@@ -136,9 +143,9 @@ def _analyze(
         if failures.has(model_id):
             del stamps[model_id]
     good = [job for job in jobs if found[job.entry.model_id].table is not None]
-    if not good:
+    if not good and not parts:
         raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
-    scores = pd.concat([found[job.entry.model_id].table for job in good], ignore_index=True)
+    scores = pd.concat([found[job.entry.model_id].table for job in good] or [as_table([])], ignore_index=True)
     if how.pooled:
         digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
         paths = {job.entry.model_id: job.path for job in good}
@@ -158,10 +165,32 @@ def _analyze(
             if failures.has(model_id) or model_id in unread:
                 del stamps[model_id]
         write_summaries(folder / "summaries.h5", summaries, stamps)
-    write_scores(scores, table_path)
+    scores = _write(scores, folder, parts, failures)
     write_json(seen_path, stamps)
     listener(Event("", "", len(jobs), len(jobs)))
     return scores
+
+
+def _part_name(number: int) -> str:
+    """Return a name for a part that no model has: names of models are printable."""
+    return f"part\t{number}"
+
+
+def _write(scores: pd.DataFrame, folder: Path, parts: Mapping[int, Jobs], failures: Failures) -> pd.DataFrame:
+    """Write the score table, that of models in parts too, and return it."""
+    path = folder / "scores.parquet"
+    if not parts:
+        write_scores(scores, path)
+        return scores
+    done = {job for current in parts.values() for job in current}
+    again = [job in done for job in zip(scores["model_id"], scores["lens"], strict=True)]
+    for said in write_with_parts(scores[~np.array(again, bool)], folder, parts, path):
+        failures.say(said)
+    for lens in all_lenses().values():
+        n = len({model_id for model_id, own in done if own == lens.name})
+        if lens.pool and n:
+            failures.say(f"{lens.name}: {left_out_of_pool(n)}")
+    return read_scores(path)
 
 
 def _kept(
@@ -207,9 +236,12 @@ def _lost(job: ScoreJob, reason: str) -> Scored:
     return Scored(faults=[Fault.of(job.known, DumpError(reason))])
 
 
-def _expected(catalog: Catalog, folder: Path, known: Mapping[tuple[str, str], LedgerRow]) -> list[tuple[Entry, Path]]:
+def _expected(
+    catalog: Catalog, folder: Path, known: Mapping[tuple[str, str], LedgerRow], parts: Mapping[int, Jobs]
+) -> list[tuple[Entry, Path]]:
     """List the dumps that are there, and those that the ledger says were written."""
-    written = {model_id for (model_id, _), row in known.items() if row.status == "ok"}
+    elsewhere = {job for current in parts.values() for job in current}
+    written = {job[0] for job, row in known.items() if row.status == "ok" and job not in elsewhere}
     dumps = [(entry, folder / "dumps" / f"{entry.file_stem}.h5") for entry in catalog]
     return [(entry, path) for entry, path in dumps if path.is_file() or entry.model_id in written]
 

@@ -18,11 +18,12 @@ from filterlens.runs.executors import Progress
 from filterlens.runs.jobs import Job, run_job
 from filterlens.runs.keys import Keys
 from filterlens.runs.ledger import LedgerRow
+from filterlens.runs.shards import ShardResult, ShardTask, run_shard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Sent", "received", "run_away"]
+__all__ = ["Sent", "received", "run_away", "run_shard_away"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +56,19 @@ def run_away(job: Job, progress: Progress) -> Sent:
         path = Path(folder) / job.dump.name
         rows = run_job(replace(job, dump=path), progress)
         return Sent(rows, np.fromfile(path, np.uint8) if path.is_file() else None)
+
+
+def run_shard_away(task: ShardTask, progress: Progress) -> ShardResult | None:
+    """Do the models of one file where this machine sees the same as the driver; the others fail."""
+    return run_shard(replace(task, jobs=tuple(map(_checked, task.jobs))), progress)
+
+
+def _checked(job: Job) -> Job:
+    try:
+        _check_files(job)
+    except FilterlensError as error:
+        return replace(job, error=error)
+    return job
 
 
 def received(job: Job, sent: Sent) -> list[LedgerRow]:

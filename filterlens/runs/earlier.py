@@ -14,6 +14,7 @@ from filterlens.errors import CatalogError, InputError
 from filterlens.lens import get_lens
 from filterlens.runs.config import RunConfig
 from filterlens.runs.ledger import LedgerRow
+from filterlens.runs.parts import list_parts, part_paths
 
 __all__ = ["Existing", "check_belongs", "joined", "read_earlier", "remove_run"]
 
@@ -123,7 +124,9 @@ def remove_run(folder: Path, catalog: Catalog) -> None:
     if not _holds_run(folder):
         return
     held = read_catalog(folder / "catalog.csv")
-    names = [*_FILES, *(f"dumps/{entry.file_stem}.h5" for entry in held), *_reported(folder), "report.json"]
+    parts = [str(path.relative_to(folder)) for number in list_parts(folder) for path in part_paths(folder, number)]
+    dumps = (f"dumps/{entry.file_stem}.h5" for entry in held)
+    names = [*_FILES, *dumps, *parts, *_reported(folder), "report.json"]
     own = catalog.folder.resolve() == folder.resolve()
     for name in names if own else [*names, "catalog.csv"]:  # the last says that there is a run
         if (folder / name).is_file():

@@ -12,7 +12,7 @@ from filterlens.catalogs import Catalog
 from filterlens.errors import InputError, WriteError
 from filterlens.lens import Options, RunSettings, get_lens
 from filterlens.process.extras import require_audit
-from filterlens.runs.away import received, run_away
+from filterlens.runs.away import received, run_away, run_shard_away
 from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, joined, read_earlier, remove_run
 from filterlens.runs.events import Event, Outcome, versions
@@ -21,8 +21,10 @@ from filterlens.runs.folder import freeze_catalog, lock_folder
 from filterlens.runs.jobs import Job, run_job
 from filterlens.runs.ledger import Ledger, LedgerRow
 from filterlens.runs.locks import with_locks, write_run_lock
+from filterlens.runs.parts import next_part, no_scores, write_part
 from filterlens.runs.prepared import prepared
 from filterlens.runs.remaining import Remaining, remaining
+from filterlens.runs.shards import ShardResult, ShardTask, in_shards, lost_shard, run_shard
 from filterlens.runs.undumped import stores_nothing
 
 __all__ = ["check_device", "extract"]
@@ -112,8 +114,16 @@ def extract(
         rows = list(found.kept)
 
         deadline = math.inf if time_limit is None else begun_at + time_limit
-        jobs = [replace(job, deadline=deadline) for job in with_locks(list(found.jobs), catalog, folder)]
+        every = with_locks(list(found.jobs), catalog, folder)
+        timed = [replace(job, deadline=deadline, folder=job.folder.resolve()) for job in every]
+        tasks, jobs = in_shards(timed, catalog)
         unstarted = 0
+        for task, of_shard in _of_shards(tasks, folder, executor, listener):
+            if not of_shard:
+                unstarted += len(task.jobs)
+                continue
+            rows += of_shard
+            listener(Event(task.title, "", 1, 1, tuple(of_shard)))
         for job, new in _results(jobs, executor, listener, evict=evict):
             if not new:
                 unstarted += 1
@@ -134,14 +144,31 @@ def _results(
         listener(Event(job.entry.model_id, what, done, total))
 
     if not executor.local:
-        there = [replace(job, folder=job.folder.resolve()) for job in jobs]
-        for job, sent in executor.run(there, run_away, report_progress):
+        for job, sent in executor.run(jobs, run_away, report_progress):
             yield job, _lost(job, sent.reason) if isinstance(sent, WorkerLost) else received(job, sent)
         return
     with prepared(jobs, listener, at_once=getattr(executor, "jobs", 1), evict=evict) as ahead:
         for job, rows in executor.run(ahead, run_job, report_progress):
             ahead.finished(job)
             yield job, _lost(job, rows.reason) if isinstance(rows, WorkerLost) else rows
+
+
+def _of_shards(
+    tasks: Sequence[ShardTask], folder: Path, executor: Executor, listener: Callable[[Event], None]
+) -> Iterator[tuple[ShardTask, list[LedgerRow]]]:
+    """Yield every task and the rows of its models, its part being in the run's folder; none of what was not begun."""
+
+    def report_progress(task: ShardTask, what: str, done: int, total: int) -> None:
+        listener(Event(task.title, what, done, total))
+
+    first = next_part(folder)
+    numbered = [replace(task, number=first + place) for place, task in enumerate(tasks)]
+    work = run_shard if executor.local else run_shard_away
+    for task, came in executor.run(numbered, work, report_progress):
+        result = ShardResult(lost_shard(task, came.reason), no_scores()) if isinstance(came, WorkerLost) else came
+        if result is not None:
+            write_part(folder, task.number, result.scores, result.rows)
+        yield task, [] if result is None else result.rows
 
 
 def _lock(folder: Path, ledger: Ledger, listener: Callable[[Event], None]) -> None:

@@ -21,7 +21,7 @@ from filterlens.process.interruption import on_interruption
 
 __all__ = ["check_folder", "freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
 
-_FOLDERS = ("dumps", "tables", "figures")
+_FOLDERS = ("dumps", "parts", "tables", "figures")
 _MAX_JSON = 64 << 20
 _IN_PLACE = {"ledger.jsonl", ".lock"}
 
@@ -114,7 +114,7 @@ def _check_item(item: os.DirEntry[str], *, is_root: bool) -> None:
 def _clear(folder: Path) -> None:
     """Remove temporary files, and the name of who holds the lock."""
     with suppress(OSError):  # a folder that has become read-only
-        for place in (folder, *(folder / name for name in ("dumps", "tables", "figures"))):
+        for place in (folder, *(folder / name for name in _FOLDERS)):
             if not place.is_symlink():
                 remove_stale_temporaries(place)
         (folder / ".holder").unlink(missing_ok=True)

@@ -32,7 +32,7 @@ from filterlens.runs.undumped import store_scores, stores_nothing
 if TYPE_CHECKING:
     from filterlens.loaders.model import LoadedModel
 
-__all__ = ["Job", "images_for", "run_job"]
+__all__ = ["Job", "blank_rows", "images_for", "run_job"]
 
 _COMMIT_AFTER: Final = 10.0  # seconds: then the dump so far is brought to its place, before the next lens
 
@@ -59,6 +59,16 @@ class Job:
     def only(self, lenses: Collection[str]) -> Job:
         """Return the job for some of its lenses."""
         return replace(self, options={name: own for name, own in self.options.items() if name in lenses})
+
+
+def blank_rows(job: Job) -> dict[str, LedgerRow]:
+    """Rows of a job that begins, by lens."""
+    common: dict[str, Any] = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "versions": versions(),
+    }
+    return {name: LedgerRow(job.entry.model_id, name, "ok", key=str(job.keys[name]), **common) for name in job.options}
 
 
 def run_job(job: Job, progress: Progress) -> list[LedgerRow]:
@@ -88,18 +98,7 @@ def _run_job(job: Job, progress: Progress) -> list[LedgerRow]:
     from filterlens.loaders import load_model
     from filterlens.loaders.examine import examine_weights
 
-    blank = {
-        name: LedgerRow(
-            job.entry.model_id,
-            name,
-            "ok",
-            key=str(job.keys[name]),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            host=socket.gethostname(),
-            versions=versions(),
-        )
-        for name in job.options
-    }
+    blank = blank_rows(job)
     return_freed_memory()  # what the model before has left
     progress("loading", 0, 1)
     try:

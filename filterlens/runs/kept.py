@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from filterlens.dumps import DumpReader, DumpWriter, StoredScores, WritableGroup, read_stored, write_stored
-from filterlens.errors import DumpError
-from filterlens.lens import Lens, all_scores, get_lens
+from filterlens.errors import DumpError, ReportError
+from filterlens.lens import Lens, all_lenses, all_scores, get_lens
+from filterlens.runs.parts import list_parts, part_facts, read_part_keys
 from filterlens.score import COLUMNS, as_table
 from filterlens.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["is_fresh", "keep_scores", "kept_scores"]
+__all__ = ["held_in_parts", "is_fresh", "keep_scores", "kept_scores", "made_by"]
 
 _PLACE: Final = ("model_id", "lens")  # columns that the dump's place tells
 
@@ -57,7 +59,7 @@ def keep_scores(
         if name not in _PLACE
     }
     return write_stored(
-        dump, lens.name, parameters, StoredScores(columns, summary or {}, _made_by(lens), sha256, folder)
+        dump, lens.name, parameters, StoredScores(columns, summary or {}, made_by(lens), sha256, folder)
     )
 
 
@@ -74,7 +76,7 @@ def kept_scores(
     import pandas as pd
 
     stored = read_stored(dump, lens.name)
-    if stored.made_by != _made_by(lens):
+    if stored.made_by != made_by(lens):
         raise DumpError(
             f"{dump.path} holds scores made by {stored.made_by:.40} and no arrays to score anew (--dumps none): "
             "run the same `filterlens audit` or `extract` again"
@@ -89,11 +91,40 @@ def kept_scores(
 def is_fresh(dump: DumpReader, name: str) -> bool:
     """Whether the scores that a dump holds of a lens are those of this version."""
     try:
-        return read_stored(dump, name).made_by == _made_by(get_lens(name))
+        return read_stored(dump, name).made_by == made_by(get_lens(name))
     except DumpError:
         return False
 
 
-def _made_by(lens: Lens) -> str:
+def held_in_parts(folder: Path, say: Callable[[str], None]) -> dict[str, dict[str, str]]:
+    """Lenses, by model, whose scores lie in a run's parts and are those of this version; their rows are in the ledger.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    say
+        Told of a part that is damaged: it holds none, and its models are done again.
+    """
+    held: dict[str, dict[str, str]] = {}
+    lenses = all_lenses()
+    for number in list_parts(folder):
+        try:
+            made = part_facts(folder, number).get("made_by")
+            rows = read_part_keys(folder, number)
+        except ReportError as error:
+            say(str(error))
+            continue
+        fresh = {name for name, text in (made or {}).items() if name in lenses and text == made_by(lenses[name])}
+        for model_id, lens, status, *_ in rows:
+            own = held.setdefault(model_id, {})
+            own.pop(lens, None)
+            if status == "ok" and lens in fresh:
+                own[lens] = ""
+    return held
+
+
+def made_by(lens: Lens) -> str:
+    """Name the version and the scores by which a lens's kept scores are told to be of today."""
     names = [found.name for found in all_scores().values() if found.lens == lens.name]
     return f"filterlens {__version__} ({', '.join(names)})"

@@ -14,7 +14,7 @@ from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, check_belongs
 from filterlens.runs.events import Event
 from filterlens.runs.jobs import Job, images_for
-from filterlens.runs.kept import is_fresh
+from filterlens.runs.kept import held_in_parts, is_fresh
 from filterlens.runs.keys import Keys
 from filterlens.runs.ledger import Ledger, LedgerRow, read_line
 from filterlens.runs.undumped import stores_nothing
@@ -70,7 +70,8 @@ def remaining(
     if not fresh:
         models = {job.entry.model_id: key.model for job in every for key in job.keys.values()}
         check_belongs(catalog, folder, config, models, known, extend=existing == "extend")
-    held = {} if fresh else {job.entry.model_id: _held(job, listener) for job in every}
+    in_parts = {} if fresh else held_in_parts(folder, lambda note: listener(Event("", "", 0, 0, note=note)))
+    held = {} if fresh else {job.entry.model_id: _held(job, in_parts, listener) for job in every}
     unrecorded = [row for job in every for row in _unrecorded(job, held.get(job.entry.model_id, {}), known)]
     known |= {(row.model_id, row.lens): row for row in unrecorded}
     jobs, kept = _to_do(every, known, held, extend=existing == "extend")
@@ -100,13 +101,14 @@ def _content(jobs: list[Job]) -> dict[str, str]:
     return {name: digest for name, digest in sorted(found.items()) if digest}
 
 
-def _held(job: Job, listener: Callable[[Event], None]) -> dict[str, str]:
+def _held(job: Job, in_parts: Mapping[str, Mapping[str, str]], listener: Callable[[Event], None]) -> Mapping[str, str]:
     """Lenses of a job's dump, whole or scored where that is enough, with their rows of the ledger as it holds them.
 
-    A dump that is damaged has none, and is made again.
+    A dump that is damaged has none, and is made again. Lenses that lie in a part have no row here.
     """
+    found = in_parts.get(job.entry.model_id, {})
     if not job.dump.is_file():
-        return {}
+        return found
     try:
         with DumpReader(job.dump) as dump:
             scored = [
@@ -114,10 +116,10 @@ def _held(job: Job, listener: Callable[[Event], None]) -> dict[str, str]:
                 for name in dump.scored
                 if name in job.options and stores_nothing(get_lens(name), job.settings) and is_fresh(dump, name)
             ]
-            return {name: dump.row(name) for name in (*dump.lenses, *scored)}
+            return {**found, **{name: dump.row(name) for name in (*dump.lenses, *scored)}}
     except DumpError:
         listener(Event("", "", 0, 0, note=f"{job.dump} is damaged: extracted again"))
-        return {}
+        return found
 
 
 def _unrecorded(job: Job, held: Mapping[str, str], known: Mapping[tuple[str, str], LedgerRow]) -> list[LedgerRow]:

@@ -14,6 +14,7 @@ LENS = Lens(
     options=FiltersOptions,
     extract="filterlens.lenses.filters.extractor:extract",
     analyze="filterlens.lenses.filters.analyzer:analyze",
+    analyze_together="filterlens.lenses.filters.analyzer:analyze_together",
     scores=(
         "filterlens.lenses.filters.sparsity",
         "filterlens.lenses.filters.variance_entropy",

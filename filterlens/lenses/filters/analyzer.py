@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from filterlens.dumps import DumpGroup, number
 from filterlens.errors import InputError, NonFiniteWeightError
-from filterlens.lens import all_scores, score_rows
+from filterlens.lens import score_rows, scores_of
 from filterlens.lenses.filters.conventions import SPARSITY_THRESHOLD, Convention
 from filterlens.lenses.filters.distribution import Summary
-from filterlens.lenses.filters.layer import Layer
+from filterlens.lenses.filters.layer import Layer, compute_together
 from filterlens.lenses.kernels import kernel_note, main_kernel
+from filterlens.score import Score
 
-__all__ = ["analyze", "layer_rows", "scorable", "score_layer"]
+__all__ = ["analyze", "analyze_together", "layer_rows", "scorable", "score_layer"]
 
 
 def score_layer(
@@ -66,11 +68,44 @@ def analyze(group: DumpGroup) -> tuple[list[dict[str, object]], dict[str, NDArra
     summary
         What `filterlens.lenses.filters.distribution` needs of the model.
     """
+    summary = Summary()
+
+    def layers() -> Iterator[tuple[str, Layer | str]]:
+        for name in group.names():
+            layer = scorable(torch.from_numpy(group.read(name)))
+            yield name, layer
+            if isinstance(layer, Layer):
+                summary.add(layer, group.attributes_of(name))
+
+    return _rows(group, layers(), scores_of("filters")), summary.arrays
+
+
+def analyze_together(groups: Sequence[DumpGroup]) -> list[list[dict[str, object]]]:
+    """Score every convolution of many small models, those of equal shape in one batch.
+
+    Parameters
+    ----------
+    groups
+        As for `analyze`, one a model.
+
+    Returns
+    -------
+        The rows of each, as `analyze` has them.
+    """
+    models = [{name: scorable(torch.from_numpy(group.read(name))) for name in group.names()} for group in groups]
+    compute_together([layer for layers in models for layer in layers.values() if isinstance(layer, Layer)])
+    scores = scores_of("filters")
+    return [_rows(group, layers.items(), scores) for group, layers in zip(groups, models, strict=True)]
+
+
+def _rows(
+    group: DumpGroup, layers: Iterable[tuple[str, Layer | str]], scores: Sequence[Score]
+) -> list[dict[str, object]]:
+    """Rows of a model's convolutions, in order."""
     kernels = {name: (shape[2], shape[3]) for name in group.names() if len(shape := group.shape(name)) == 4}
     main = main_kernel(kernels.values())
     rows: list[dict[str, object]] = []
-    summary = Summary()
-    for name in group.names():
+    for name, layer in layers:
         shape, attributes = group.shape(name), group.attributes_of(name)
         depth, norm = number(attributes, "conv_depth", -1), number(attributes, "conv_depth_norm", math.nan)
         common: dict[str, object] = {
@@ -79,12 +114,10 @@ def analyze(group: DumpGroup) -> tuple[list[dict[str, object]], dict[str, NDArra
             "conv_depth": depth if depth >= 0 else math.nan,
             "conv_depth_norm": norm,
         }
-        layer = scorable(torch.from_numpy(group.read(name)))
         notes = (*_notes(attributes), *kernel_note(main))
-        rows.extend({**common, **row} for row in layer_rows(layer, counts=shape[2:] == main, notes=notes))
-        if isinstance(layer, Layer):
-            summary.add(layer, attributes)
-    return rows, summary.arrays
+        own = layer_rows(layer, scores, counts=shape[2:] == main, notes=notes)
+        rows.extend({**common, **row} for row in own)
+    return rows
 
 
 def scorable(weight: Tensor) -> Layer | str:
@@ -99,22 +132,26 @@ def scorable(weight: Tensor) -> Layer | str:
     return layer
 
 
-def layer_rows(layer: Layer | str, *, counts: bool = True, notes: tuple[str, ...] = ()) -> list[dict[str, object]]:
+def layer_rows(
+    layer: Layer | str, scores: Sequence[Score], *, counts: bool = True, notes: tuple[str, ...] = ()
+) -> list[dict[str, object]]:
     """Rows of one convolution; NaN with the reason in `note` where it has no score.
 
     Parameters
     ----------
     layer
         What `scorable` returns.
+    scores
+        The lens's.
     counts
         Whether it has a weight in the model's mean.
     notes
         What else is to be kept in mind.
     """
     if isinstance(layer, Layer):
-        found = list(score_rows("filters", layer))
+        found = list(score_rows(scores, layer))
     else:
-        names = [found.name for found in all_scores().values() if found.lens == "filters" and found.applies is None]
+        names = [found.name for found in scores if found.applies is None]
         found = [{"metric": name, "value": math.nan, "weight": 0.0} for name in names]
         notes = (f"skipped: {layer}", *notes)
     return [{**row, "weight": row["weight"] if counts else 0.0, "note": "; ".join(notes)} for row in found]

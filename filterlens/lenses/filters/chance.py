@@ -7,6 +7,7 @@ the score does not tell the layer from its initialisation.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 __all__ = [
     "orthogonality_by_chance",
@@ -249,6 +250,7 @@ def variance_entropy_z(value: float, n: int, k: int) -> float:
     return (value - mean) / deviation
 
 
+@lru_cache(maxsize=1024)
 def sparsity_by_chance(n: int, k: int, *, threshold: float = 0.01) -> float:
     """Probability that one of n random filters of k weights is sparse.
 

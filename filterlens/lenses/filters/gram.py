@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["mean_absolute_cosine"]
+__all__ = ["mean_absolute_cosine", "mean_absolute_cosines"]
 
 _BLOCK = 128  # rows of one block: small, as a diagonal block is computed whole
 _ALIGNED = 16  # bytes: NumPy and torch allocate so, a view need not, and a product's last digits depend on it
@@ -21,21 +21,31 @@ def mean_absolute_cosine(rows: Tensor) -> float:
     Rows of zeros stay zero. Float32 rows give the float64 result to 1e-6, float64 rows to rounding. The same rows give
     the same bits on the same machine with the same number of threads.
     """
-    n = rows.shape[0]
-    largest = torch.maximum(rows.amax(dim=1), -rows.amin(dim=1))
-    nonzero = largest[largest > 0]
-    if nonzero.numel() and not (nonzero.min() > 1e-15 and nonzero.max() < 1e15):
-        # Squares would leave float32's range.
-        rows = rows.double() / torch.where(largest > 0, largest, 1)[:, None].double()
-    if rows.data_ptr() % _ALIGNED:
-        rows = rows.clone()
-    norms = torch.linalg.vector_norm(rows, dim=1)
+    return mean_absolute_cosines(rows[None])[0]
+
+
+def mean_absolute_cosines(rows: Tensor) -> list[float]:
+    """Return `mean_absolute_cosine` of each of m matrices of one shape, (m, c_out, d): each as it would be alone."""
+    largest = torch.maximum(rows.amax(dim=2), -rows.amin(dim=2))
+    # beyond, squares would leave float32's range
+    is_plain = ((largest == 0) | ((largest > 1e-15) & (largest < 1e15))).all(dim=1)
+    if bool(is_plain.all()):
+        return _means(rows)
+    scaled = rows.double() / torch.where(largest > 0, largest, 1)[:, :, None].double()
+    return [_means((rows if plain else scaled)[i : i + 1])[0] for i, plain in enumerate(is_plain.tolist())]
+
+
+def _means(rows: Tensor) -> list[float]:
+    m, n, _ = rows.shape
+    matrices = [matrix.clone() if matrix.data_ptr() % _ALIGNED else matrix for matrix in rows]
+    norms = torch.stack([torch.linalg.vector_norm(matrix, dim=1) for matrix in matrices])
     scale = torch.where(norms == 0, 0, 1 / norms)
-    total = 0.0
+    totals = torch.zeros(m, dtype=torch.float64)
     for start in range(0, n, _BLOCK):
-        block = rows[start : start + _BLOCK]
-        width = block.shape[0]
-        cosines = (rows[start:] @ block.T).abs_().mul_(scale[start:, None]).mul_(scale[start : start + width])
-        cosines[:width].fill_diagonal_(0)
-        total += float(cosines[:width].sum(dtype=torch.float64)) + 2 * float(cosines[width:].sum(dtype=torch.float64))
-    return total / (n * (n - 1))
+        width = min(_BLOCK, n - start)
+        cosines = torch.stack([matrix[start:] @ matrix[start : start + width].T for matrix in matrices])
+        cosines.abs_().mul_(scale[:, start:, None]).mul_(scale[:, None, start : start + width])
+        cosines[:, :width].diagonal(dim1=1, dim2=2).zero_()
+        totals += cosines[:, :width].sum(dim=(1, 2), dtype=torch.float64)
+        totals += 2 * cosines[:, width:].sum(dim=(1, 2), dtype=torch.float64)
+    return [total / (n * (n - 1)) for total in totals.tolist()]

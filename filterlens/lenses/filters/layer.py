@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from filterlens.lenses.filters.moments import Moments
 
-__all__ = ["Layer", "as_layer", "filter_maxima"]
+__all__ = ["Layer", "as_layer", "compute_together", "filter_maxima"]
 
 
 class Layer:
@@ -114,10 +115,15 @@ class Layer:
     @cached_property
     def raw_entropy(self) -> float:
         """Entropy of the variance of all filters as they are."""
+        return self.raw_moments.entropy
+
+    @cached_property
+    def raw_moments(self) -> Moments:
+        """Moments of all filters as they are."""
         from filterlens.lenses.filters.moments import Moments
 
         _ = self.maxima  # refuses a layer that is not finite
-        return Moments.of(rounded(self.rows, self.convention)).entropy
+        return Moments.of(rounded(self.rows, self.convention))
 
     @cached_property
     def scaled_moments(self) -> Moments:
@@ -126,7 +132,7 @@ class Layer:
 
         return Moments.of_scaled(self.rows, self.maxima, self.limit)
 
-    @property
+    @cached_property
     def scaled_entropy(self) -> float:
         """Entropy of the variance of the filters that are not sparse, each divided by its largest absolute weight."""
         return self.scaled_moments.entropy
@@ -138,6 +144,27 @@ class Layer:
 
         _ = self.maxima  # refuses a layer that is not finite
         return mean_absolute_cosine(self.weight.flatten(1)) if self.c_out > 1 else math.nan
+
+
+def compute_together(layers: Sequence[Layer]) -> None:
+    """Compute what scores share of many layers, those of equal shape in one batch: each as it would be alone."""
+    import torch
+
+    from filterlens.lenses.filters.gram import mean_absolute_cosines
+    from filterlens.lenses.filters.moments import entropies
+
+    shapes: dict[tuple[object, ...], list[Layer]] = {}
+    for layer in layers:
+        shapes.setdefault((layer.weight.shape, layer.weight.dtype, layer.convention), []).append(layer)
+    for alike in shapes.values():
+        raw = entropies([layer.raw_moments for layer in alike])
+        scaled = entropies([layer.scaled_moments for layer in alike])
+        for layer, of_raw, of_scaled in zip(alike, raw, scaled, strict=True):
+            layer.raw_entropy, layer.scaled_entropy = of_raw, of_scaled
+        if alike[0].c_out > 1:
+            matrices = torch.stack([layer.weight.flatten(1) for layer in alike])
+            for layer, cosine in zip(alike, mean_absolute_cosines(matrices), strict=True):
+                layer.mean_absolute_cosine = cosine
 
 
 def as_layer(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from filterlens.errors import InputError
+from filterlens.lens import scores_of
 from filterlens.lenses.filters.analyzer import layer_rows, scorable
 from filterlens.lenses.filters.options import FiltersOptions
 from filterlens.lenses.kernels import choose_convolutions, kernel_note, main_kernel
@@ -44,6 +45,7 @@ def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) 
     every = network_convolutions(network, fold=options.fold_batchnorm, traced=traced)
     chosen = choose_convolutions(every, options.kernel, type(network).__name__)
     main = main_kernel(layer.kernel for layer in chosen)
+    scores = scores_of("filters")
     for layer in chosen:
         common: dict[str, object] = {
             "layer": layer.name,
@@ -53,7 +55,7 @@ def measure(network: nn.Module, images: Tensor | None, options: FiltersOptions) 
         }
         depth_note = ("depth is the order of the state dict's keys",) if layer.depth_from == "keys" else ()
         notes = (*depth_note, *kernel_note(main))
-        for row in layer_rows(scorable(layer.read()), counts=layer.kernel == main, notes=notes):
+        for row in layer_rows(scorable(layer.read()), scores, counts=layer.kernel == main, notes=notes):
             yield {**common, **row}
 
 

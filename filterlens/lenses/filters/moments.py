@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,7 +15,16 @@ from torch import Tensor
 
 from filterlens.lenses.filters.kernels import scatter
 
-__all__ = ["BINS", "Moments", "PrincipalComponents", "component_shifts", "densities", "pairwise_shifts", "shift"]
+__all__ = [
+    "BINS",
+    "Moments",
+    "PrincipalComponents",
+    "component_shifts",
+    "densities",
+    "entropies",
+    "pairwise_shifts",
+    "shift",
+]
 
 BINS = 70
 _EPS = float(np.finfo(np.float32).eps)
@@ -87,11 +97,7 @@ class Moments:
     @property
     def entropy(self) -> float:
         """− Σ p log10 p of the shares p of the variance in each principal direction; 0 where nothing varies."""
-        if not self._varies():
-            return 0.0
-        variances = np.clip(np.linalg.eigvalsh(self.scatter), 0, None)
-        p = variances / variances.sum()
-        return max(0.0, -float(xlogy(p, p).sum()) / math.log(10))
+        return entropies([self])[0]
 
     def principal_components(self) -> PrincipalComponents | None:
         """Principal components, or None without at least two rows that differ by more than float32's rounding."""
@@ -103,6 +109,18 @@ class Moments:
         basis *= np.sign(basis[np.arange(len(basis)), largest])[:, None]
         ratio = np.clip(variances[::-1], 0, None)
         return PrincipalComponents(self.mean, basis, ratio / ratio.sum())
+
+
+def entropies(moments: Sequence[Moments]) -> list[float]:
+    """Return `Moments.entropy` of several moments of rows with the same number of entries."""
+    varying = [place for place, found in enumerate(moments) if found._varies()]
+    result = [0.0] * len(moments)
+    if varying:
+        variances = np.clip(np.linalg.eigvalsh(np.stack([moments[place].scatter for place in varying])), 0, None)
+        p = variances / variances.sum(axis=1, keepdims=True)
+        for place, total in zip(varying, xlogy(p, p).sum(axis=1).tolist(), strict=True):
+            result[place] = max(0.0, -total / math.log(10))
+    return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
