@@ -85,7 +85,7 @@ PAGES = {
         "Training and studies",
         "[Watch a training](../monitors.md) and [training](../training.md) show these at work.",
         {
-            "filterlens": ("train", "train_manifold", "train_zoo", "study_filters", "study_manifold"),
+            "filterlens": ("train", "train_manifold", "train_zoo", "study_filters", "study_flatness", "study_manifold"),
             "filterlens.training": _all_of("filterlens.training"),
         },
     ),

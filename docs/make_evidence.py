@@ -29,6 +29,7 @@ COMMANDS = {
     "RESNET20": "`filterlens audit --leaderboard resnet20.csv --data cifar10.npz --images 64 --channels all "
     "--lens downsampling,robustness`",
     "STUDY": "`filterlens study manifold --preset small`",
+    "FLATNESS": "`filterlens study flatness --preset small`",
 }
 HEAD = """# Evidence
 

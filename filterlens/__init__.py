@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from filterlens.errors import FilterlensError
     from filterlens.lens import Lens, Options, RunSettings
     from filterlens.score import Score, score
-    from filterlens.studies import study_filters, study_manifold
+    from filterlens.studies import study_filters, study_flatness, study_manifold
 
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "score",
     "selftest",
     "study_filters",
+    "study_flatness",
     "study_manifold",
     "table",
     "train",
@@ -124,6 +125,7 @@ _HOME = {
     "score": "score",
     "selftest": "commands.selftest",
     "study_filters": "studies",
+    "study_flatness": "studies",
     "study_manifold": "studies",
     "table": "commands.table",
     "train": "commands.train",

@@ -6,9 +6,11 @@ errors; anything else, more than ten seconds, or more memory than `LIMIT`, ends 
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import resource
+import struct
 import sys
 import tarfile
 import tempfile
@@ -27,7 +29,7 @@ from filterlens.inputs import load_images
 
 LIMIT = 3 << 30
 IMAGES = ("png", "jpeg", "progressive", "webp", "bmp", "tiff", "ppm")
-KINDS = (*IMAGES, "npz", "deflated", "pickle", "binary", "tar", "ttf", "manifold")
+KINDS = (*IMAGES, "npz", "deflated", "pickle", "binary", "tar", "idx", "idx-gz", "ttf", "manifold")
 WORDS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 RNG = np.random.default_rng(0)
 PIXELS = np.repeat(np.repeat(RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8), 4, axis=0), 4, axis=1)
@@ -56,6 +58,9 @@ def healthy(kind: str) -> bytes:
             archive.addfile(member, io.BytesIO(content))
     elif kind == "binary":
         return np.concatenate([np.array([[1], [2], [3]], np.uint8), ROWS], axis=1).tobytes()
+    elif kind in {"idx", "idx-gz"}:
+        content = bytes([0, 0, 8, 3]) + struct.pack(">3I", 3, 8, 24) + ROWS.tobytes()[: 3 * 8 * 24]
+        return gzip.compress(content) if kind == "idx-gz" else content
     elif kind == "ttf":
         return (Path(mpl.get_data_path()) / "fonts" / "ttf" / "cmtt10.ttf").read_bytes()
     else:
@@ -121,9 +126,13 @@ def load(kind: str, content: bytes, folder: Path) -> None:
             "pickle": "cifar-10-batches-py/test_batch",
             "binary": "cifar-10-batches-bin/test_batch.bin",
             "tar": "cifar-10-python.tar.gz",
+            "idx": "t10k-images-idx3-ubyte",
+            "idx-gz": "t10k-images-idx3-ubyte.gz",
         }.get(kind, f"class/a.{kind if kind != 'progressive' else 'jpeg'}")
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
+        if kind.startswith("idx"):
+            (folder / "t10k-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 1, 2, 3]))
         load_images(str(folder), 10)
 
 

@@ -10,6 +10,9 @@ from scripts import load_script
 
 from filterlens.lens import all_scores
 from filterlens.loaders.architectures import ARCHITECTURES, build
+from filterlens.report.correlation import rank_correlation
+from filterlens.studies.claims import claims_markdown
+from filterlens.studies.flatness_table import methods_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "docs" / "evidence"
@@ -43,6 +46,19 @@ def test_the_table_of_claims_is_that_of_the_committed_run_and_leaves_none_out(pa
     assert table.count("\n") == 1 + comparison["robust_is"].notna().sum()
     for title in ("ECE (clean)", "Alias energy", "Sparsity"):
         assert f"| {title} |" in table
+
+
+def test_the_tables_of_the_study_of_flatness_are_those_that_it_wrote() -> None:
+    page, folder = _page("docs/lenses/flatness.md"), EVIDENCE / "flatness-study"
+    assert methods_markdown(pd.read_csv(folder / "methods.csv")) in page
+    claims = pd.read_csv(folder / "claims.csv")
+    assert claims_markdown(claims) in page
+    points = pd.read_csv(folder / "study_gap.csv")
+    last = points[(points["stopped"] == "last") & (points["case"] == "average_flatness")]
+    again = rank_correlation(last["flatness"], last["robust_gap"])
+    row = claims[claims["measure"] == "Spearman, average-case flatness and robust gap, after the last epoch"].iloc[0]
+    assert (row["value"], row["n"]) == (pytest.approx(again.rho), again.n)
+    assert not points["method"].eq("normal").any()
 
 
 def test_the_tables_of_coverage_are_those_of_the_committed_simulation() -> None:

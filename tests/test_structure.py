@@ -169,6 +169,7 @@ HEAVY = {
 # files of ours that load one of them, imported by functions of a file that does not
 LATE = {
     "inputs": {"inputs.bundled", "inputs.cifar", "inputs.folder", "inputs.fonts", "inputs.imagenet", "inputs.npz"},
+    "inputs.published": {"inputs.celeba", "inputs.idx"},
     "lenses.downsampling.scores": {"lenses.downsampling.aliasing"},
     "lenses.filters.layer": {"lenses.filters.gram", "lenses.filters.kernels", "lenses.filters.moments"},
     "loaders.bundled": {"loaders.architectures"},

@@ -113,7 +113,7 @@ class Running:
         self.bf16 = bf16
         self.passes = 0
         self._expected = 0
-        self._batch_size = settings.batch_size
+        self._settings = settings
         self._progress = progress
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -125,10 +125,14 @@ class Running:
             self._progress(min(self.passes, self._expected), self._expected)
         return logits
 
+    def on(self, images: Images) -> Running:
+        """Return the same model on other images; its calls are counted apart, and not reported as progress."""
+        return Running(self.classifier, images, self._settings, bf16=self.bf16, progress=lambda *_: None)
+
     @property
     def n_batches(self) -> int:
         """How many batches the images make."""
-        return -(-len(self.images) // self._batch_size)
+        return -(-len(self.images) // self._settings.batch_size)
 
     def expect(self, passes: int) -> None:
         """Say how many forward passes over all images are to come, so that progress has an end."""
@@ -137,8 +141,8 @@ class Running:
     def batches(self) -> Iterator[EvaluatedBatch]:
         """All images in order."""
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
-        for start in range(0, len(self.images), self._batch_size):
-            rows = slice(start, min(start + self._batch_size, len(self.images)))
+        for start in range(0, len(self.images), self._settings.batch_size):
+            rows = slice(start, min(start + self._settings.batch_size, len(self.images)))
             pixels = torch.from_numpy(self.images.pixels[rows]).to(self.device).contiguous(memory_format=layout)
             yield EvaluatedBatch(rows, pixels, torch.from_numpy(self.images.labels[rows]).to(self.device))
 

@@ -169,7 +169,7 @@ def _annotation(name: str, lenses: dict[str, Any]) -> Any:  # noqa: ANN401 - an 
     kind = _kind(options, name) if not field.metadata["parse"] else str
     names = [flag, "-n"] if name == "images" else [f"{flag}/--no-{flag[2:]}" if kind is bool else flag]
     where = f"{' and '.join(lenses)} lens" if len(lenses) <= 2 else "Several lenses"
-    default = ", ".join(dict.fromkeys(str(getattr(o.paper(), name)) for _, o in lenses.values()))
+    default = ", ".join(dict.fromkeys(_text(getattr(o.paper(), name)) for _, o in lenses.values()))
     shown = False if kind is bool or not default else default if len(lenses) <= 2 else "the lens's own"
     said = field.metadata["help"]
     if len(lenses) > 2:
@@ -184,6 +184,11 @@ def _annotation(name: str, lenses: dict[str, Any]) -> Any:  # noqa: ANN401 - an 
             show_default=shown,
         ),
     ]
+
+
+def _text(value: object) -> str:
+    """Return a default as it would be given."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _kind(options: type[Options], name: str) -> type:

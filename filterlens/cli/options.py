@@ -94,7 +94,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="Images: fonts, cifar10, cifar100, imagenet, a .npz with `images` and `labels`, or an image folder. "
+        help="Images: fonts, cifar10, cifar100, imagenet, a .npz with `images` and `labels`, an image folder, IDX "
+        "files (Fashion-MNIST, EMNIST) or CelebA. "
         "Default: the catalog's data set.",
     ),
 ]

@@ -66,6 +66,24 @@ def train(
     label_smoothing: Annotated[
         float | None, typer.Option("--label-smoothing", min=0.0, max=1.0, help="Target spread over all classes [0].")
     ] = None,
+    label_noise: Annotated[
+        float | None, typer.Option("--label-noise", min=0.0, max=1.0, help="Share of labels drawn at random [0].")
+    ] = None,
+    auto_augment: Annotated[
+        bool | None, typer.Option("--auto-augment", help="AutoAugment's policy for CIFAR-10.", show_default=False)
+    ] = None,
+    stopping: Annotated[
+        str | None,
+        typer.Option(
+            "--stopping",
+            help="Give back the epoch of the highest PGD accuracy on held-out images (pgd), or the last before "
+            "aliasing jumps (aliasing), not the last epoch.",
+        ),
+    ] = None,
+    manifold: Annotated[
+        Path | None,
+        typer.Option("--manifold", help="Learned manifold for `on-manifold`: a file of `filterlens train manifold`."),
+    ] = None,
     eps: Annotated[
         float | None, typer.Option("--eps", min=0.0, help="L∞ radius of attacks on pixels [0.2 | 8/255].")
     ] = None,
@@ -79,6 +97,7 @@ def train(
     seed: o.TrainingSeed = 0,
     device: o.TrainingDevice = "cpu",
     fonts: o.Fonts = None,
+    latents: Annotated[int, typer.Option("--latents", min=1, help="Of `manifold`, its dimensions.")] = 10,
     pairs: Annotated[
         int | None, typer.Option("--pairs", min=1, help="Of a zoo, only the first so many matched pairs.")
     ] = None,
@@ -116,6 +135,10 @@ def train(
         "beta": beta,
         "gamma": gamma,
         "label_smoothing": label_smoothing,
+        "label_noise": label_noise,
+        "auto_augment": auto_augment,
+        "stopping": stopping,
+        "manifold": None if manifold is None else str(manifold),
         "eps": eps,
         "eta": eta,
         "steps": steps,
@@ -128,7 +151,7 @@ def train(
         return
     if recipe == "manifold":
         how = {name: settings[name] for name in ("epochs", "images", "batch_size") if name in settings}
-        _manifold(data or "fonts", out, **how, seed=seed, device=device)
+        _manifold(data or "fonts", out, **how, latents=latents, seed=seed, device=device)
         return
     from filterlens.commands.train import train as run
 

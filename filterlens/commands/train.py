@@ -156,6 +156,7 @@ def train_manifold(
     images: int = 8000,
     epochs: int = 12,
     batch_size: int = 64,
+    latents: int = 10,
     seed: int = 0,
     device: str = "cpu",
     progress: Callable[[int, int, dict[str, float]], None] = lambda *_: None,
@@ -172,6 +173,8 @@ def train_manifold(
         For `manifold.safetensors`; `trained/manifold-DATA` where None.
     images
         How many to learn from, at most.
+    latents
+        Dimensions of the manifold.
     epochs, batch_size, seed, device
         Of the training.
     progress
@@ -195,6 +198,6 @@ def train_manifold(
     place = Path("trained") / f"manifold-{Path(data).stem}" if folder is None else Path(folder)
     path = place / "manifold.safetensors"
     train_images, held_out = load_split(data, images, seed=seed)
-    fit = Fit(epochs=epochs, batch_size=batch_size, seed=seed, device=device)
+    fit = Fit(epochs=epochs, batch_size=batch_size, latent=latents, seed=seed, device=device)
     card: dict[str, Any] = fit_manifold(train_images, held_out, path, fit, progress=progress)
     return LearnedManifold(path, float(card["reconstruction_l2"]))

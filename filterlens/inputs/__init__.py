@@ -10,6 +10,7 @@ import numpy as np
 from filterlens.errors import DownloadError, InputError
 from filterlens.inputs.arrays import check_fits
 from filterlens.inputs.images import Images
+from filterlens.inputs.published import find_published
 from filterlens.inputs.reading import is_there
 from filterlens.inputs.resizing import resize_images
 from filterlens.inputs.zipped import is_zip
@@ -19,6 +20,7 @@ from filterlens.process.digests import combined_digest, file_digest
 __all__ = ["Images", "check_fits", "data_digest", "data_folders", "load_images", "load_split", "resize_images"]
 
 CIFAR: Final = ("cifar10", "cifar100")
+NAMED: Final = ("fonts", *CIFAR, "imagenet")
 
 
 def load_images(
@@ -37,11 +39,12 @@ def load_images(
     ----------
     data
         `fonts`, `cifar10`, `cifar100`, `imagenet`; the path of a `.npz` with `images` and `labels`; or a folder: a
-        CIFAR one, ImageNet's validation images, or one subfolder a class, perhaps below `train/` and `test/`; or a
-        `.zip` archive of such a folder.
+        CIFAR one, MNIST's IDX files (Fashion-MNIST, EMNIST, …; one of several sets by its file of images), CelebA (by
+        another attribute than `Male` with `?attribute=NAME`), ImageNet's validation images, or one subfolder a class,
+        perhaps below `train/` and `test/`; or a `.zip` archive of such a folder.
     n
-        How many at most. A `.npz` and CIFAR give their first n, as the papers do; folders, which are sorted by class,
-        a choice by seed.
+        How many at most. Folders with one subfolder a class give a choice by seed, all others their first n, as the
+        papers do.
     seed
         Random seed of the choice, and of FONTS' transformations.
     dataset
@@ -62,6 +65,8 @@ def load_images(
         are given instead, under a name of their own, unless `cache` is given.
     """
     try:
+        if n >= 1 and data not in NAMED and (found := find_published(data)) is not None:
+            return found.load(n, split=split)
         return _load(data, n, seed=seed, dataset=dataset, cache=cache, fonts=fonts, split=split)
     except (OSError, MemoryError) as error:
         reason = str(error) or "memory ran out: use fewer images (--images)"
@@ -76,8 +81,8 @@ def load_split(
     Parameters
     ----------
     data, cache, fonts
-        As `load_images` takes them. FONTS, CIFAR, and folders and archives with `train/` and `test/` give images of
-        these splits; of other sources every tenth image is held out.
+        As `load_images` takes them. FONTS, published data sets, and folders and archives with `train/` and `test/`
+        give images of these splits; of other sources every tenth image is held out.
     n, held_out
         How many of either, at most, and no more to test on than to learn from; where every tenth is held out, n counts
         both.
@@ -89,17 +94,24 @@ def load_split(
     InputError, DownloadError
         As `load_images`.
     """
-    from filterlens.inputs.folder import has_splits
-
-    kind, path = _place(data, "", cache, split="train")
     train = load_images(data, n, seed=seed, cache=cache, fonts=fonts, split="train")
-    if kind in {"fonts", *CIFAR} or (kind == "folder" and has_splits(path)):
+    if _has_splits(data, cache):
         return train, load_images(data, min(n, held_out), cache=cache, fonts=fonts)
     held = np.arange(len(train)) % 10 == 9
     return (
         Images(train.name, train.pixels[~held], train.labels[~held]),
         Images(train.name, train.pixels[held], train.labels[held]).first(held_out),
     )
+
+
+def _has_splits(data: str, cache: Path | None) -> bool:
+    """Whether data have images to learn from and others to test on."""
+    from filterlens.inputs.folder import has_splits
+
+    if data not in NAMED and (found := find_published(data)) is not None:
+        return found.has_splits
+    kind, path = _place(data, "", cache, split="train")
+    return kind in {"fonts", *CIFAR} or (kind == "folder" and has_splits(path))
 
 
 def data_folders() -> tuple[Path, ...]:
@@ -124,27 +136,33 @@ def data_digest(data: str, *, dataset: str = "", cache: Path | None = None, font
     InputError, DownloadError
         There is nothing of that name, or it cannot be read or fetched.
     """
+    try:
+        if data not in NAMED and (found := find_published(data)) is not None:
+            return found.digest()
+        return _digest(data, dataset, cache, fonts)
+    except OSError as error:
+        raise InputError(f"--data {data} cannot be read ({error})") from error
+
+
+def _digest(data: str, dataset: str, cache: Path | None, fonts: Path | None) -> str:
     from filterlens.inputs.cifar import cifar_files
     from filterlens.inputs.folder import SPLITS, class_files, has_splits
     from filterlens.inputs.fonts import fonts_digest
     from filterlens.inputs.imagenet import imagenet_files
 
-    try:
-        kind, path = _place(data, dataset, cache)
-        if kind == "fonts":
-            return f"{kind}:{fonts_digest(fonts)}"
-        if kind == "npz" or path.is_file():
-            return f"{kind}:{file_digest(path)}"
-        if kind in CIFAR:
-            return f"{kind}:{combined_digest((stem, file_digest(file)) for stem, file in cifar_files(kind, path))}"
-        if kind == "folder" and has_splits(path):
-            files = [file for split in SPLITS for file in class_files(path / split)[0]]
-            named = ((file.relative_to(path).as_posix(), file_digest(file)) for file in files)
-            return f"{kind}:{combined_digest(named)}"
-        files, _ = imagenet_files(path) if kind == "imagenet" else class_files(path)
-        return f"{kind}:{combined_digest((f'{file.parent.name}/{file.name}', file_digest(file)) for file in files)}"
-    except OSError as error:
-        raise InputError(f"--data {data} cannot be read ({error})") from error
+    kind, path = _place(data, dataset, cache)
+    if kind == "fonts":
+        return f"{kind}:{fonts_digest(fonts)}"
+    if kind == "npz" or path.is_file():
+        return f"{kind}:{file_digest(path)}"
+    if kind in CIFAR:
+        return f"{kind}:{combined_digest((stem, file_digest(file)) for stem, file in cifar_files(kind, path))}"
+    if kind == "folder" and has_splits(path):
+        files = [file for split in SPLITS for file in class_files(path / split)[0]]
+        named = ((file.relative_to(path).as_posix(), file_digest(file)) for file in files)
+        return f"{kind}:{combined_digest(named)}"
+    files, _ = imagenet_files(path) if kind == "imagenet" else class_files(path)
+    return f"{kind}:{combined_digest((f'{file.parent.name}/{file.name}', file_digest(file)) for file in files)}"
 
 
 def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fonts: Path | None, split: str) -> Images:

@@ -22,6 +22,7 @@ def option(
     parse: str = "",
     names_file: bool = False,
     names_folder: bool = False,
+    names_data: bool = False,
     at_least: float | None = None,
 ) -> Any:  # noqa: ANN401
     """Make a field of `Options` that is an option of the command line too.
@@ -39,11 +40,13 @@ def option(
         its name.
     names_folder
         The value is a folder's path: its own files decide, and the names of what lies in folders below it.
+    names_data
+        The value names images as `--data` does: these decide.
     at_least
         The smallest number that is taken.
     """
-    facts = {"help": help, "parse": parse, "names_file": names_file, "names_folder": names_folder, "at_least": at_least}
-    return field(default=default, metadata=facts)
+    names = {"names_file": names_file, "names_folder": names_folder, "names_data": names_data}
+    return field(default=default, metadata={"help": help, "parse": parse, "at_least": at_least} | names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

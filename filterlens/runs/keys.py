@@ -65,7 +65,7 @@ class Keys:
     def __init__(self, folder: Path, settings: RunSettings) -> None:
         self._folder = folder
         self._settings = settings
-        self._data: dict[str, str] = {}
+        self._data: dict[tuple[str, str], str] = {}
         self._sources: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def key(self, entry: Entry, lens: Lens, options: Options) -> Key:
@@ -84,6 +84,8 @@ class Keys:
             elif known.metadata.get("names_folder"):
                 content[known.name], more = _content_of_folder(value)
                 notes += more
+            elif known.metadata.get("names_data") and value:
+                content[known.name] = self._digest_of(value, entry.dataset) or value
         settings: dict[str, object] = {"options": values | content, "schema": SCHEMA}
         if lens.needs_images:
             content["data"] = self.data(entry.dataset)
@@ -93,13 +95,16 @@ class Keys:
 
     def data(self, dataset: str) -> str:
         """Digest of the images for models of a data set; empty where there are none, or none that can be read."""
-        if dataset not in self._data:
-            data = self._settings.data or dataset
+        return self._digest_of(self._settings.data or dataset, dataset)
+
+    def _digest_of(self, data: str, dataset: str) -> str:
+        if (data, dataset) not in self._data:
             try:
-                self._data[dataset] = data and data_digest(data, dataset=dataset, fonts=self._settings.fonts)
+                found = data and data_digest(data, dataset=dataset, fonts=self._settings.fonts)
             except FilterlensError:  # each job says so
-                self._data[dataset] = ""
-        return self._data[dataset]
+                found = ""
+            self._data[data, dataset] = found
+        return self._data[data, dataset]
 
 
 def _content_of(value: str) -> tuple[str, tuple[str, ...]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filterlens.errors import InputError
 from filterlens.process.extras import require_audit
@@ -13,7 +13,7 @@ from filterlens.process.extras import require_audit
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["StudyOutcome", "study_filters", "study_manifold"]
+__all__ = ["StudyOutcome", "study_filters", "study_flatness", "study_manifold"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,16 +58,64 @@ def study_manifold(
     >>> import filterlens
     >>> filterlens.study_manifold("small", "reports/study").claims  # doctest: +SKIP
     """
-    require_audit()
-    import pandas as pd
-
     from filterlens.studies.manifold import PRESETS, run_study
 
-    if preset not in PRESETS:
-        raise InputError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    require_audit()
     place = Path("reports") / f"study-manifold-{preset}" if folder is None else Path(folder)
-    page = run_study(PRESETS[preset], place, jobs=jobs, device=device, listener=listener)
-    return StudyOutcome(place, page, pd.read_csv(place / "claims.csv", keep_default_na=False, na_values=[""]))
+    page = run_study(_preset(PRESETS, preset), place, jobs=jobs, device=device, listener=listener)
+    return _outcome(place, page)
+
+
+def study_flatness(
+    preset: str = "small",
+    folder: str | Path | None = None,
+    *,
+    jobs: int = 2,
+    device: str = "cpu",
+    listener: Callable[[str, int, int], None] = lambda *_: None,
+) -> StudyOutcome:
+    """Train networks by the methods of Stutz et al. 2021, and hold flatness of the robust loss to the robust gap.
+
+    Parameters
+    ----------
+    preset
+        `small` (FONTS, within an hour on two cores) or `full` (CIFAR-10, for a GPU).
+    folder
+        The study's; `reports/study-flatness-PRESET` where None. What a stopped study left is gone on with.
+    jobs, device, listener
+        As for `study_manifold`.
+
+    Raises
+    ------
+    InputError
+        There is no such preset or device, or the folder holds another study's trainings.
+
+    Examples
+    --------
+    >>> import filterlens
+    >>> filterlens.study_flatness("small", "reports/flat").claims  # doctest: +SKIP
+    """
+    from filterlens.studies.flatness import PRESETS, run_flatness_study
+
+    require_audit()
+    place = Path("reports") / f"study-flatness-{preset}" if folder is None else Path(folder)
+    page = run_flatness_study(_preset(PRESETS, preset), place, jobs=jobs, device=device, listener=listener)
+    return _outcome(place, page)
+
+
+Preset = TypeVar("Preset")
+
+
+def _preset(presets: Mapping[str, Preset], name: str) -> Preset:
+    if name not in presets:
+        raise InputError(f"there is no preset {name!r}: choose one of {', '.join(presets)}")
+    return presets[name]
+
+
+def _outcome(folder: Path, page: Path) -> StudyOutcome:
+    import pandas as pd
+
+    return StudyOutcome(folder, page, pd.read_csv(folder / "claims.csv", keep_default_na=False, na_values=[""]))
 
 
 def study_filters(folder: str | Path) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from filterlens.process.files import write_atomically
 from filterlens.report.data import RunData
 from filterlens.report.statistics import mean_interval
 
-__all__ = ["claims_table", "correlation", "study_models", "within_groups", "write_claims"]
+__all__ = ["claims_markdown", "claims_table", "correlation", "study_models", "within_groups", "write_claims"]
 
 Values = NDArray[np.float64]
 Kind = Literal["pearson", "spearman"]
@@ -189,10 +189,15 @@ def _row(claim: str, text: str, value: tuple[float, float, float], n: int, paper
 def write_claims(claims: pd.DataFrame, folder: Path) -> None:
     """Write `claims.csv` and, for reading, `claims.md`."""
     write_atomically(folder / "claims.csv", claims.to_csv(index=False))
+    write_atomically(folder / "claims.md", claims_markdown(claims))
+
+
+def claims_markdown(claims: pd.DataFrame) -> str:
+    """Return the table of claims as it is read."""
     lines = ["| claim | measure | value | 95 % interval | n | the paper expects |", "|---|---|---:|---|---:|---|"]
     for row in claims.to_dict("records"):
         interval = f"{row['low']:.3f} … {row['high']:.3f}" if math.isfinite(row["low"]) else "–"
         value = f"{row['value']:.3f}" if math.isfinite(row["value"]) else "–"
         cells = (row["claim"], row["measure"], value, interval, row["n"], row["paper"])
         lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
-    write_atomically(folder / "claims.md", "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"

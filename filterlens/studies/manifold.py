@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from filterlens.catalogs import Catalog, Entry
-from filterlens.errors import InputError, ReportError
+from filterlens.errors import InputError
 from filterlens.lens import RunSettings
 from filterlens.process.files import write_atomically
-from filterlens.runs.executors import Executor, InProcess, LocalProcesses, Progress, WorkerLost
+from filterlens.runs.executors import Progress
+from filterlens.studies.running import Listener, attack_all, executor_of, train_all
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,8 +26,6 @@ ARCHITECTURE: Final = "vgg_maxpool"  # the quickest of the bundled ones
 EPS: Final = 0.3
 _SOURCE: Final = "module:filterlens.studies.manifold:network?weights="
 _TABLE: Final = "study.csv"
-
-Listener = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +147,14 @@ def run_study(
     from filterlens.lenses.manifold.figures import FIGURES
     from filterlens.report import write_report
     from filterlens.report.data import read_run
-    from filterlens.runs import analyze, check_device, extract
+    from filterlens.runs import check_device
     from filterlens.studies.claims import claims_table, study_models, write_claims
     from filterlens.studies.figures import FIGURES as STUDY_FIGURES
 
     check_device(device)
-    executor: Executor = LocalProcesses(jobs) if jobs > 1 else InProcess()
+    executor = executor_of(jobs)
     trainings = _plan(study, folder, device)
-    errors = _train_all(trainings, executor, listener)
+    errors = train_all(trainings, train_one, executor=executor, listener=listener)
     rows = [{"model_id": t.model_id, "recipe": t.recipe, "n_train": t.n_train, "seed": t.seed} for t in trainings]
     table = pd.DataFrame(rows)
     table["test_error"] = table["model_id"].map(errors)
@@ -164,21 +162,7 @@ def run_study(
     catalog = Catalog("manifold-study", tuple(t.entry for t in trainings), folder.resolve())
     settings = RunSettings(device=device, data="fonts", allow_code=True)
     lenses = choose_lenses(["manifold"], {"images": study.images, "manifold": "fonts"}, fast=study.fast)
-    finished: list[str] = []
-
-    def hear(model_id: str, *, ended: bool) -> None:
-        if ended:
-            finished.append(model_id)
-            listener(f"attacked {model_id}", len(finished), len(trainings))
-
-    outcome = extract(
-        catalog, folder, lenses=lenses, settings=settings, executor=executor,
-        listener=lambda event: hear(event.model_id, ended=bool(event.rows)),
-    )  # fmt: skip
-    failed = [row for row in outcome.rows if row.status != "ok"]
-    if failed:
-        raise ReportError(f"{failed[0].model_id} could not be attacked: {failed[0].reason}; run the study again")
-    analyze(folder)
+    attack_all(catalog, folder, lenses=lenses, settings=settings, executor=executor, listener=listener)
     models = study_models(read_run(folder))
     write_claims(claims_table(models), folder)
     return write_report(folder, figures=[*FIGURES, *STUDY_FIGURES])
@@ -191,18 +175,6 @@ def _plan(study: Study, folder: Path, device: str) -> list[Training]:
         for recipe in RECIPES
         for seed in range(study.seeds)
     ]
-
-
-def _train_all(trainings: list[Training], executor: Executor, listener: Listener) -> dict[str, float]:
-    """Test error of every network, trained where it is not there yet."""
-    errors: dict[str, float] = {}
-    listener("training", 0, len(trainings))
-    for training, result in executor.run(trainings, train_one, lambda *_: None):
-        if isinstance(result, WorkerLost):
-            raise ReportError(f"the training of {training.model_id} was lost ({result.reason}); run the study again")
-        errors[training.model_id] = result
-        listener(f"trained {training.model_id}", len(errors), len(trainings))
-    return errors
 
 
 def train_one(training: Training, progress: Progress) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from filterlens.inputs import Images, data_digest, load_split
 from filterlens.inputs.cifar import DATASETS
 from filterlens.inputs.fonts import load_prototypes
 from filterlens.training.augment import Crops
-from filterlens.training.recipes import TrainingBatch
+from filterlens.training.inner_attacks import TrainingBatch
 
 __all__ = ["LoadData", "TrainingData", "load_data"]
 
@@ -39,15 +41,35 @@ class TrainingData:
         self._crops = Crops(examples.images) if augment else None
         self._examples = replace(examples, images=examples.images[:0].clone()) if augment else examples
 
+        self._rows = torch.arange(len(examples.labels))
+
     def __len__(self) -> int:
-        return len(self._examples.labels)
+        return len(self._rows)
+
+    def held_out(self, n: int) -> tuple[Self, TrainingBatch]:
+        """Return the data without n examples that lie evenly among them, and these, as they are.
+
+        Raises
+        ------
+        InputError
+            There are no more than n.
+        """
+        if n >= len(self):
+            raise InputError(f"{n} of {len(self)} training images cannot be held out: take more, or fewer for the test")
+        chosen = torch.linspace(0, len(self) - 1, n).round().long()
+        kept = torch.ones(len(self), dtype=torch.bool)
+        kept[chosen] = False
+        rest, rows = copy(self), self._rows[chosen].to(self._examples.labels.device)
+        rest._rows = self._rows[kept]
+        images = self._examples.images[rows] if self._crops is None else self._crops.whole(rows)
+        return rest, TrainingBatch(images, self._examples.labels[rows])
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[TrainingBatch]:
         """Give the batches of an epoch, each of `size`; what is left over is left out."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed * 7_368_787 + epoch))
         generator = torch.Generator().manual_seed(seed * 5_915_587 + epoch)
         data = self._examples
-        for chosen in torch.split(order.to(data.labels.device), size):
+        for chosen in torch.split(self._rows[order].to(data.labels.device), size):
             if len(chosen) == size:
                 images = data.images[chosen] if self._crops is None else self._crops(chosen, generator)
                 yield TrainingBatch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -15,11 +15,15 @@ from torch import Tensor, nn
 
 from filterlens.errors import InputError
 from filterlens.loaders.architectures import build
-from filterlens.training.data import LoadData, load_data
+from filterlens.manifolds import Manifold, load_learned
+from filterlens.training.augment import auto_augmented, noisy_labels
+from filterlens.training.data import LoadData, TrainingData, load_data
 from filterlens.training.evaluation import evaluate, score_model
+from filterlens.training.inner_attacks import AttackBudget, TrainingBatch
 from filterlens.training.plan import Schedule, TrainingPlan
-from filterlens.training.recipes import AttackBudget, TrainingBatch, recipe
-from filterlens.training.state import keep_state, read_state
+from filterlens.training.recipes import recipe
+from filterlens.training.state import give_back, keep_state, read_state, training_digest
+from filterlens.training.stopping import VALIDATION, judge
 
 __all__ = ["Step", "Trained", "train"]
 
@@ -84,8 +88,8 @@ def train(
     loss_of = recipe(plan.recipe)
     device = _device(plan.device)
     state = read_state(out, plan)
-    if state is not None and len(state.log) >= plan.epochs:
-        return Trained(state.network(), tuple(state.log), out / "weights.safetensors")
+    if state is not None and _is_over(plan, state.log):
+        return Trained(give_back(out, plan) or state.network(), tuple(state.log), out / "weights.safetensors")
     data, test = load(
         plan.data,
         plan.images,
@@ -95,8 +99,12 @@ def train(
         augment=plan.augment,
         device=device,
     )
-    if state is not None and state.data_digest not in {"", data.digest}:
-        raise InputError(f"{out} holds a training on other data than {plan.data}: give those, or choose another --out")
+    manifold = load_learned(Path(plan.manifold), device=device) if plan.manifold else None
+    if state is not None and state.data_digest not in {"", training_digest(plan, data)}:
+        raise InputError(
+            f"{out} holds a training on other data or another manifold than these: give the same, or another --out"
+        )
+    data, validation = data.held_out(plan.test_images) if plan.stopping == "pgd" else (data, None)
     if len(data) < plan.batch_size:
         raise InputError(f"{plan.data} has {len(data)} images to train on, fewer than a batch of {plan.batch_size}")
     out.mkdir(parents=True, exist_ok=True)
@@ -121,7 +129,7 @@ def train(
         began, loss_sum = time.perf_counter(), 0.0
         generator = torch.Generator(device).manual_seed(plan.seed * 1_000_003 + epoch)
         model.train()
-        batches = islice(data.batches(plan.batch_size, plan.seed, epoch), per_epoch // replays)
+        batches = islice(_batches(data, plan, epoch, manifold), per_epoch // replays)
         for batch in chain.from_iterable(repeat(batch, replays) for batch in batches):
             share = done / total
             for group in optimiser.param_groups:
@@ -136,12 +144,30 @@ def train(
                 progress(Step(done, total))
         if not math.isfinite(loss_sum):
             raise InputError(f"the loss of epoch {epoch} is not finite: lower --learning-rate ({plan.learning_rate})")
-        row = {"epoch": float(epoch), "train_loss": loss_sum / per_epoch} | _measured(model, test, plan)
+        row = {"epoch": float(epoch), "train_loss": loss_sum / per_epoch} | _measured(model, test, validation, plan)
         log.append(row | {"seconds": round(time.perf_counter() - began, 2)})
         keep_state(out, plan, model, optimiser, log, data=data, checkpoints=checkpoints)
         if progress is not None:
             progress(Step(done, total, log[-1]))
-    return Trained(model.cpu().eval(), tuple(log), out / "weights.safetensors")
+        if _is_over(plan, log):
+            break
+    return Trained(give_back(out, plan) or model.cpu().eval(), tuple(log), out / "weights.safetensors")
+
+
+def _is_over(plan: TrainingPlan, log: list[dict[str, float]]) -> bool:
+    return len(log) >= plan.epochs or judge(plan.stopping, log)[1]
+
+
+def _batches(data: TrainingData, plan: TrainingPlan, epoch: int, manifold: Manifold | None) -> Iterator[TrainingBatch]:
+    """Batches of an epoch, images and labels changed as the plan says."""
+    generator = torch.Generator().manual_seed(plan.seed * 3_628_273 + epoch)
+    for batch in data.batches(plan.batch_size, plan.seed, epoch):
+        images, labels = batch.images, batch.labels
+        if plan.auto_augment:
+            images = auto_augmented(images, generator)
+        if plan.label_noise > 0:
+            labels = noisy_labels(labels, plan.label_noise, classes=data.classes, generator=generator)
+        yield replace(batch, images=images, labels=labels, manifold=manifold)
 
 
 def _device(name: str) -> torch.device:
@@ -192,6 +218,12 @@ def _ramped(plan: TrainingPlan, share: float) -> AttackBudget:
     return replace(plan.budget, eps=plan.eps * size, eta=plan.eta * size)
 
 
-def _measured(model: nn.Module, test: TrainingBatch, plan: TrainingPlan) -> dict[str, float]:
+def _measured(
+    model: nn.Module, test: TrainingBatch, validation: TrainingBatch | None, plan: TrainingPlan
+) -> dict[str, float]:
     accuracy = evaluate(model, test.images, test.labels, eps=plan.eps, steps=plan.test_steps)
-    return asdict(accuracy) | score_model(model, test.images[:_LOGGED_IMAGES])
+    row = asdict(accuracy) | score_model(model, test.images[:_LOGGED_IMAGES])
+    if validation is not None:
+        held = evaluate(model, validation.images, validation.labels, eps=plan.eps, steps=plan.test_steps)
+        row[VALIDATION] = held.robust_accuracy
+    return row

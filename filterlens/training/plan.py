@@ -8,7 +8,8 @@ from typing import Any, Final, Literal, Self
 import torch
 
 from filterlens.errors import InputError
-from filterlens.training.recipes import AttackBudget
+from filterlens.training.inner_attacks import AttackBudget
+from filterlens.training.stopping import STOPPINGS
 
 __all__ = ["Schedule", "TrainingPlan", "computes_bfloat16"]
 
@@ -43,6 +44,16 @@ class TrainingPlan:
         What to train on, as `filterlens.inputs.load_split` takes it.
     width, blocks, activation
         Of the network, see `filterlens.loaders.architectures.build`.
+    label_noise
+        Share of each batch's labels that are replaced by classes drawn at random, anew in every epoch [Xie2016]_.
+    stopping
+        Which epoch's weights are given back: empty for the last one; `pgd` for the one with the highest accuracy under
+        PGD on `test_images` of the training images, which are held out; `aliasing` for the last one before relative
+        aliasing jumps, at which training ends. See `filterlens.training.stopping.judge`.
+    manifold
+        For the recipe `on-manifold` on other data than FONTS: a learned manifold's file (`filterlens train manifold`).
+    auto_augment
+        Transform each image by a sub-policy that AutoAugment found on CIFAR-10, drawn at random [Cubuk2019]_.
     augment
         Shift images by up to 4 pixels and mirror half of them, as is usual on CIFAR-10.
     mixed_precision
@@ -84,6 +95,10 @@ class TrainingPlan:
     label_smoothing: float = 0.0
     optimiser: Optimiser = "adamw"
     schedule: Schedule = "cosine"
+    label_noise: float = 0.0
+    stopping: str = ""
+    manifold: str = ""
+    auto_augment: bool = False
     augment: bool = False
     mixed_precision: bool = False
 
@@ -114,8 +129,16 @@ class TrainingPlan:
             )
         if not (self.eps > 0 and self.eta > 0 and self.learning_rate > 0 and 0 <= self.warmup < 1):
             raise InputError(f"eps, eta and learning_rate are positive, warmup lies in [0, 1); got {self}")
-        if not (self.beta >= 0 and self.gamma >= 0 and 0 <= self.label_smoothing < 1):
-            raise InputError(f"beta and gamma are not negative, label_smoothing lies in [0, 1); got {self}")
+        if not (self.beta >= 0 and self.gamma >= 0 and 0 <= self.label_smoothing < 1 and 0 <= self.label_noise < 1):
+            raise InputError(
+                f"beta and gamma are not negative, label_smoothing and label_noise lie in [0, 1); got {self}"
+            )
+        if self.stopping not in STOPPINGS:
+            raise InputError(f"stopping is pgd or aliasing, or none; got {self.stopping!r}")
+        if self.manifold and self.recipe != "on-manifold":
+            raise InputError(f"a manifold is for the recipe on-manifold, not for {self.recipe}")
+        if self.auto_augment and self.recipe == "on-manifold" and not self.manifold:
+            raise InputError("AutoAugment moves images off FONTS' known manifold: not with the recipe on-manifold")
         if self.optimiser not in {"adamw", "sgd"} or self.schedule not in {"cosine", "cyclic"}:
             raise InputError(
                 f"optimisers are adamw and sgd, schedules cosine and cyclic; got {self.optimiser!r} and "

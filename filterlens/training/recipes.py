@@ -3,85 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from filterlens.attacks import Ball, Loss, cross_entropy, last_iterate, preserved, random_points
+from filterlens.attacks import Ball, Box, preserved, random_points
 from filterlens.errors import InputError
-from filterlens.inputs.fonts import LOWER, UPPER, decode, warp
+from filterlens.inputs.fonts import decode, warp
+from filterlens.manifolds import Points
+from filterlens.training.inner_attacks import (
+    AttackBudget,
+    TrainingBatch,
+    attack_images,
+    attack_latents,
+    fonts_box,
+)
 
 __all__ = ["RECIPES", "AttackBudget", "Recipe", "TrainingBatch", "recipe"]
 
 _IDENTITY: Final = (0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingBatch:
-    """What one step sees.
-
-    Parameters
-    ----------
-    images, labels
-        Shapes (n, channels, height, width) in [0, 1], and (n,).
-    latents, conditions
-        Position on the known manifold, shapes (n, 6) and (n, 2), or None for other data than FONTS.
-    prototypes
-        The manifold's letters, shape (fonts, 10, 28, 28), or None.
-    perturbation
-        Of the images, a leaf that asks for its gradient: free adversarial training carries it from one replay of the
-        batch to the next.
-    """
-
-    images: Tensor
-    labels: Tensor
-    latents: Tensor | None = None
-    conditions: Tensor | None = None
-    prototypes: Tensor | None = None
-    perturbation: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AttackBudget:
-    """How strong the inner attacks are.
-
-    Parameters
-    ----------
-    eps
-        L∞ radius in pixels.
-    eta
-        L∞ radius in latents or transformation parameters.
-    steps
-        Gradient steps from a random start.
-    reach
-        Length of all steps together, in radii.
-    fgsm_step
-        Length of FGSM's only step, in ε.
-    fgsm_random_start
-        Begin FGSM at a random point of the ball [Wong2020]_, not at the image itself [Goodfellow2015]_.
-    beta
-        Weight of the second term of TRADES and MART.
-    gamma
-        Length of AWP's step, relative to each tensor's own norm.
-    label_smoothing
-        Share of the target that is spread evenly over all classes, of every recipe's cross-entropy that is minimised.
-    half_precision
-        Run the attacks' forward passes in bfloat16. They use the gradient's sign only.
-    """
-
-    eps: float = 0.2
-    eta: float = 0.3
-    steps: int = 4
-    reach: float = 2.5
-    fgsm_step: float = 1.25
-    fgsm_random_start: bool = True
-    beta: float = 6.0
-    gamma: float = 0.005
-    label_smoothing: float = 0.0
-    half_precision: bool = False
 
 
 Recipe = Callable[[nn.Module, TrainingBatch, AttackBudget, Generator], Tensor]
@@ -118,14 +61,14 @@ def normal(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generat
 @_register("pgd")
 def pgd(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Mean cross-entropy on PGD examples only [Madry2018]_."""
-    return _fit(model(_linf(model, batch, budget, generator)), batch.labels, budget)
+    return _fit(model(attack_images(model, batch, budget, generator)), batch.labels, budget)
 
 
 @_register("half")
 def half(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """Half clean, half PGD examples [Stutz2019]_."""
     n = len(batch.labels) // 2
-    attacked = _linf(model, TrainingBatch(batch.images[n:], batch.labels[n:]), budget, generator)
+    attacked = attack_images(model, TrainingBatch(batch.images[n:], batch.labels[n:]), budget, generator)
     return _fit(model(torch.cat([batch.images[:n], attacked])), batch.labels, budget)
 
 
@@ -133,7 +76,7 @@ def half(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator
 def fgsm(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator: Generator) -> Tensor:
     """One long step, from a random start unless told otherwise: cheap, and prone to catastrophic overfitting."""
     start = generator if budget.fgsm_random_start else None
-    attacked = _linf(model, batch, replace(budget, steps=1, reach=budget.fgsm_step), start)
+    attacked = attack_images(model, batch, replace(budget, steps=1, reach=budget.fgsm_step), start)
     return _fit(model(attacked), batch.labels, budget)
 
 
@@ -165,7 +108,7 @@ def trades(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generat
     def divergence(logits: Tensor, labels: Tensor) -> Tensor:
         return functional.kl_div(logits.float().log_softmax(dim=1), target, log_target=True, reduction="none").sum(1)
 
-    attacked = _linf(model, batch, budget, generator, loss=divergence)
+    attacked = attack_images(model, batch, budget, generator, loss=divergence)
     clean, moved = model(torch.cat([batch.images, attacked])).chunk(2)
     gap = functional.kl_div(moved.log_softmax(dim=1), clean.log_softmax(dim=1), log_target=True, reduction="batchmean")
     return _fit(clean, batch.labels, budget) + budget.beta * gap
@@ -179,7 +122,7 @@ def mart(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator
     -----
     The boosted cross-entropy adds −log(1 − max_{k ≠ y} p_k(x̃)) to the usual one, without label smoothing.
     """
-    attacked = _linf(model, batch, budget, generator)
+    attacked = attack_images(model, batch, budget, generator)
     clean, moved = model(torch.cat([batch.images, attacked])).log_softmax(dim=1).chunk(2)
     own = functional.one_hot(batch.labels, clean.shape[1]).bool()
     other = moved.masked_fill(own, -torch.inf).amax(dim=1).exp()
@@ -198,7 +141,7 @@ def awp(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, generator:
     Matrices and filters are moved, one step along their own gradient; the gradient that is descended is that at the
     moved weights. BatchNorm's statistics are gathered there too.
     """
-    attacked = _linf(model, batch, budget, generator)
+    attacked = attack_images(model, batch, budget, generator)
     moved = {name: p for name, p in model.named_parameters() if p.dim() > 1}
     with preserved(model, evaluate=False):
         for p in moved.values():
@@ -218,17 +161,30 @@ def on_manifold(model: nn.Module, batch: TrainingBatch, budget: AttackBudget, ge
     Raises
     ------
     InputError
-        The data have no known manifold.
+        The data have no known manifold, and no learned one was given.
     """
-    if batch.latents is None or batch.conditions is None:
-        raise InputError("the recipe on-manifold needs data whose manifold is known: train on FONTS")
     n = len(batch.labels) // 2
-    z, which = batch.latents[n:], batch.conditions[n:]
+    if batch.manifold is not None:
+        manifold, points = batch.manifold, Points(batch.images[n:], batch.labels[n:])
+        z = manifold.encode(points).detach()
+        box: Box | None = manifold.latent_bounds
 
-    def draw(moved: Tensor) -> Tensor:
-        return decode(moved, which[:, 0], which[:, 1], prototypes=batch.prototypes)
+        def draw(moved: Tensor) -> Tensor:
+            return manifold.decode(moved, points)
 
-    attacked = _affine(model, draw, z, batch.labels[n:], budget=budget, generator=generator)
+    elif batch.latents is None or batch.conditions is None:
+        raise InputError(
+            "the recipe on-manifold needs data whose manifold is known: train on FONTS, or learn the manifold with "
+            "`filterlens train manifold` and give its file with --manifold"
+        )
+    else:
+        z, which = batch.latents[n:], batch.conditions[n:]
+        box = fonts_box(z)
+
+        def draw(moved: Tensor) -> Tensor:
+            return decode(moved, which[:, 0], which[:, 1], prototypes=batch.prototypes)
+
+    attacked = attack_latents(model, draw, z, batch.labels[n:], box=box, budget=budget, generator=generator)
     return _fit(model(torch.cat([batch.images[:n], attacked])), batch.labels, budget)
 
 
@@ -238,69 +194,18 @@ def transformations(model: nn.Module, batch: TrainingBatch, budget: AttackBudget
     n = len(batch.labels) // 2
     images = batch.images[n:]
     none = images.new_tensor(_IDENTITY).expand(len(images), -1)
-    attacked = _affine(model, lambda t: warp(images, t), none, batch.labels[n:], budget=budget, generator=generator)
+    attacked = attack_latents(
+        model,
+        lambda t: warp(images, t),
+        none,
+        batch.labels[n:],
+        box=fonts_box(none),
+        budget=budget,
+        generator=generator,
+    )
     return _fit(model(torch.cat([batch.images[:n], attacked])), batch.labels, budget)
 
 
 def _fit(logits: Tensor, labels: Tensor, budget: AttackBudget) -> Tensor:
     """Mean cross-entropy as it is minimised."""
     return functional.cross_entropy(logits, labels, label_smoothing=budget.label_smoothing)
-
-
-def _linf(
-    model: nn.Module,
-    batch: TrainingBatch,
-    budget: AttackBudget,
-    generator: Generator | None,
-    *,
-    loss: Loss = cross_entropy,
-) -> Tensor:
-    """Attack images within ε of themselves and [0, 1]; without a generator from the images themselves."""
-    with preserved(model, evaluate=False):
-        return last_iterate(
-            _quick(model, budget),
-            batch.images,
-            batch.labels,
-            ball=Ball("Linf", budget.eps),
-            step=budget.reach * budget.eps / budget.steps,
-            steps=budget.steps,
-            generator=generator,
-            loss=loss,
-        )
-
-
-def _affine(
-    model: nn.Module,
-    draw: Callable[[Tensor], Tensor],
-    centre: Tensor,
-    labels: Tensor,
-    *,
-    budget: AttackBudget,
-    generator: Generator,
-) -> Tensor:
-    """Attack affine parameters within η of a centre and the ranges of FONTS; return the images."""
-    forward = _quick(model, budget)
-    with preserved(model, evaluate=False):
-        found = last_iterate(
-            lambda z: forward(draw(z)),
-            centre,
-            labels,
-            ball=Ball("Linf", budget.eta),
-            step=budget.reach * budget.eta / budget.steps,
-            steps=budget.steps,
-            box=(centre.new_tensor(LOWER), centre.new_tensor(UPPER)),
-            generator=generator,
-        )
-    with torch.no_grad():
-        return draw(found)
-
-
-def _quick(model: nn.Module, budget: AttackBudget) -> Callable[[Tensor], Tensor]:
-    """Let attacks run the network in bfloat16, where that is wished for."""
-
-    def forward(images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=budget.half_precision):
-            logits: Tensor = model(images)
-        return logits
-
-    return forward

@@ -11,18 +11,21 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, InputError
 from filterlens.loaders.architectures import build_as_said
+from filterlens.process.digests import file_digest
 from filterlens.process.files import write_atomically
 from filterlens.training.data import TrainingData
 from filterlens.training.plan import TrainingPlan
+from filterlens.training.stopping import judge
 
-__all__ = ["State", "keep_state", "read_state"]
+__all__ = ["KEPT", "State", "give_back", "keep_state", "read_state", "training_digest"]
 
 _STATE: Final = "state.safetensors"
+KEPT: Final = "kept.safetensors"
 
 
 def keep_state(
@@ -35,7 +38,10 @@ def keep_state(
     data: TrainingData,
     checkpoints: bool,
 ) -> None:
-    """Write what an epoch leaves; the state last, so that it never claims more than there is."""
+    """Write what an epoch leaves; the state last, so that it never claims more than there is.
+
+    Under a rule of stopping, `kept.safetensors` are the weights that would be given back now.
+    """
     metadata = _metadata(plan, log, data)
     weights = save(_contiguous(model.state_dict()), metadata)
     table = io.StringIO()
@@ -46,7 +52,36 @@ def keep_state(
         write_atomically(out / "checkpoints" / f"epoch-{len(log) - 1:03d}.safetensors", weights)
     write_atomically(out / "log.csv", table.getvalue().encode())
     write_atomically(out / "weights.safetensors", weights)
+    if plan.stopping and judge(plan.stopping, log)[0] == len(log) - 1:
+        write_atomically(out / KEPT, weights)
     write_atomically(out / _STATE, save(_contiguous(model.state_dict()) | _moments(optimiser), metadata))
+
+
+def give_back(out: Path, plan: TrainingPlan) -> nn.Module | None:
+    """Bring the weights that a rule of stopping kept to `weights.safetensors`; None without such a rule.
+
+    Raises
+    ------
+    CheckpointError
+        They cannot be read.
+    """
+    if not plan.stopping:
+        return None
+    try:
+        content = (out / KEPT).read_bytes()
+        weights = load(content)
+        with safe_open(out / KEPT, framework="pt") as file:
+            network = build_as_said(file.metadata() or {})
+        network.load_state_dict(weights)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{out / KEPT} cannot be read ({error}): remove {out} to start again") from error
+    write_atomically(out / "weights.safetensors", content)
+    return network.eval()
+
+
+def training_digest(plan: TrainingPlan, data: TrainingData) -> str:
+    """Digest of the data, and of a learned manifold that is trained with."""
+    return f"{data.digest}+{file_digest(Path(plan.manifold))}" if plan.manifold else data.digest
 
 
 def _metadata(plan: TrainingPlan, log: list[dict[str, float]], data: TrainingData) -> dict[str, str]:
@@ -60,7 +95,7 @@ def _metadata(plan: TrainingPlan, log: list[dict[str, float]], data: TrainingDat
         "width": str(plan.width),
         "blocks": str(plan.blocks),
         "activation": plan.activation,
-        "data_digest": data.digest,
+        "data_digest": training_digest(plan, data),
         "epochs_done": str(len(log)),
         "torch": torch.__version__,
         "plan": json.dumps(asdict(plan)),

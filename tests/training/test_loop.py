@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from filterlens.errors import CheckpointError, InputError
+from filterlens.training.augment import noisy_labels
 from filterlens.training.loop import Step, train
 from filterlens.training.plan import TrainingPlan
 
@@ -129,3 +130,32 @@ def test_free_training_replays_each_batch_and_takes_no_more_steps_than_another(t
     train(plan, tmp_path, progress=steps.append)
     assert [step.done for step in steps] == [1, 2, 3, 4]
     assert len(train(replace(plan, replays=8), tmp_path / "more").log) == 1
+
+
+def test_a_share_of_labels_is_drawn_anew_every_epoch_and_again_after_a_kill(tmp_path: Path) -> None:
+    plan = replace(TINY, epochs=2, label_noise=0.5)
+
+    def kill(step: Step) -> None:
+        if step.done == 4:
+            raise KilledError
+
+    train(plan, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        train(plan, tmp_path / "stopped", progress=kill)
+    train(plan, tmp_path / "stopped")
+    train(replace(plan, label_noise=0.0), tmp_path / "without")
+    whole, stopped, without = (tmp_path / name / "weights.safetensors" for name in ("whole", "stopped", "without"))
+    assert same(whole, stopped)
+    assert not same(whole, without)
+
+
+def test_noisy_labels_are_uniform_over_the_classes() -> None:
+    labels = torch.full((40_000,), 3)
+    noisy = noisy_labels(labels, 0.4, classes=10, generator=torch.Generator().manual_seed(0))
+    counts = noisy.bincount(minlength=10) / len(labels)
+    expected = torch.full((10,), 0.04)
+    expected[3] = 0.64
+    assert torch.allclose(counts, expected, atol=0.01)
+    assert (labels == 3).all()
+    with pytest.raises(InputError, match="label_noise lie in"):
+        replace(TINY, label_noise=1.0)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from filterlens.errors import InputError
 from filterlens.inputs.fonts import LOWER, UPPER, load_fonts
 from filterlens.training import recipes as room
+from filterlens.training.inner_attacks import attack_images
 from filterlens.training.recipes import RECIPES, AttackBudget, TrainingBatch, recipe
 
 
@@ -190,7 +191,7 @@ def test_label_smoothing_adds_the_mean_over_all_classes(name: str) -> None:
 
 def test_mart_is_the_published_formula() -> None:
     model, batch, budget = some_model().eval(), some_batch(8), AttackBudget(eps=0.1, steps=2, beta=5.0)
-    attacked = room._linf(model, batch, budget, generator())
+    attacked = attack_images(model, batch, budget, generator())
     expected = 0.0
     for x, moved, label in zip(batch.images, attacked, batch.labels.tolist(), strict=True):
         p, q = (model(image[None])[0].softmax(dim=0).detach().double() for image in (x, moved))
@@ -214,7 +215,7 @@ def test_mart_is_finite_where_the_network_is_sure_and_wrong() -> None:
 def test_awp_descends_at_weights_that_were_moved_uphill_by_their_share() -> None:
     model, batch, budget = some_model(), some_batch(), AttackBudget(eps=0.1, steps=2, gamma=0.05)
     copy = deepcopy(model)
-    attacked = room._linf(model, batch, budget, generator())
+    attacked = attack_images(model, batch, budget, generator())
     before = functional.cross_entropy(copy(attacked), batch.labels)
     names = [name for name, p in copy.named_parameters() if p.dim() > 1]
     assert names == ["0.weight", "5.weight"]

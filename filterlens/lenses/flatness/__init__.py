@@ -7,6 +7,8 @@ from filterlens.lenses.flatness.options import FlatnessOptions
 
 __all__ = ["LENS"]
 
+_SCORES = ("scores", "gap_scores", "clean_scores", "hessian_scores")
+
 LENS = Lens(
     name="flatness",
     title="Flatness of the robust loss",
@@ -14,7 +16,7 @@ LENS = Lens(
     options=FlatnessOptions,
     extract="filterlens.lenses.flatness.extractor:extract",
     analyze="filterlens.lenses.flatness.analyzer:analyze",
-    scores=("filterlens.lenses.flatness.scores",),
+    scores=tuple(f"filterlens.lenses.flatness.{part}" for part in _SCORES),
     figures="filterlens.lenses.flatness.figures:FIGURES",
     tables="filterlens.lenses.flatness.tables:TABLES",
     rank=40,

@@ -10,7 +10,8 @@ import numpy as np
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
 from filterlens.lens import score_rows
-from filterlens.lenses.flatness.scores import Hessian, Losses, PerturbedLosses, class_flatness
+from filterlens.lenses.flatness.losses import Hessian, Losses, PerturbedLosses
+from filterlens.lenses.flatness.scores import class_flatness
 
 __all__ = ["analyze"]
 
@@ -38,14 +39,21 @@ def analyze(group: DumpGroup) -> list[dict[str, object]]:
 def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     labels = group.read("labels")
     n = len(labels)
-    exact = _read(group, "reference_loss_float32", n) if "reference_loss_float32" in group else None
+
+    def known(name: str) -> Losses | None:
+        return _read(group, name, n) if name in group else None
+
     losses = PerturbedLosses(
         reference=_read(group, "reference_loss", n),
         average=_read(group, "average_loss", n),
-        worst=_read(group, "worst_case_loss", n) if "worst_case_loss" in group else None,
+        worst=known("worst_case_loss"),
         average_correct=_read(group, "average_correct", n),
-        reference_float32=exact,
+        reference_float32=known("reference_loss_float32"),
         hessian=_hessian(group),
+        train=_train(group),
+        clean=known("clean_loss"),
+        average_clean=known("average_clean_loss"),
+        worst_clean=known("worst_case_clean_loss"),
     )
     note = _note(group)
     with np.errstate(invalid="ignore", over="ignore"):  # a loss that is not finite ends as a score that is NaN
@@ -83,6 +91,15 @@ def _hessian(group: DumpGroup) -> Hessian | None:
     return Hessian(float(extremes[0]), float(extremes[1]), float(errors[0]), traces)
 
 
+def _train(group: DumpGroup) -> Losses | None:
+    if "train_loss" not in group:
+        return None
+    losses = group.read("train_loss")
+    if losses.ndim != 1 or not losses.size:
+        raise DumpError(f"{group.path}: train_loss is of shape {losses.shape}, not one loss an image; extract again")
+    return losses
+
+
 def _note(group: DumpGroup) -> str:
     """Under which protocol the numbers stand."""
     found = group.attributes
@@ -93,5 +110,7 @@ def _note(group: DumpGroup) -> str:
         f"R = {found.get('worst', '?')}",
         f"{found.get('images', '?')} images",
     ]
+    if "train_images" in found:
+        parts.append(f"{found['train_images']} training images of {found.get('train_data', '?')}")
     parts += [name.replace("_", " ") for name in ("fast", "as_published", "bf16") if found.get(name)]
     return ", ".join(parts)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from filterlens.lens import get_score
-from filterlens.report.comparison import sides_of_pairs
+from filterlens.lenses.flatness.around_figures import draw_plane, draw_radii
+from filterlens.lenses.flatness.side_curves import draw_side_curves, flatness_groups, scale_long_tail
 from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
 from filterlens.report.marks import MARKS, mark_handles, mark_of, points
-from filterlens.report.style import current_style, new_figure, power_of_ten, row_label
+from filterlens.report.style import new_figure, row_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "draw_landscape", "draw_scatter"]
 
 _FLATNESS = ("average_flatness", "worst_flatness")
-_ROBUSTNESS = (("robust_loss", "flatness_reference_loss"), ("robust_accuracy",))
+_ROBUSTNESS = (("robust_loss", "flatness_reference_loss"), ("robust_accuracy",), ("robust_gap",))
 _DIRECTIONS = ("random", "adversarial")
 
 
 def draw_scatter(run: RunData) -> Drawing | None:
-    """Draw robust loss and robust accuracy against average-case and worst-case flatness, a point a model."""
+    """Draw robust loss, accuracy and gap against average-case and worst-case flatness, a point a model."""
     models = run.models
     columns = [m for m in _FLATNESS if m in models and models[m].notna().any()]
     rows = [names[0] for names in _ROBUSTNESS]
@@ -59,7 +60,7 @@ def draw_scatter(run: RunData) -> Drawing | None:
     handles = mark_handles({mark_of(robust).label for robust in shown["robust"]})
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     caption = (
-        "Robust loss and robust accuracy against flatness of the robust loss; lower is flatter. "
+        f"{_listed(rows)} against flatness of the robust loss; lower is flatter. "
         "Each point is a model. ρ is Spearman's rank correlation among the n robust models of a data set, with its "
         "95 % interval (Fisher's z), not given for fewer than four: over robust and normal models together it would "
         "only say that these are two clusters. "
@@ -77,22 +78,13 @@ def draw_landscape(run: RunData) -> Drawing | None:
     axes = figure.subplots(1, 2, sharey=True)
     for axis, direction in zip(axes, _DIRECTIONS, strict=True):
         part = data[data["direction"] == direction]
-        scale = current_style().lines
-        for side, mark in MARKS.items():
-            look = {"color": mark.colour, "linestyle": mark.line}
-            chosen = part[part["side"] == side]
-            for _, curve in chosen.groupby("model_id", sort=False):
-                axis.plot(curve["position"], curve["rise"], linewidth=0.6 * scale, alpha=0.5, **look)
-            paired = chosen[chosen["paired"]]
-            if len(paired):
-                mean = paired.groupby("position")["rise"].mean()
-                axis.plot(mean.index, mean, linewidth=2 * scale, label=f"{side} (mean of pairs)", **look)
+        draw_side_curves(axis, part, "position", "rise")
         length = part["length"].iloc[0]
         axis.set_title(f"{direction}, ‖ν‖ = {length:g} ‖w‖")
         axis.set_xlabel(f"position s in {direction} direction")
         axis.set_xlim(-1, 1)
         axis.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
-        _scale(axis, "y", data["rise"])
+        scale_long_tail(axis, "y", data["rise"])
     axes[0].set_ylabel("rise of the robust loss (nats)")
     if axes[0].get_legend_handles_labels()[0]:
         axes[0].legend(loc="best")
@@ -108,33 +100,20 @@ def draw_landscape(run: RunData) -> Drawing | None:
 
 
 def _landscape(run: RunData) -> pd.DataFrame:
-    scored = set(run.lens_scores("flatness")["model_id"])
-    sides = sides_of_pairs(run.models[run.models.index.isin(scored)])
     rows = []
-    for entry in run.catalog:
-        if entry.model_id not in scored:
-            continue
-        side, paired = mark_of(entry.robust).label, sides[entry.model_id] != "unpaired"
-        with run.dump(entry.model_id) as dump:
-            group = dump.lens("flatness")
-            if "landscape_positions" not in group:
-                continue
-            found, positions = group.attributes, group.read("landscape_positions")
-            lengths = (found.get("average_radius", np.nan), found.get("adversarial_length", np.nan))
-            for direction, length in zip(_DIRECTIONS, lengths, strict=True):
-                losses = group.read(f"landscape_{direction}").astype(np.float64).mean(axis=1)
-                at_weights = float(losses[np.abs(positions).argmin()])
-                rows += [
-                    {
-                        "model_id": entry.model_id,
-                        "side": side,
-                        "paired": paired,
-                        "direction": direction,
-                        "length": length,
-                    }
-                    | {"position": round(float(s), 4), "robust_loss": loss, "rise": loss - at_weights}
-                    for s, loss in zip(positions, losses, strict=True)
-                ]
+    for model, group in flatness_groups(run, "landscape_positions"):
+        found, positions = group.attributes, group.read("landscape_positions")
+        if len(positions) < 2:
+            continue  # as in the study, which measures none
+        lengths = (found.get("average_radius", np.nan), found.get("adversarial_length", np.nan))
+        for direction, length in zip(_DIRECTIONS, lengths, strict=True):
+            losses = group.read(f"landscape_{direction}").astype(np.float64).mean(axis=1)
+            at_weights = float(losses[np.abs(positions).argmin()])
+            rows += [
+                {**model, "direction": direction, "length": length}
+                | {"position": round(float(s), 4), "robust_loss": loss, "rise": loss - at_weights}
+                for s, loss in zip(positions, losses, strict=True)
+            ]
     return pd.DataFrame(rows)
 
 
@@ -142,20 +121,15 @@ def _points(axis: Axes, models: pd.DataFrame, x: str, y: str) -> None:
     known = models.dropna(subset=[x, y])
     for side, own in known.groupby([mark_of(robust).label for robust in known["robust"]]):
         points(axis, own[x], own[y], MARKS[str(side)], size=18)
-    _scale(axis, "x", models[x])
-    _scale(axis, "y", models[y])
+    scale_long_tail(axis, "x", models[x])
+    scale_long_tail(axis, "y", models[y])
 
 
-def _scale(axis: Axes, which: Literal["x", "y"], values: pd.Series) -> None:
-    """Logarithmic on both sides of 0 where a few values would squeeze all others together."""
-    from matplotlib.ticker import FuncFormatter
-
-    size = values.abs().dropna()
-    size = size[size > 0]
-    if len(size) and size.max() > 20 and size.max() / size.median() > 10:
-        (axis.set_xscale if which == "x" else axis.set_yscale)("symlog", linthresh=1.0)
-        plain = axis.xaxis if which == "x" else axis.yaxis
-        plain.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
+def _listed(metrics: list[str]) -> str:
+    """Say the scores' titles in a row: `Robust loss and robust accuracy (PGD)`."""
+    titles = [get_score(metric).title for metric in metrics]
+    first, *rest = [titles[0], *(title[:1].lower() + title[1:] for title in titles[1:])]
+    return " and ".join([", ".join([first, *rest[:-1]]), *rest[-1:]])
 
 
 def _label(metric: str) -> str:
@@ -167,4 +141,6 @@ def _label(metric: str) -> str:
 FIGURES: tuple[Figure, ...] = (
     Figure("flatness_scatter", "flatness", "Robustness against flatness", draw_scatter),
     Figure("flatness_landscape", "flatness", "Landscape of the robust loss", draw_landscape),
+    Figure("flatness_radii", "flatness", "Flatness against the size of the perturbation", draw_radii),
+    Figure("flatness_plane", "flatness", "Robust loss over a plane of weights", draw_plane),
 )

@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from filterlens.lenses.flatness.losses import ROBUST_LOSS, Losses, PerturbedLosses, mean_loss
 from filterlens.score import score
 
-__all__ = ["Hessian", "PerturbedLosses", "average_flatness", "class_flatness", "worst_flatness"]
-
-Losses = NDArray[np.floating]
-
-_ROBUST_LOSS = "RLoss(w) = mean over images of max_{‖δ‖ ≤ ε} loss(f_w(x + δ), y), found by PGD"
-
-
-_AT = "H = Hessian of the mean loss on the adversarial examples, which are held fixed, in all perturbed parameters"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Hessian:
-    """Extreme eigenvalues of the robust loss's Hessian, the error of the highest, and estimates of the trace."""
-
-    highest: float
-    lowest: float
-    error: float
-    traces: Losses
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PerturbedLosses:
-    """One model's robust losses at its weights, shape (n,), and at perturbed weights, shapes (T, n) and (R, n).
-
-    `worst` is None for dumps of before 0.2, whose worst case was measured otherwise than their reference.
-    """
-
-    reference: Losses
-    average: Losses
-    average_correct: Losses
-    worst: Losses | None = None
-    reference_float32: Losses | None = None
-    hessian: Hessian | None = None
+__all__ = ["average_flatness", "class_flatness", "worst_flatness"]
 
 
 def average_flatness(reference: Losses, perturbed: Losses) -> tuple[float, float]:
@@ -64,7 +32,7 @@ def average_flatness(reference: Losses, perturbed: Losses) -> tuple[float, float
     >>> average_flatness(np.array([1.0, 2.0]), np.array([[2.0, 3.0], [4.0, 5.0]]))
     (2.0, 1.0)
     """
-    rises = _means(perturbed) - _mean(reference)
+    rises = _means(perturbed) - mean_loss(reference)
     error = float(rises.std(ddof=1) / math.sqrt(len(rises))) if len(rises) > 1 else math.nan
     return float(rises.mean()), error
 
@@ -88,7 +56,7 @@ def worst_flatness(reference: Losses, perturbed: Losses) -> tuple[float, float]:
     >>> worst_flatness(np.array([1.0, 2.0]), np.array([[2.0, 3.0], [4.0, 5.0]]))
     (3.0, 2.0)
     """
-    rises = _means(perturbed) - _mean(reference)
+    rises = _means(perturbed) - mean_loss(reference)
     highest = float(rises.max())
     return highest if math.isnan(highest) else max(0.0, highest), float(rises.max() - rises.min())
 
@@ -109,10 +77,6 @@ def class_flatness(reference: Losses, perturbed: Losses, labels: NDArray[np.inte
     return {int(label): float(rise[labels == label].mean()) for label in np.unique(labels)}
 
 
-def _mean(losses: Losses) -> float:
-    return float(np.asarray(losses, dtype=np.float64).mean())
-
-
 def _means(losses: Losses) -> NDArray[np.float64]:
     means: NDArray[np.float64] = np.asarray(losses, dtype=np.float64).mean(axis=1)
     return means
@@ -122,7 +86,7 @@ def _means(losses: Losses) -> NDArray[np.float64]:
     lens="flatness",
     name="average_flatness",
     title="Average-case flatness",
-    formula=f"mean_t RLoss(w + ν_t) − RLoss(w), ‖ν_t^(l)‖₂ = 0.5 ‖w^(l)‖₂ in every layer; {_ROBUST_LOSS}",
+    formula=f"mean_t RLoss(w + ν_t) − RLoss(w), ‖ν_t^(l)‖₂ = 0.5 ‖w^(l)‖₂ in every layer; {ROBUST_LOSS}",
     reference="Stutz2021 eqs 2, 3",
     unit="nats",
     higher_is_better=False,
@@ -138,7 +102,7 @@ def _average(losses: PerturbedLosses) -> float:
     lens="flatness",
     name="worst_flatness",
     title="Worst-case flatness",
-    formula=f"max_ν RLoss(w + ν) − RLoss(w), ‖ν^(l)‖₂ ≤ 0.00075 ‖w^(l)‖₂ in every layer; {_ROBUST_LOSS}",
+    formula=f"max_ν RLoss(w + ν) − RLoss(w), ‖ν^(l)‖₂ ≤ 0.00075 ‖w^(l)‖₂ in every layer; {ROBUST_LOSS}",
     reference="Stutz2021 eqs 4, 5",
     bounds=(0.0, None),
     unit="nats",
@@ -156,7 +120,7 @@ def _worst(losses: PerturbedLosses) -> float:
     lens="flatness",
     name="flatness_reference_loss",
     title="Robust loss at the weights",
-    formula=_ROBUST_LOSS,
+    formula=ROBUST_LOSS,
     reference="Stutz2021 §3",
     bounds=(0.0, None),
     unit="nats",
@@ -166,7 +130,7 @@ def _worst(losses: PerturbedLosses) -> float:
 )
 def _reference(losses: PerturbedLosses) -> float:
     """Robust loss that flatness is measured against: as many restarts and the same random starts."""
-    return _mean(losses.reference)
+    return mean_loss(losses.reference)
 
 
 @score(
@@ -243,7 +207,7 @@ def _average_accuracy(losses: PerturbedLosses) -> float:
     name="flatness_reference_loss_float32",
     title="Robust loss at the weights (float32)",
     summary="The same in float32: the loss of precision from bfloat16 is the difference.",
-    formula=_ROBUST_LOSS,
+    formula=ROBUST_LOSS,
     reference="filterlens",
     bounds=(0.0, None),
     unit="nats",
@@ -252,100 +216,4 @@ def _average_accuracy(losses: PerturbedLosses) -> float:
     applies=lambda losses: losses.reference_float32 is not None,
 )
 def _reference_float32(losses: PerturbedLosses) -> float:
-    return math.nan if losses.reference_float32 is None else _mean(losses.reference_float32)
-
-
-def _is_curved(losses: PerturbedLosses) -> bool:
-    return losses.hessian is not None
-
-
-@score(
-    lens="flatness",
-    name="hessian_eigenvalue",
-    title="Largest Hessian eigenvalue",
-    formula=f"λ_max(H); {_AT}",
-    reference="Stutz2021",
-    unit="nats per unit of weight²",
-    higher_is_better=False,
-    pitfalls=(
-        "Depends on the scale of the weights, to which a network with BatchNorm is indifferent: compare with "
-        "average-case flatness, which does not."
-    ),
-    auxiliary=True,
-    applies=_is_curved,
-)
-def _eigenvalue(losses: PerturbedLosses) -> float:
-    """Steepest curvature of the robust loss at the weights, by Lanczos' iteration."""
-    return math.nan if losses.hessian is None else losses.hessian.highest
-
-
-@score(
-    lens="flatness",
-    name="hessian_eigenvalue_error",
-    title="Largest Hessian eigenvalue, error",
-    formula="‖H v − λ v‖₂ of the last iterate: an eigenvalue lies within it",
-    reference="filterlens",
-    bounds=(0.0, None),
-    unit="nats per unit of weight²",
-    pitfalls="Where it is no small part of the eigenvalue, take more iterations (curvature).",
-    auxiliary=True,
-    applies=_is_curved,
-)
-def _eigenvalue_error(losses: PerturbedLosses) -> float:
-    """How far the largest eigenvalue may lie from an eigenvalue of the Hessian."""
-    return math.nan if losses.hessian is None else losses.hessian.error
-
-
-@score(
-    lens="flatness",
-    name="hessian_trace",
-    title="Trace of the Hessian",
-    formula=f"mean over random z ∈ {{−1, 1}}^p of zᵀ H z; {_AT}",
-    reference="Stutz2021",
-    unit="nats per unit of weight²",
-    higher_is_better=False,
-    pitfalls="An estimate: hessian_trace_error is its standard error. Depends on the scale of the weights.",
-    auxiliary=True,
-    applies=_is_curved,
-)
-def _trace(losses: PerturbedLosses) -> float:
-    """Curvature of the robust loss summed over all directions, by Hutchinson's estimator."""
-    return math.nan if losses.hessian is None else float(losses.hessian.traces.mean())
-
-
-@score(
-    lens="flatness",
-    name="hessian_trace_error",
-    title="Trace of the Hessian, standard error",
-    formula="sd(zᵀ H z) / √m over the m random vectors",
-    reference="filterlens",
-    bounds=(0.0, None),
-    unit="nats per unit of weight²",
-    pitfalls="Of the random vectors only, not of the images.",
-    auxiliary=True,
-    applies=_is_curved,
-)
-def _trace_error(losses: PerturbedLosses) -> float:
-    """Scatter of the trace's estimates, as the standard error of their mean."""
-    if losses.hessian is None or len(losses.hessian.traces) < 2:
-        return math.nan
-    return float(losses.hessian.traces.std(ddof=1) / math.sqrt(len(losses.hessian.traces)))
-
-
-@score(
-    lens="flatness",
-    name="convexity",
-    title="Convexity of the robust loss",
-    formula=f"|λ_min(H)| / λ_max(H); {_AT}",
-    reference="Stutz2021",
-    bounds=(0.0, None),
-    unit="ratio",
-    higher_is_better=False,
-    pitfalls="Near 0 where the loss is convex at the weights. λ_min converges as slowly as λ_max does.",
-    auxiliary=True,
-    applies=_is_curved,
-)
-def _convexity(losses: PerturbedLosses) -> float:
-    """Size of the most negative curvature beside the most positive one."""
-    found = losses.hessian
-    return math.nan if found is None or found.highest <= 0 else abs(found.lowest) / found.highest
+    return math.nan if losses.reference_float32 is None else mean_loss(losses.reference_float32)

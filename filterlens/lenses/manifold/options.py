@@ -39,7 +39,7 @@ class ManifoldOptions(Options):
     same_class: bool = option(
         default=False, help="Neighbours of an image's own class only, instead of all classes as published."
     )
-    eta: float = 0.3
+    eta: float = option(default=0.3, help="Radius of the on-manifold attack, in units of a latent, L∞.", at_least=0)
     steps: int = 40
     step: float = 0.005
     restarts: int = 5

@@ -41,7 +41,7 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
     labels = group.read("labels")
     optional = {
         name: _read(group, name, labels) if name in group else None
-        for name in ("logits_autoattack", "logits_attacked_float32")
+        for name in ("logits_autoattack", "logits_attacked_float32", "logits_affine", "logits_rotation")
     }
     stage = read_stage(group)
     outputs = Outputs(
@@ -50,6 +50,8 @@ def _rows(group: DumpGroup) -> Iterator[dict[str, object]]:
         attacked=_read(group, "logits_attacked", labels),
         autoattack=optional["logits_autoattack"],
         attacked_float32=optional["logits_attacked_float32"],
+        affine=optional["logits_affine"],
+        rotation=optional["logits_rotation"],
         first_stage=None if stage is None else stage.change,
     )
     note = _note(group)
@@ -86,5 +88,11 @@ def _note(group: DumpGroup) -> str:
         f"{found.get('restarts', '?')} restarts",
         f"{found.get('images', '?')} images",
     ]
+    if "rotations" in found:
+        parts.append(
+            f"affine η = {float(found['affine_radius']):g}, rotation ±{float(found['rotation_degrees']):g}° and "
+            f"translation ±{float(found['translation_pixels']):.3g} pixels on {found['rotations']} x "
+            f"{found['translations']}² places"
+        )
     parts += [name for name in ("fast", "bf16") if found.get(name)]
     return ", ".join(parts)

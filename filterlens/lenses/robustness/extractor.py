@@ -13,6 +13,14 @@ from filterlens.dumps import WritableGroup
 from filterlens.lens import ExtractContext
 from filterlens.lenses.robustness.autoattack import run_autoattack
 from filterlens.lenses.robustness.options import RobustnessOptions
+from filterlens.lenses.robustness.transformations import (
+    AFFINE_RADIUS,
+    ROTATION,
+    affine_logits,
+    grid_of,
+    rotation_logits,
+    translation_of,
+)
 from filterlens.tracing.first_stage import first_stage
 
 __all__ = ["KEPT_IMAGES", "STEPS", "extract"]
@@ -29,7 +37,8 @@ def extract(context: ExtractContext[RobustnessOptions]) -> None:
     ----------
     context
         The model must run; the catalog row gives `eps` and `threat_model`. The group is filled with `labels` (n,),
-        `logits_clean`, `logits_attacked` (each example's highest loss) and `logits_autoattack` (n, classes),
+        `logits_clean`, `logits_attacked` (each example's highest loss), and where asked for `logits_autoattack`,
+        `logits_affine` and `logits_rotation` (n, classes),
         `images_clean` and `images_attacked` (up to 8, channels, height, width); of a network with a convolution
         `first_stage_weight` (c_out, c_in / groups, k_h, k_w) and `first_stage_clean` and `first_stage_attacked`
         (m, c_out, h, w), what its first stage puts out on the first m of those images; under bf16
@@ -76,6 +85,7 @@ def extract(context: ExtractContext[RobustnessOptions]) -> None:
             bf16=options.bf16,
             autoattack=options.autoattack,
             autoattack_warnings=warnings,
+            **_transformations(runner, options),
             images=len(runner.images),
             data=runner.images.name,
             data_sha256=runner.images.digest,
@@ -101,12 +111,16 @@ def _record_first_stage(runner: Running, attacked: NDArray[np.float32], group: W
 
 def _measure(runner: Running, threat: Threat, options: RobustnessOptions, seed: int) -> dict[str, NDArray[np.float32]]:
     """Logits of all images, clean and attacked, and the first attacked images."""
-    runner.expect(1 + options.restarts * (STEPS + 1) + int(options.bf16))
+    attacks = options.restarts * (1 + options.transformations)
+    places = options.rotations * options.translations**2 if options.transformations else 0
+    runner.expect(1 + attacks * (STEPS + 1) + places + int(options.bf16))
     step = threat.step if options.attack == "pgd" else None  # None adapts
     clean: list[Tensor] = []
     attacked: list[Tensor] = []
     exact: list[Tensor] = []
     kept: list[Tensor] = []
+    moved: dict[str, list[Tensor]] = {"affine": [], "rotation": []} if options.transformations else {}
+    grid = grid_of(*runner.images.pixels.shape[2:], rotations=options.rotations, translations=options.translations)
     for batch in runner.batches():
         with torch.no_grad():
             clean.append(runner(batch.pixels))
@@ -117,6 +131,10 @@ def _measure(runner: Running, threat: Threat, options: RobustnessOptions, seed: 
         attacked.append(found.logits)
         if batch.rows.start < KEPT_IMAGES:
             kept.append(found.points)
+        if options.transformations:
+            affine = affine_logits(runner, batch, clean[-1], steps=STEPS, restarts=options.restarts, seed=seed)
+            moved["affine"].append(affine)
+            moved["rotation"].append(rotation_logits(runner, batch, clean[-1], grid))
         if options.bf16:
             with torch.no_grad():
                 exact.append(runner.classifier(found.points))
@@ -126,7 +144,21 @@ def _measure(runner: Running, threat: Threat, options: RobustnessOptions, seed: 
         "logits_attacked": _array(attacked),
         "images_attacked": _array(kept)[:KEPT_IMAGES],
     }
+    measured |= {f"logits_{name}": _array(logits) for name, logits in moved.items()}
     return measured | ({"logits_attacked_float32": _array(exact)} if exact else {})
+
+
+def _transformations(runner: Running, options: RobustnessOptions) -> dict[str, float]:
+    """Radii and grid of the transformations, for the dump; nothing where none were asked for."""
+    if not options.transformations:
+        return {}
+    return {
+        "affine_radius": AFFINE_RADIUS,
+        "rotation_degrees": ROTATION,
+        "translation_pixels": translation_of(max(runner.images.pixels.shape[2:])),
+        "rotations": options.rotations,
+        "translations": options.translations,
+    }
 
 
 def _array(parts: list[Tensor]) -> NDArray[np.float32]:

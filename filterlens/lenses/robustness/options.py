@@ -27,6 +27,10 @@ class RobustnessOptions(Options):
         `pgd`, of the paper's constant step, or `apgd`, whose step adapts: closer to the worst case at equal cost.
     autoattack
         Run AutoAttack's standard version too.
+    transformations
+        Find the worst affine transformation, and the worst rotation with translation, of each image too.
+    rotations, translations
+        Places of the grid that the latter is looked for on, for translations along each axis.
     bf16
         Forward passes of attacked models in bfloat16; the loss of precision is reported beside the scores.
 
@@ -42,6 +46,11 @@ class RobustnessOptions(Options):
         default="pgd", help="PGD of the papers' constant step, or APGD, whose step adapts: stronger at equal cost."
     )
     autoattack: bool = option(default=False, help="Run AutoAttack (standard) too: slow.")
+    transformations: bool = option(
+        default=False, help="Accuracy under the worst affine transformation, and rotation with translation, too."
+    )
+    rotations: int = 31
+    translations: int = 5
     bf16: bool = option(default=False, help="Forward passes of attacks in bfloat16 (GPU); its effect is reported.")
 
     def __post_init__(self) -> None:
@@ -52,5 +61,5 @@ class RobustnessOptions(Options):
 
     @classmethod
     def fast(cls) -> Self:
-        """64 images and one restart."""
-        return cls(preset="fast", images=64, restarts=1)
+        """64 images, one restart, and a coarse grid of rotations."""
+        return cls(preset="fast", images=64, restarts=1, rotations=7, translations=3)

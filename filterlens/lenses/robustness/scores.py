@@ -38,6 +38,8 @@ class Outputs:
     attacked: Logits
     autoattack: Logits | None = None
     attacked_float32: Logits | None = None
+    affine: Logits | None = None
+    rotation: Logits | None = None
     first_stage: NDArray[np.float64] | None = None  # relative change of each filter, shape (c_out,)
 
 
@@ -47,6 +49,10 @@ def _has_autoattack(outputs: Outputs) -> bool:
 
 def _has_float32(outputs: Outputs) -> bool:
     return outputs.attacked_float32 is not None
+
+
+def _has_transformations(outputs: Outputs) -> bool:
+    return outputs.affine is not None and outputs.rotation is not None
 
 
 def _on(side: str, measure: Callable[[Any, Labels], float]) -> Callable[[Outputs], float]:
@@ -102,6 +108,39 @@ _declare(
     applies=_has_autoattack,
     **_FRACTION,
 )
+
+
+for _name, _title, _summary, _formula, _reference, _kind in (
+    (
+        "robust_accuracy_affine",
+        "Robust accuracy (affine)",
+        "Fraction of images still classified correctly under the worst affine transformation found by gradients.",
+        "mean_i min_t [argmax f(t(x_i)) = y_i], t ∈ R⁶ within 0.3 of none, L∞",
+        "Stutz2019 §3.4",
+        "affine",
+    ),
+    (
+        "robust_accuracy_rotation",
+        "Robust accuracy (rotation)",
+        "Fraction of images still classified correctly under every rotation with translation of a grid.",
+        "mean_i min_t [argmax f(t(x_i)) = y_i], rotation within ±30°, translation within ±3 pixels (24 of 224)",
+        "Engstrom2019 §3",
+        "rotation",
+    ),
+):
+    _declare(
+        _name,
+        _title,
+        _summary,
+        _formula,
+        _on(_kind, accuracy),
+        higher_is_better=True,
+        chance="0",
+        pitfalls="What leaves the frame is cut off and black comes in: part of the fall may be that.",
+        reference=_reference,
+        applies=_has_transformations,
+        **_FRACTION,
+    )
 
 
 def _mean_loss(logits: Logits, labels: Labels) -> float:
@@ -196,6 +235,8 @@ for _name, _title, _side, _applies in (
     ("clean_accuracy", "Clean accuracy", "clean", None),
     ("robust_accuracy", "Robust accuracy (PGD)", "attacked", None),
     ("robust_accuracy_autoattack", "Robust accuracy (AutoAttack)", "autoattack", _has_autoattack),
+    ("robust_accuracy_affine", "Robust accuracy (affine)", "affine", _has_transformations),
+    ("robust_accuracy_rotation", "Robust accuracy (rotation)", "rotation", _has_transformations),
 ):
     for _end, _suffix, _word in ((0, "low", "lower"), (1, "high", "upper")):
         _declare(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,91 +12,34 @@ import numpy as np
 import pytest
 import torch
 from extracting import chosen, context
+from flatness_cases import (
+    ENTRY,
+    SETTINGS,
+    centred_images,
+    images,
+    linear,
+    linear_robust_loss,
+    loaded,
+    measured,
+    network_with_batchnorm,
+    runner_of,
+    score,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
 from filterlens.attacks import Ball, Weights, attack
-from filterlens.attacks.evaluation import Running, Threat, threat_of
-from filterlens.catalogs import Entry
-from filterlens.dumps import DumpGroup, DumpReader, DumpWriter
+from filterlens.attacks.evaluation import Threat, threat_of
+from filterlens.dumps import DumpWriter
 from filterlens.errors import InputError, LensSkipped
 from filterlens.inputs.images import Images
-from filterlens.lens import RunSettings
-from filterlens.lenses.flatness import extractor as flatness
+from filterlens.lenses.flatness import measuring as flatness
 from filterlens.lenses.flatness.analyzer import analyze
-from filterlens.lenses.flatness.extractor import extract, joint_attack
+from filterlens.lenses.flatness.extractor import extract
+from filterlens.lenses.flatness.measuring import joint_attack
 from filterlens.lenses.flatness.options import FlatnessOptions
 from filterlens.lenses.flatness.parameters import is_normalisation, perturbed_parameters
 from filterlens.loaders.model import Classifier, LoadedModel
-
-SETTINGS = {"fast": True, "batch_size": 8}
-ENTRY = Entry(model_id="small", source="small.pt", threat_model="Linf", eps=8 / 255)
-
-
-def loaded(network: nn.Module, **facts: Any) -> LoadedModel:
-    return LoadedModel("small", "small.pt", "", network.state_dict(), Classifier(network).eval(), **facts)
-
-
-def network_with_batchnorm(seed: int = 0) -> nn.Sequential:
-    torch.manual_seed(seed)
-    network = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1),
-        nn.BatchNorm2d(6, eps=1e-12),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(24, 4),
-    )
-    network.get_buffer("1.running_mean").normal_(0, 0.3)
-    network.get_buffer("1.running_var").uniform_(0.5, 2)
-    return network
-
-
-def images(n: int = 20, size: int = 6, classes: int = 4) -> Images:
-    generator = np.random.default_rng(1)
-    pixels = generator.random((n, 3, size, size), dtype=np.float32)
-    return Images("random", pixels, generator.integers(0, classes, n))
-
-
-def measured(
-    tmp_path: Path, model: LoadedModel, data: Images | None, settings: Mapping[str, Any] = SETTINGS
-) -> DumpGroup:
-    path = tmp_path / "small.h5"
-    with DumpWriter(path, {"model_id": "small"}) as dump:
-        options, run = chosen(FlatnessOptions, settings)
-        extract(context(model, ENTRY, data, options, dump.lens("flatness", {}), settings=run))
-    return DumpReader(path).lens("flatness")
-
-
-def score(group: DumpGroup, metric: str) -> float:
-    (value,) = (float(str(row["value"])) for row in analyze(group) if row["metric"] == metric and not row.get("layer"))
-    return value
-
-
-def runner_of(network: nn.Module, data: Images) -> Running:
-    return Running(Classifier(network).eval(), data, RunSettings(batch_size=3), bf16=False, progress=lambda *_: None)
-
-
-# A linear model of two classes has its worst image in closed form: x - ε sign(w_y - w_other) (y - other), anywhere
-# in weight space; so it has its robust loss, and for one image its worst weights.
-
-
-def linear(seed: int = 2) -> nn.Sequential:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
-
-
-def centred_images(n: int) -> Images:
-    generator = np.random.default_rng(3)
-    pixels = generator.uniform(0.3, 0.7, (n, 3, 2, 2)).astype(np.float32)
-    return Images("grey", pixels, generator.integers(0, 2, n))
-
-
-def linear_robust_loss(weight: torch.Tensor, data: Images, eps: float) -> torch.Tensor:
-    x, y = torch.from_numpy(data.pixels).flatten(1), torch.from_numpy(data.labels)
-    away = weight[1 - y] - weight[y]
-    margin = -(away * x).sum(dim=1) - eps * away.abs().sum(dim=1)
-    return functional.softplus(-margin)
 
 
 def test_average_case_of_logistic_regression_has_its_closed_form(tmp_path: Path) -> None:
@@ -106,7 +49,7 @@ def test_average_case_of_logistic_regression_has_its_closed_form(tmp_path: Path)
     expected = []
     for t in range(3):
         with Weights([network.get_parameter("1.weight")], radius=0.5) as weights:
-            weights.random_start(flatness._generator(0, 1, t), on_sphere=True)
+            weights.random_start(flatness.generator_of(0, 1, t), on_sphere=True)
             expected.append(linear_robust_loss(network.get_parameter("1.weight").detach(), data, 8 / 255))
     assert torch.allclose(torch.from_numpy(group.read("average_loss")), torch.stack(expected), atol=1e-5)
     reference = linear_robust_loss(weight, data, 8 / 255)
@@ -176,19 +119,31 @@ def test_worst_case_lies_above_the_reference_without_any_floor(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"worst": 1}, {"worst": 4, "average": 4}, {"batch_size": 20}, {"steps": 1}, {"steps": 3, "batch_size": 3}],
+    [
+        {},
+        {"worst": 1},
+        {"worst": 4, "average": 4},
+        {"batch_size": 20},
+        {"steps": 1},
+        {"steps": 3, "batch_size": 3},
+        {"clean_flatness": True, "radii": (0.5, 2.0)},
+    ],
     ids=lambda settings: ", ".join(f"{name} {value}" for name, value in settings.items()) or "fast",
 )
 def test_weights_that_do_not_move_are_flat_to_the_last_digit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
     """At ξ = 0 reference and perturbed loss are one number: whatever iterate a side keeps, the other keeps it too."""
-    monkeypatch.setattr(flatness, "WORST_RADIUS", 0.0)
-    monkeypatch.setattr(flatness, "AVERAGE_RADIUS", 0.0)
+    for name in ("WORST_RADIUS", "AVERAGE_RADIUS"):
+        monkeypatch.setattr(f"filterlens.lenses.flatness.extractor.{name}", 0.0)
     group = measured(tmp_path, loaded(network_with_batchnorm()), images(), SETTINGS | settings)
     reference = group.read("reference_loss")
     for name in ("worst_case_loss", "average_loss"):
         assert (group.read(name) == reference).all(), name  # every restart, not only the one that the score keeps
+    for name in ("radii_worst_case_loss", "radii_average_loss"):
+        assert name not in group or (group.read(name) == reference).all()
+    for name in ("worst_case_clean_loss", "average_clean_loss"):
+        assert name not in group or (group.read(name) == group.read("clean_loss")).all()
     assert (group.read("worst_case_correct") == group.read("reference_correct")).all()
     for metric in ("worst_flatness", "worst_flatness_spread", "average_flatness", "average_flatness_images_error"):
         assert score(group, metric) == 0, metric

@@ -9,6 +9,7 @@ import pytest
 
 from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.lenses.flatness import analyzer as flatness_analyzer
+from filterlens.lenses.flatness.around_figures import draw_plane, draw_radii
 from filterlens.lenses.flatness.figures import draw_landscape, draw_scatter
 from filterlens.lenses.robustness import analyzer as robustness_analyzer
 from filterlens.lenses.robustness.figures import draw_confidence, draw_reliability
@@ -31,7 +32,9 @@ LOGITS = {  # four images, two classes; of confidence 0.9 and 0.6, right and wro
 }
 
 
-def make_run(folder: Path, lenses: tuple[str, ...] = ("robustness", "flatness"), pairs: int = 3) -> RunData:
+def make_run(
+    folder: Path, lenses: tuple[str, ...] = ("robustness", "flatness"), pairs: int = 3, *, around: bool = False
+) -> RunData:
     rows, lines = [], ["model_id,source,robust,match,eps"]
     (folder / "dumps").mkdir(parents=True)
     for i in range(pairs):
@@ -59,6 +62,16 @@ def make_run(folder: Path, lenses: tuple[str, ...] = ("robustness", "flatness"),
                     group.write("landscape_random", reference + 30 * j * positions[:, None] ** 2)
                     group.write("landscape_adversarial", reference + (1 + i) * positions[:, None])
                     group.set_attributes(average_radius=0.5, adversarial_length=0.01)
+                    if around:
+                        group.write("train_loss", reference[:2] - 1 - i)
+                        group.write("radii", np.array([0.5, 2.0]))
+                        group.write("radii_average_loss", reference + np.array([[[1.0], [3.0]], [[4.0], [6.0]]]))
+                        group.write("radii_worst_case_loss", reference + np.array([[[-1.0], [-2.0]], [[1.0], [7.0]]]))
+                        places = np.linspace(-1, 1, 3)
+                        rise = places[:, None] ** 2 + 10 * places**2
+                        group.write("plane_positions", places)
+                        group.write("plane_loss", reference + rise[:, :, None] * (1 + j))
+                        group.set_attributes(worst_radius=0.00075, plane_directions="filters")
             with DumpReader(path) as reader:
                 for lens in lenses:
                     found = ANALYZERS[lens](reader.lens(lens))
@@ -69,8 +82,8 @@ def make_run(folder: Path, lenses: tuple[str, ...] = ("robustness", "flatness"),
 
 
 def test_every_figure_is_drawn_without_a_warning(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    for draw in (draw_reliability, draw_confidence, draw_scatter, draw_landscape):
+    run = make_run(tmp_path / "run", around=True)
+    for draw in (draw_reliability, draw_confidence, draw_scatter, draw_landscape, draw_radii, draw_plane):
         with paper_style():
             drawing = draw(run)
             assert drawing is not None
@@ -129,10 +142,42 @@ def test_landscape_is_the_rise_above_the_weights(tmp_path: Path) -> None:
     assert curve["length"].unique().tolist() == [0.01]
 
 
+def test_scatter_shows_the_gap_where_training_images_are_known(tmp_path: Path) -> None:
+    drawing = drawn(draw_scatter(make_run(tmp_path / "run", ("flatness",), pairs=5, around=True)))
+    gap = drawing.data[(drawing.data["y_metric"] == "robust_gap") & (drawing.data["x_metric"] == "average_flatness")]
+    assert sorted(gap.loc[gap["robust"].eq(True), "y"]) == [1, 2, 3, 4, 5]
+    assert drawing.caption.startswith("Robust loss and robust generalisation gap against flatness")
+    assert "ρ = 1.00" in drawing.figure.axes[2].get_title(loc="right")
+
+
+def test_the_curve_over_radii_begins_at_0_and_is_mean_or_highest(tmp_path: Path) -> None:
+    data = drawn(draw_radii(make_run(tmp_path / "run", ("flatness",), around=True))).data
+    own = data[data["model_id"] == "robust-1"]
+    average, worst = (own[own["case"] == case] for case in ("average", "worst"))
+    assert average["radius"].tolist() == [0, 0.25, 1.0]
+    assert average["flatness"].tolist() == pytest.approx([0, 2, 5])
+    assert worst["radius"].tolist() == pytest.approx([0, 0.000375, 0.0015])
+    assert worst["flatness"].tolist() == pytest.approx([0, 0, 7])  # never below the weights themselves
+    assert set(data["side"]) == {"robust", "normal"}
+
+
+def test_the_plane_is_of_one_pair_with_its_first_direction_along_x(tmp_path: Path) -> None:
+    drawing = drawn(draw_plane(make_run(tmp_path / "run", ("flatness",), around=True)))
+    assert drawing.data["model_id"].unique().tolist() == ["normal-0", "robust-0"]
+    own = drawing.data[drawing.data["model_id"] == "robust-0"].set_index(["s", "t"])["robust_loss"]
+    assert (own[0, 0], own[1, 0], own[0, 1]) == (2, 3, 12)
+    assert "filter by filter" in drawing.caption
+    mesh = drawing.figure.axes[1].collections[0].get_array()
+    assert mesh is not None
+    assert np.asarray(mesh).reshape(3, 3)[1].tolist() == [3, 2, 3]  # the row t = 0, over s
+
+
 def test_without_the_lens_there_is_no_figure(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", ("robustness",))
     assert draw_scatter(run) is None
     assert draw_landscape(run) is None
+    assert draw_radii(run) is None
+    assert draw_plane(run) is None
     run = make_run(tmp_path / "b", ("flatness",))
-    assert draw_reliability(run) is None
-    assert draw_confidence(run) is None
+    for draw in (draw_reliability, draw_confidence, draw_radii, draw_plane):
+        assert draw(run) is None

@@ -85,6 +85,12 @@ def test_on_manifold_examples_keep_eta_and_the_latent_bounds(
     assert (moved <= high + 1e-6).all()
 
 
+def test_a_smaller_eta_is_kept_too(tmp_path: Path, network: nn.Module) -> None:
+    arrays, facts, _ = run(tmp_path, network, {"fast": True, "images": 4, "eta": 0.05}, load_images("fonts", 4))
+    assert facts["eta"] == 0.05
+    assert 0.03 < np.abs(arrays["latent_perturbation"]).max() <= 0.05 + 1e-6
+
+
 def test_every_image_lies_in_the_unit_box(
     fonts_run: tuple[dict[str, Array], dict[str, Any], list[Row], Images],
 ) -> None:
