@@ -43,7 +43,8 @@ def manifold(
     """
     from filterlens.studies import study_manifold
 
-    _run(study_manifold, preset, out, jobs=jobs, device=device, tables=("claims.md",))
+    form = Format.json if json else form
+    _run(study_manifold, preset, out, jobs=jobs, device=device, tables=("claims.md",), form=form)
 
 
 @studies.command("flatness")
@@ -58,6 +59,8 @@ def flatness(
     ] = None,
     jobs: o.Jobs = 2,
     device: o.TrainingDevice = "cpu",
+    form: o.Form = Format.table,
+    json: o.Json = False,
 ) -> None:
     """Train networks by many methods, and hold the flatness of their robust loss to their robust gap.
 
@@ -69,25 +72,26 @@ def flatness(
     """
     from filterlens.studies import study_flatness
 
-    _run(study_flatness, preset, out, jobs=jobs, device=device, tables=("methods.md", "claims.md"))
+    form = Format.json if json else form
+    _run(study_flatness, preset, out, jobs=jobs, device=device, tables=("methods.md", "claims.md"), form=form)
 
 
 def _run(
-    run: Callable[..., StudyOutcome], preset: str, out: Path | None, *, jobs: int, device: str, tables: tuple[str, ...]
+    run: Callable[..., StudyOutcome],
+    preset: str,
+    out: Path | None,
+    *,
+    jobs: int,
+    device: str,
+    tables: tuple[str, ...],
+    form: Format,
 ) -> None:
     """Run a study under a progress bar, and print its tables."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-<<<<<<< HEAD
     from filterlens.cli.printing import print_table, say
     from filterlens.cli.terminal import describe_task, make_console, make_error_console
-    from filterlens.studies import study_manifold
-=======
-    from filterlens.cli.printing import say
-    from filterlens.cli.terminal import describe_task, make_console
->>>>>>> main
 
-    form = Format.json if json else form
     console = make_console() if form is Format.table else make_error_console()
     columns = (describe_task(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -97,19 +101,13 @@ def _run(
             verb = what.partition(" ")[0]
             bar.update(tasks.get(verb, tasks["trained"]), completed=done, total=total)
 
-<<<<<<< HEAD
-        study = study_manifold(preset, out, jobs=jobs, device=device, listener=show)
+        study = run(preset, out, jobs=jobs, device=device, listener=show)
     if form is not Format.table:
         print_table(study.claims, form)
         return
-    for line in (study.folder / "claims.md").read_text(encoding="utf-8").split("\n"):
-        say(line)
-=======
-        study = run(preset, out, jobs=jobs, device=device, listener=show)
     for name in tables:
         for line in (study.folder / name).read_text(encoding="utf-8").split("\n"):
             say(line)
->>>>>>> main
     say(f"report: {study.page}; claims: {study.folder / 'claims.csv'}")
 
 

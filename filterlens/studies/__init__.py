@@ -58,14 +58,9 @@ def study_manifold(
     >>> import filterlens
     >>> filterlens.study_manifold("small", "reports/study").claims  # doctest: +SKIP
     """
-<<<<<<< HEAD
-    require_audit()
-    import pandas as pd
-
-=======
->>>>>>> main
     from filterlens.studies.manifold import PRESETS, run_study
 
+    require_audit()
     place = Path("reports") / f"study-manifold-{preset}" if folder is None else Path(folder)
     page = run_study(_preset(PRESETS, preset), place, jobs=jobs, device=device, listener=listener)
     return _outcome(place, page)
@@ -102,6 +97,7 @@ def study_flatness(
     """
     from filterlens.studies.flatness import PRESETS, run_flatness_study
 
+    require_audit()
     place = Path("reports") / f"study-flatness-{preset}" if folder is None else Path(folder)
     page = run_flatness_study(_preset(PRESETS, preset), place, jobs=jobs, device=device, listener=listener)
     return _outcome(place, page)

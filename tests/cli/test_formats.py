@@ -76,7 +76,7 @@ def test_every_command_with_a_format_has_the_same_one() -> None:
         for parameter in getattr(command, "params", [])
         if "--format" in parameter.opts
     }
-    assert set(kinds) == {*COMMANDS, "audit", "extract", "analyze", "filters", "manifold"}
+    assert set(kinds) == {*COMMANDS, "audit", "extract", "analyze", "filters", "flatness", "manifold"}
     assert len(set(kinds.values())) == 1
 
 
