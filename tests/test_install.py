@@ -66,7 +66,7 @@ def test_the_extra_is_what_the_message_names() -> None:
     always = {re.split(r"[^\w-]", one)[0] for one in PROJECT["dependencies"]}
     assert not always & set(AUDIT)
     for name, needs in PROJECT["optional-dependencies"].items():
-        assert name in {"audit", "docs"} or any("filterlens[audit" in one for one in needs), name
+        assert name in {"audit", "docs", "polars", "trackers"} or any("filterlens[audit" in one for one in needs), name
 
 
 def test_these_processes_lack_the_extra(light: dict[str, str]) -> None:
