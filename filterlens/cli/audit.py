@@ -64,7 +64,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         mean: o.Mean = "",
         std: o.Std = "",
         models: o.Models = None,
-        lens: o.Lenses = "",
+        lens: o.Lenses = None,
         out: o.Out = None,
         extend: o.Extend = False,
         replace: o.Replace = False,
@@ -109,7 +109,7 @@ def _command(*, whole: bool) -> Callable[..., None]:
         plan = commands.plan(
             config,
             what | {"checkpoints": str(checkpoints or ""), "models": tuple(models or ())},
-            lenses=[name.strip() for name in lens.split(",") if name.strip()],
+            lenses=o.names_of(lens),
             fast=fast,
             settings={name: value for name, value in given.items() if value is not None},
             options=given_options(lens_options),

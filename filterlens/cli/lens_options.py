@@ -42,7 +42,7 @@ def with_scoring_options(function: Command) -> Command:
     @wraps(function)
     def command(**values: Any) -> None:  # noqa: ANN401 - values of any option
         said = {name: value for name, value in values.items() if name in names and value is not None}
-        lenses = [name.strip() for name in said.pop("lens").split(",")]
+        lenses = o.names_of(said.pop("lens", None)) or ["filters"]
         settings = {name: said.pop(name) for name in list(said) if name in option_names(RunSettings)}
         facts = {name: said.pop(name) for name in ("arch", "eps", "mean", "std")}
         how = {"lenses": lenses, "fast": said.pop("fast"), "settings": RunSettings(**settings)} | given_options(said)
@@ -86,8 +86,9 @@ def with_bounds(function: Command) -> Command:
 def _scoring(
     *,
     lens: Annotated[
-        str, typer.Option("--lens", help="Comma-separated lenses.", autocompletion=completion.lenses)
-    ] = "filters",
+        list[str] | None,
+        typer.Option("--lens", help="Lenses, comma-separated or repeated [filters].", autocompletion=completion.lenses),
+    ] = None,
     arch: o.Arch = "",
     eps: o.Eps = "",
     mean: o.Mean = "",

@@ -74,10 +74,11 @@ Models = Annotated[
     ),
 ]
 Lenses = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
         "--lens",
-        help=f"Comma-separated: {', '.join(all_lenses())}; or `all`. Default: filters; for the bundled zoo, all.",
+        help=f"Comma-separated or repeated: {', '.join(all_lenses())}; or `all`. Default: filters; for the bundled "
+        "zoo, all.",
         autocompletion=completion.lenses,
     ),
 ]
@@ -229,3 +230,8 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show warnings; k
 LogFile = Annotated[Path | None, typer.Option("--log-file", help="Write warnings and events to this file.")]
 Form = Annotated[Format, typer.Option("--format", "-f", help="How to print it; csv and json are for machines.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+
+
+def names_of(given: list[str] | None) -> list[str]:
+    """Names in the order given: separated by commas, or the option repeated, or both."""
+    return [name.strip() for said in given or () for name in said.split(",") if name.strip()]

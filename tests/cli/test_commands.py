@@ -54,6 +54,13 @@ def test_an_audit_prints_the_comparison_the_summary_and_the_report(audited: tupl
     assert {path.suffix for path in (folder / "figures").iterdir()} >= {".pdf", ".png", ".csv"}
 
 
+@pytest.mark.parametrize("given", [["--lens", "filters, spectra"], ["--lens", "filters", "--lens", "spectra"]])
+def test_lenses_are_separated_by_commas_or_repeated(zoo: Path, tmp_path: Path, given: list[str]) -> None:
+    run("extract", "--leaderboard", zoo, *given, "--out", tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert {row["lens"] for row in rows} == {"filters", "spectra"}
+
+
 def test_the_same_command_again_does_nothing_new(audited: tuple[Path, str], zoo: Path) -> None:
     folder, _ = audited
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
