@@ -129,7 +129,11 @@ def _span(name: str, entry: object) -> tuple[int, int, str]:
             raise ValueError(f"tensor {name[:100]!r} has no type, shape or place")
     if dtype not in _BITS:
         raise ValueError(f"tensor {name[:100]!r} has the unknown type {dtype[:40]!r}")
-    if len(shape) > _DIMENSIONS or not all(type(length) is int and 0 <= length < 1 << 62 for length in shape):
+    if (
+        len(shape) > _DIMENSIONS
+        or not all(type(length) is int and 0 <= length for length in shape)
+        or math.prod(max(length, 1) for length in shape) >= 1 << 62
+    ):
         raise ValueError(f"tensor {name[:100]!r} has a shape that is none")
     if not 0 <= start <= stop or math.prod(shape) * _BITS[dtype] // 8 != stop - start:
         raise ValueError(f"tensor {name[:100]!r} has {stop - start} bytes, which is not what its shape needs")

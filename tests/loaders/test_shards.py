@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from small_zoo import weights
 from typer.testing import CliRunner
@@ -15,6 +18,7 @@ from filterlens.catalogs import Entry
 from filterlens.cli.app import app
 from filterlens.errors import CheckpointError
 from filterlens.loaders import absolute_source, load_model, local_files, source_digest, split_member
+from filterlens.loaders.shards import open_shard
 
 
 @pytest.fixture
@@ -126,3 +130,43 @@ def test_inspect_compare_and_check_take_a_model_of_a_shard(shard: Path, tmp_path
     wrong = CliRunner().invoke(app, ["inspect", f"{shard}#run7"])
     assert wrong.exit_code != 0
     assert "Traceback" not in wrong.output
+
+
+def test_a_changed_file_is_refused_or_read_as_the_library_reads_it(shard: Path, tmp_path: Path) -> None:
+    """Two readers may not disagree: 600 mutants, half of them changed in the header only."""
+    whole, chance = shard.read_bytes(), random.Random(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    refused: list[str] = []
+    for number in range(600):
+        changed = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            changed[chance.randrange(header if number % 2 else len(whole))] = chance.choice(b'09"[]{},:./zF\0\xff')
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(changed[: chance.choice((len(whole), len(whole), len(whole) - 1))])
+        try:
+            found = {name: open_shard(path).tensors(name) for name in ("run1", "run2")}
+        except CheckpointError as error:
+            refused.append(str(error))
+            continue
+        with safe_open(path, framework="pt") as file:
+            theirs = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        for name, separator in (("run1", "/"), ("run2", ".")):
+            assert found[name], name
+            for own, tensor in found[name].items():
+                other = theirs[f"{name}{separator}{own}"]
+                assert (tensor.dtype, tensor.shape) == (other.dtype, other.shape)
+                assert tensor.view(torch.uint8).equal(other.view(torch.uint8)) if tensor.numel() else True
+    assert 100 < len(refused) < 500  # neither is idle
+    assert not any("\n" in text for text in refused)
+
+
+@pytest.mark.parametrize(
+    "shape", [[1 << 61, 1 << 61, 0], [1 << 62, 0], [0] * 65, [1 << 63, 0], [-1, 0], [True, 0], [1.0, 0], "zq7x"]
+)
+def test_a_shape_that_no_tensor_has_is_refused_in_one_line(tmp_path: Path, shape: object) -> None:
+    text = json.dumps({"a/x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(CheckpointError) as caught:
+        load(path, "a")
+    assert "\n" not in str(caught.value)
