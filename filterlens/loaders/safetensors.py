@@ -131,7 +131,7 @@ def _span(name: str, entry: object) -> tuple[int, int, str]:
         raise ValueError(f"tensor {name[:100]!r} has the unknown type {dtype[:40]!r}")
     if (
         len(shape) > _DIMENSIONS
-        or not all(type(length) is int and 0 <= length for length in shape)
+        or not all(type(length) is int and length >= 0 for length in shape)
         or math.prod(max(length, 1) for length in shape) >= 1 << 62
     ):
         raise ValueError(f"tensor {name[:100]!r} has a shape that is none")
