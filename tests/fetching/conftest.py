@@ -28,7 +28,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("FILTERLENS_CACHE", str(folder))
     for name in ("FILTERLENS_OFFLINE", "FILTERLENS_MIRROR"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # what a command sets is taken back, too
+        monkeypatch.delenv(name)
     zenodo._listed.cache_clear()
     return folder
 

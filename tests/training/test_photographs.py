@@ -173,7 +173,7 @@ def test_a_state_of_before_photographs_is_taken_up(tmp_path: Path) -> None:
     [
         ({"optimiser": "adam"}, "optimisers are adamw and sgd"),
         ({"schedule": "step"}, "schedules cosine and cyclic"),
-        ({"label_smoothing": 1.0}, "label_smoothing lies in"),
+        ({"label_smoothing": 1.0}, "label_smoothing and label_noise lie in"),
         ({"batch_size": 64, "images": 64}, "40 images to train on, fewer than a batch of 64"),
         ({"width": 1}, "at least one block a stage and two channels"),
     ],
