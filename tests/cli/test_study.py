@@ -21,7 +21,6 @@ def test_an_unknown_study_or_preset_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:figure .flatness_scatter.")  # of two models: KeyError (True, True), open
 def test_the_study_of_flatness_prints_methods_and_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = FlatnessStudy(
         "fonts", "vgg_maxpool", images=30, validation=10, seeds=1, eps=0.1, test_images=6,

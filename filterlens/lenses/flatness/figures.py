@@ -119,7 +119,9 @@ def _landscape(run: RunData) -> pd.DataFrame:
 
 def _points(axis: Axes, models: pd.DataFrame, x: str, y: str) -> None:
     known = models.dropna(subset=[x, y])
-    for side, own in known.groupby([mark_of(robust).label for robust in known["robust"]]):
+    # not a plain list: pandas takes one whose words are all names of columns for these columns
+    sides = pd.Series([mark_of(robust).label for robust in known["robust"]], index=known.index, dtype=object)
+    for side, own in known.groupby(sides):
         points(axis, own[x], own[y], MARKS[str(side)], size=18)
     scale_long_tail(axis, "x", models[x])
     scale_long_tail(axis, "y", models[y])
