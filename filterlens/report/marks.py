@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from filterlens.report.style import current_style
@@ -26,6 +27,7 @@ __all__ = [
     "Mark",
     "beside_row",
     "box_or_points",
+    "by_mark",
     "mark_handles",
     "mark_of",
     "points",
@@ -74,6 +76,14 @@ CATEGORIES = (  # data sets: Okabe-Ito without the two above, each with a hatch 
 )
 #: several curves that are no sides, such as trainings; colours and marks that no side has
 SERIES = tuple(zip(("#0072B2", "#009E73", "#CC79A7", "#222222", "#A79F00", "#8A6BBE"), "svPX*p", strict=True))
+
+
+def by_mark(models: pd.DataFrame) -> Iterator[tuple[Mark, pd.DataFrame]]:
+    """Yield the rows that are drawn alike, with their mark, by the column `robust`."""
+    # a plain list of labels would be taken for names of columns where all of them are
+    labels = pd.Series([mark_of(robust).label for robust in models["robust"]], index=models.index, dtype=object)
+    for label, part in models.groupby(labels):
+        yield MARKS[str(label)], part
 
 
 def mark_of(robust: object) -> Mark:

@@ -14,7 +14,7 @@ from filterlens.lenses.flatness.side_curves import draw_side_curves, flatness_gr
 from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
-from filterlens.report.marks import MARKS, mark_handles, mark_of, points
+from filterlens.report.marks import by_mark, mark_handles, mark_of, points
 from filterlens.report.style import new_figure, row_label
 
 if TYPE_CHECKING:
@@ -119,10 +119,8 @@ def _landscape(run: RunData) -> pd.DataFrame:
 
 def _points(axis: Axes, models: pd.DataFrame, x: str, y: str) -> None:
     known = models.dropna(subset=[x, y])
-    # not a plain list: pandas takes one whose words are all names of columns for these columns
-    sides = pd.Series([mark_of(robust).label for robust in known["robust"]], index=known.index, dtype=object)
-    for side, own in known.groupby(sides):
-        points(axis, own[x], own[y], MARKS[str(side)], size=18)
+    for mark, own in by_mark(known):
+        points(axis, own[x], own[y], mark, size=18)
     scale_long_tail(axis, "x", models[x])
     scale_long_tail(axis, "y", models[y])
 

@@ -15,7 +15,7 @@ from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
 from filterlens.report.figure import Figure as ReportFigure
-from filterlens.report.marks import MARKS, SERIES, mark_handles, mark_of, points
+from filterlens.report.marks import MARKS, SERIES, by_mark, mark_handles, mark_of, points
 from filterlens.report.style import current_style, new_figure
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ def draw_success(run: RunData) -> Drawing | None:
 
 def _scatter(axis: Axes, data: pd.DataFrame, metric: str) -> None:
     known = data.dropna(subset=[metric])
-    for side, own in known.groupby([mark_of(robust).label for robust in known["robust"]]):
-        x, value, mark = own["clean_error"].astype(float), own[metric].astype(float), MARKS[str(side)]
+    for mark, own in by_mark(known):
+        x, value = own["clean_error"].astype(float), own[metric].astype(float)
         ends = np.stack([value - own[f"{metric}_low"], own[f"{metric}_high"] - value]).clip(min=0)
         axis.errorbar(x, value, yerr=ends, fmt="none", ecolor=mark.colour, elinewidth=0.7 * current_style().lines)
         points(axis, x, value, mark)
