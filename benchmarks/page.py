@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from report.synthetic import every_score, large_zoo, write_dumps, write_pool, write_run
 
-from filterlens.commands.audit import all_figures, all_tables
+from filterlens.commands.report import all_figures, all_tables
 from filterlens.report import write_report
 
 MEASURE = """<script>window.addEventListener("load", function () { setTimeout(function () {

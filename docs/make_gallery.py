@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from filterlens.commands.audit import all_figures
+from filterlens.commands.report import all_figures
 
 DOCS = Path(__file__).parent
 WIDTH = 1000

@@ -19,7 +19,7 @@ from filterlens.version import __version__ as __version__
 if TYPE_CHECKING:
     from filterlens.catalogs import Catalog, Entry, load_catalog
     from filterlens.commands.assertion import assert_scores
-    from filterlens.commands.audit import analyze, audit, extract, report
+    from filterlens.commands.audit import analyze, audit, extract
     from filterlens.commands.bounds import BoundCheck
     from filterlens.commands.card import Card, card
     from filterlens.commands.catalogs import catalogs, catalogs_lock
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from filterlens.commands.log import log
     from filterlens.commands.measure import measure
     from filterlens.commands.notebook import Run
+    from filterlens.commands.report import report
     from filterlens.commands.schemas import schema
     from filterlens.commands.selftest import selftest
     from filterlens.commands.table import table
@@ -126,7 +127,7 @@ _HOME = {
     "log": "commands.log",
     "ls": "commands.listing",
     "measure": "commands.measure",
-    "report": "commands.audit",
+    "report": "commands.report",
     "schema": "commands.schemas",
     "score": "score",
     "selftest": "commands.selftest",

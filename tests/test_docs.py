@@ -20,7 +20,7 @@ from scripts import load_script
 from filterlens import errors
 from filterlens.catalogs import catalog_names, load_catalog
 from filterlens.cli.app import app
-from filterlens.commands.audit import all_figures
+from filterlens.commands.report import all_figures
 from filterlens.lens import all_lenses, all_scores
 from filterlens.loaders import schemes
 from filterlens.runs.config import RunConfig

@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of a report's time and have tests of their own."""
-    monkeypatch.setattr(import_module("filterlens.commands.audit"), "all_figures", list)
+    monkeypatch.setattr(import_module("filterlens.commands.report"), "all_figures", list)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 from matplotlib.backends.backend_pdf import PdfPages
 
 import filterlens
-from filterlens.commands.audit import all_figures
+from filterlens.commands.report import all_figures
 from filterlens.report.data import read_run
 from filterlens.report.latex import escape_latex
 from filterlens.report.style import STYLES, Style

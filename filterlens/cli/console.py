@@ -112,7 +112,7 @@ class Display:
 
     def comparison(self, folder: Path) -> None:
         """Print robust against normal, where the run holds pairs."""
-        from filterlens.commands.audit import robust_vs_normal
+        from filterlens.commands.report import robust_vs_normal
 
         table = robust_vs_normal(folder)
         if table.empty:

@@ -244,7 +244,7 @@ def print_outcome(outcome: Outcome, form: Format) -> None:
     """Print what became of every job, and robust against normal where a report was made, for machines."""
     import pandas as pd
 
-    from filterlens.commands.audit import robust_vs_normal
+    from filterlens.commands.report import robust_vs_normal
 
     tables = {"jobs": pd.DataFrame([{name: getattr(row, name) for name in _OF_A_JOB} for row in outcome.rows])}
     if outcome.page:

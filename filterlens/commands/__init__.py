@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from filterlens.commands.audit import analyze, audit, cautions, extract, report
+from filterlens.commands.audit import analyze, audit, extract
 from filterlens.commands.plan import Plan, plan
+from filterlens.commands.report import cautions, report
 
 __all__ = ["Plan", "analyze", "audit", "cautions", "extract", "plan", "report"]

@@ -1,4 +1,4 @@
-"""`audit`, `extract`, `analyze` and `report`: a whole catalog, from checkpoints to a page."""
+"""`audit`, `extract` and `analyze`: a whole catalog, from checkpoints to scores, and to a page."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace as replaced
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.memory import in_memory, reaching
 from filterlens.commands.progress import shown
+from filterlens.commands.report import Progress, report
 from filterlens.errors import InputError
 from filterlens.lens import (
     Dumps,
     Options,
     RunSettings,
     all_lenses,
-    all_scores,
     get_lens,
     option_names,
     options_of,
@@ -30,28 +29,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from filterlens.report.figure import Figure
-    from filterlens.report.tables import TableMaker
     from filterlens.runs import Event, Outcome
     from filterlens.runs.executors import Executor
     from filterlens.runs.ledger import LedgerRow
 
     Models = str | Path | Catalog | nn.Module | Mapping[str, nn.Module]
 
-__all__ = [
-    "all_figures",
-    "all_tables",
-    "analyze",
-    "audit",
-    "cautions",
-    "choose_lenses",
-    "extract",
-    "report",
-    "robust_vs_normal",
-]
+__all__ = ["analyze", "audit", "choose_lenses", "extract"]
 
 Listener = Callable[["Event"], None]
-Progress = Callable[[int, int], None]
 
 
 def choose_lenses(
@@ -250,46 +236,6 @@ def analyze(
     )
 
 
-def report(
-    folder: str | Path, *, first_stage_pair: str = "", style: str = "", progress: Progress | None = None
-) -> Path:
-    """Turn a run's scores into tables, figures and a page; return the page's path.
-
-    Parameters
-    ----------
-    folder
-        A run's folder, analysed.
-    first_stage_pair
-        The robust model whose first stage under attack is drawn, beside its normal one's; empty: the first pair.
-    style
-        Preset of the figures: `neurips`, `cvpr`, `icml`, `slides` or `plain`; empty: that of `run.toml`.
-    progress
-        Called as `progress(done, total)`.
-
-    Raises
-    ------
-    ReportError
-        The folder holds no analysed run.
-    InputError
-        `first_stage_pair` is no robust model of the run with a matched normal one, or there is no such style.
-
-    Examples
-    --------
-    >>> import filterlens
-    >>> page = filterlens.report("reports/mine")  # doctest: +SKIP
-    """
-    from filterlens.report import write_report
-
-    return write_report(
-        Path(folder),
-        figures=all_figures(),
-        tables=all_tables(),
-        first_stage_pair=first_stage_pair,
-        style=style,
-        progress=progress,
-    )
-
-
 def audit(
     leaderboard: Models,
     folder: str | Path | None = None,
@@ -382,35 +328,3 @@ def _audit(
     if changed or missed or not fresh or restyled:
         page = report(outcome.folder, progress=progress)
     return replaced(outcome, page=page, missed=tuple(missed))
-
-
-def all_figures() -> list[Figure]:
-    """Return the figures of every lens, those of installed packages included, its scores by depth and by epoch."""
-    from filterlens.report.depth import depth_figure
-    from filterlens.report.trajectory import trajectory_figure
-
-    lenses = all_lenses()
-    deep = dict.fromkeys(score.lens for score in all_scores().values() if score.by_depth)
-    own: list[Figure] = [figure for lens in lenses.values() if lens.figures for figure in resolve_name(lens.figures)]
-    return [*map(depth_figure, deep), *own, *map(trajectory_figure, lenses)]
-
-
-def all_tables() -> list[TableMaker]:
-    """Return the tables of every lens, those of installed packages included."""
-    return [make for lens in all_lenses().values() if lens.tables for make in resolve_name(lens.tables)]
-
-
-def cautions(folder: str | Path) -> list[str]:
-    """Return what to know before acting on a report's numbers: its `tables/cautions.csv`, empty where there is none."""
-    import pandas as pd
-
-    path = Path(folder) / "tables" / "cautions.csv"
-    return [str(text) for text in pd.read_csv(path)["caution"]] if path.is_file() else []
-
-
-def robust_vs_normal(folder: str | Path) -> pd.DataFrame:
-    """Compare robust models with their matched normal ones, one row a score, ready to print."""
-    from filterlens.report import read_run
-    from filterlens.report import robust_vs_normal as compare
-
-    return compare(read_run(Path(folder)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import pandas as pd
 
-from filterlens.commands.audit import all_figures
+from filterlens.commands.report import all_figures
 from filterlens.errors import InputError, MissingExtraError, ReportError
 from filterlens.report.comparison import comparable_pairs, main_scores, robust_vs_normal
 from filterlens.report.data import RunData, read_run

@@ -54,7 +54,7 @@ def table(
     >>> import filterlens
     >>> tex = filterlens.table("reports/mine", ["sparsity", "orthogonality"], style="cvpr")  # doctest: +SKIP
     """
-    from filterlens.commands.audit import all_tables
+    from filterlens.commands.report import all_tables
     from filterlens.report import read_run
     from filterlens.report.latex import to_latex
     from filterlens.report.paper import paper_table

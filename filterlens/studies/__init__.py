@@ -58,9 +58,9 @@ def study_manifold(
     >>> import filterlens
     >>> filterlens.study_manifold("small", "reports/study").claims  # doctest: +SKIP
     """
+    require_audit()
     from filterlens.studies.manifold import PRESETS, run_study
 
-    require_audit()
     place = Path("reports") / f"study-manifold-{preset}" if folder is None else Path(folder)
     page = run_study(_preset(PRESETS, preset), place, jobs=jobs, device=device, listener=listener)
     return _outcome(place, page)
@@ -95,9 +95,9 @@ def study_flatness(
     >>> import filterlens
     >>> filterlens.study_flatness("small", "reports/flat").claims  # doctest: +SKIP
     """
+    require_audit()
     from filterlens.studies.flatness import PRESETS, run_flatness_study
 
-    require_audit()
     place = Path("reports") / f"study-flatness-{preset}" if folder is None else Path(folder)
     page = run_flatness_study(_preset(PRESETS, preset), place, jobs=jobs, device=device, listener=listener)
     return _outcome(place, page)

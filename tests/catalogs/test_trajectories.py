@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.catalogs.trajectories import epoch_of, read_trajectory
 from filterlens.cli.app import app
-from filterlens.commands.audit import all_figures, report
+from filterlens.commands.report import all_figures, report
 from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, CheckpointError, InputError, ReportError
 from filterlens.loaders import load_model

@@ -185,7 +185,7 @@ def test_every_command_warns_in_every_format(files: Path, command: str, form: st
 def test_an_audit_warns_on_the_terminal_the_page_and_in_files(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("filterlens.commands.audit"), "all_figures", list)
+    monkeypatch.setattr(import_module("filterlens.commands.report"), "all_figures", list)
     words = [
         "audit",
         "-l",

@@ -18,7 +18,7 @@ from scripts import load_script
 from small_zoo import FIELDS, make_zoo
 
 import filterlens
-from filterlens.commands.audit import all_figures, all_tables
+from filterlens.commands.report import all_figures, all_tables
 from filterlens.errors import InputError
 from filterlens.lens import all_lenses, get_lens, get_score, options_of
 from filterlens.report import read_run, write_report
@@ -173,7 +173,7 @@ def command(site: Path, *arguments: str) -> str:
 @pytest.mark.parametrize("name", ["audit", "extract"])
 def test_help_names_the_lens_and_its_option(site: Path, name: str) -> None:
     said = " ".join(command(site, name, "--help").split())
-    assert re.search(r"Comma-separated: filters, [^;]*spread", said)
+    assert re.search(r"Comma-separated or repeated: filters, [^;]*spread", said)
     assert "Spread lens" in said
     assert re.search(r"--spread-power .*Exponent of the spread. .*2\.0", said)
 

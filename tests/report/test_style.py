@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
 
 import filterlens
-from filterlens.commands.audit import all_figures
+from filterlens.commands.report import all_figures
 from filterlens.errors import InputError
 from filterlens.report.data import RunData, read_run
 from filterlens.report.depth import depth_figure

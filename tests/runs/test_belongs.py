@@ -124,7 +124,7 @@ def test_rows_of_different_options_are_said_everywhere(
     zoo: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        import_module("filterlens.commands.audit"), "all_figures", list
+        import_module("filterlens.commands.report"), "all_figures", list
     )  # they take long and say nothing of it
     run = tmp_path / "run"
     filterlens.extract(zoo, run)

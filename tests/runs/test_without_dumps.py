@@ -101,9 +101,9 @@ def test_an_audit_from_the_command_line_reports_the_same_and_repeats_itself(
     zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = CliRunner()
-    every = import_module("filterlens.commands.audit").all_figures()
+    every = import_module("filterlens.commands.report").all_figures()
     own = [figure for figure in every if "filter" in figure.name]
-    monkeypatch.setattr(import_module("filterlens.commands.audit"), "all_figures", lambda: own)
+    monkeypatch.setattr(import_module("filterlens.commands.report"), "all_figures", lambda: own)
     for name, more in (("with", []), ("without", ["--dumps", "none"])):
         done = runner.invoke(app, ["audit", "-l", str(zoo), "--out", str(tmp_path / name), *more])
         assert done.exit_code == 0, done.output
@@ -133,7 +133,7 @@ def test_an_audit_from_the_command_line_reports_the_same_and_repeats_itself(
 
 
 def test_python_says_it_in_the_same_words(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("filterlens.commands.audit"), "all_figures", list)
+    monkeypatch.setattr(import_module("filterlens.commands.report"), "all_figures", list)
     outcome = filterlens.audit(zoo, tmp_path / "run", dumps="none")
     assert outcome.page is not None
     filterlens.analyze(tmp_path / "run")  # checkpoints are read where they are asked for
