@@ -24,7 +24,7 @@ from torch import nn
 import filterlens
 from filterlens.inputs.fonts import load_fonts
 from filterlens.loaders.architectures import ARCHITECTURES
-from filterlens.training.alias_free import Pooling, without_aliasing
+from filterlens.loaders.alias_free import Pooling, without_aliasing
 from filterlens.training.evaluation import evaluate
 from filterlens.training.monitor import Monitor
 from filterlens.training.plan import TrainingPlan

@@ -1,8 +1,9 @@
-"""Write what the project shows of the bundled zoo: `python tools/publish_zoo.py [RUN]` after `filterlens audit`.
+"""Write what the project shows of a bundled zoo: `python tools/publish_zoo.py [RUN]` after `filterlens audit`.
 
-From the finished run (`reports/fonts-linf` where no other is named): the reference scores that `filterlens inspect`
-places a model in (catalogs/fonts-linf/scores.csv), the table of claims in README.md, docs/index.md and docs/claims.md,
-the figure, and the example in reports/examples/fonts-linf: the page, its tables, and the run.toml that repeats it.
+From the finished run (`reports/cifar10-small` where no other is named): the reference scores that `filterlens inspect`
+places a model in (catalogs/ZOO/scores.csv), the table of claims between the marks of that zoo in README.md,
+docs/index.md and docs/claims.md, figures in docs/images, and the example in reports/examples/ZOO: the page, its tables,
+and the run.toml that repeats it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from filterlens.report.data import RunData, read_run
 from filterlens.score import Score, model_scores
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLE = ROOT / "reports" / "examples" / "fonts-linf"
-START, END = "<!-- result -->", "<!-- end of result -->"
+EXAMPLES = ROOT / "reports" / "examples"
+END = "<!-- end of result -->"
+FIGURES = {
+    "cifar10-small": {"filters_depth": "cifar10_depth", "downsampling_aliasing": "cifar10_aliasing"},
+    "fonts-linf": {"filters_depth": "filters_depth"},
+}
 PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "claims.md")
 
 
@@ -59,21 +64,27 @@ def result_table(comparison: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def replace(path: Path, text: str) -> None:
-    """Put the text between the page's two marks."""
+def start(zoo: str) -> str:
+    """Mark in a page before a zoo's table."""
+    return f"<!-- result of {zoo} -->"
+
+
+def replace(path: Path, zoo: str, text: str) -> None:
+    """Put the text between the page's two marks of a zoo, where it has them."""
     page = path.read_text(encoding="utf-8")
-    before, _, rest = page.partition(START)
+    before, mark, rest = page.partition(start(zoo))
     after = rest.partition(END)[2]
-    path.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+    if mark:
+        path.write_text(f"{before}{mark}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def copy_example(folder: Path) -> None:
+def copy_example(folder: Path, example: Path) -> None:
     """Keep a run's page, tables and run.toml as the example; the page without links to files that are not kept."""
-    shutil.rmtree(EXAMPLE, ignore_errors=True)
-    shutil.copytree(folder / "tables", EXAMPLE / "tables")
-    shutil.copyfile(folder / "run.toml", EXAMPLE / "run.toml")
+    shutil.rmtree(example, ignore_errors=True)
+    shutil.copytree(folder / "tables", example / "tables")
+    shutil.copyfile(folder / "run.toml", example / "run.toml")
     page = (folder / "index.html").read_text(encoding="utf-8")
-    (EXAMPLE / "index.html").write_text(
+    (example / "index.html").write_text(
         re.sub(r' <span class="files"><a href="figures/.*?</span>', "", page), encoding="utf-8"
     )
 
@@ -81,15 +92,15 @@ def copy_example(folder: Path) -> None:
 def main(folder: Path) -> None:
     """Write every file that shows the zoo's results."""
     run = read_run(folder)
-    copy_example(folder)
-    reference_scores(run).to_csv(ROOT / "catalogs" / "fonts-linf" / "scores.csv", float_format="%.8g")
-    table = result_table(pd.read_csv(EXAMPLE / "tables" / "robust_vs_normal.csv"))
+    zoo = run.catalog.name
+    copy_example(folder, EXAMPLES / zoo)
+    reference_scores(run).to_csv(ROOT / "catalogs" / zoo / "scores.csv", float_format="%.8g")
+    table = result_table(pd.read_csv(EXAMPLES / zoo / "tables" / "robust_vs_normal.csv"))
     for page in PAGES:
-        replace(page, table)
-    images = ROOT / "docs" / "images"
-    images.mkdir(exist_ok=True)
-    shutil.copyfile(folder / "figures" / "filters_depth.png", images / "filters_depth.png")
+        replace(page, zoo, table)
+    for figure, name in FIGURES[zoo].items():
+        shutil.copyfile(folder / "figures" / f"{figure}.png", ROOT / "docs" / "images" / f"{name}.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "reports" / "fonts-linf")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "reports" / "cifar10-small")

@@ -47,7 +47,7 @@ def fetch(
     from filterlens.cli.console import set_up_logging
     from filterlens.cli.downloads import Downloads
     from filterlens.commands.fetch import fetch as run
-    from filterlens.commands.plan import BUNDLED
+    from filterlens.commands.plan import DEFAULT
     from filterlens.fetching import gigabytes
 
     set_up_logging(verbose=verbose, log_file=log_file)
@@ -57,7 +57,7 @@ def fetch(
             downloads.plan(sizes, free)
 
         table = run(
-            leaderboard or BUNDLED,
+            leaderboard or DEFAULT,
             models=models or (),
             dry_run=dry_run,
             offline=offline,

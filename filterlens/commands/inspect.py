@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from filterlens.commands.reference import Place, comparable, place, reference_scores
+from filterlens.commands.reference import Place, comparable, describe, place, reference_scores
 from filterlens.commands.scoring import score_one_model
 from filterlens.lens import Options, RunSettings, all_scores
 from filterlens.report.cautions import unnormalised
@@ -89,8 +89,7 @@ def inspect(
     """
     found = score_one_model(source, lenses=lenses, fast=fast, settings=settings, leave_out=True, **options)
     zoo, why_not = comparable(found, reference_scores(reference), settings)
-    robust, n = int(zoo.facts["robust"].sum()), len(zoo.facts)
-    said = why_not or f"Compared with {zoo.name}: {robust} robust and {n - robust} normal networks."
+    said = why_not or describe(zoo)
     return Inspection(found.scores, tuple(place(found.scores, zoo)), outstanding(found.scores), said, found.left_out)
 
 

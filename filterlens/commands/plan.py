@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from filterlens.catalogs import Catalog, load_catalog
 from filterlens.commands.audit import audit, choose_lenses, extract
@@ -17,9 +17,15 @@ if TYPE_CHECKING:
     from filterlens.runs import Event, Outcome
     from filterlens.runs.executors import Executor
 
-__all__ = ["BUNDLED", "Plan", "plan"]
+__all__ = ["BUNDLED", "DEFAULT", "Plan", "plan"]
 
-BUNDLED = "fonts-linf"
+BUNDLED: Final[dict[str, tuple[str, ...]]] = {
+    "cifar10-small": ("filters", "frequency", "spectra", "downsampling", "robustness", "flatness"),
+    "fonts-linf": ("all",),
+}
+"""The zoos whose weights come with the package, and the lenses of an audit that names none."""
+DEFAULT: Final = "cifar10-small"
+_BUNDLED_DATA: Final = {DEFAULT: "cifar10-bundled-512"}  # the same numbers with and without a network
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +89,9 @@ def plan(
         `leaderboard`, `models`, `checkpoints`, `arch`, `eps`, `mean`, `std`, `style`: what is audited, and how figures
         look; empty values leave the file's.
     lenses
-        Names; empty takes the file's, or the filters lens, or for the bundled zoo all.
+        Names; empty takes the file's, or the filters lens, or for a bundled zoo those of `BUNDLED`.
     fast
-        Presets instead of the file's options; None keeps these, and takes the fast ones for the bundled zoo.
+        Presets instead of the file's options; None keeps these, and takes the fast ones for a bundled zoo.
     settings, options
         Of the run and of lenses, that go before the file's.
 
@@ -107,15 +113,17 @@ def plan(
     if not said.checkpoints and (said.arch or said.eps or said.mean or said.std):
         raise InputError("--arch, --eps, --mean and --std go with --folder; a catalog says them in its columns")
     if not said.checkpoints and not said.leaderboard:
-        said = replace(said, leaderboard=BUNDLED)
-    bundled = said.leaderboard == BUNDLED
+        said = replace(said, leaderboard=DEFAULT)
+    bundled = not said.checkpoints and said.leaderboard in BUNDLED
     given = dict(options or {})
     if base.lenses and not lenses and fast is None:
         chosen = choose_lenses(base.lenses, given)
     else:
-        names = list(lenses) or list(base.lenses) or (["all"] if bundled else ["filters"])
+        names = list(lenses) or list(base.lenses) or list(BUNDLED[said.leaderboard] if bundled else ["filters"])
         chosen = choose_lenses(names, given, fast=bundled if fast is None else fast)
     said = replace(said, lenses=chosen, settings=replace(base.settings, **(settings or {})))
+    if bundled and not said.settings.data:
+        said = replace(said, settings=replace(said.settings, data=_BUNDLED_DATA.get(said.leaderboard, "")))
     if said.checkpoints:
         from filterlens.catalogs.trajectories import read_trajectory
 

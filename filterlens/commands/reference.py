@@ -24,6 +24,7 @@ __all__ = [
     "Reference",
     "check_comparable",
     "comparable",
+    "describe",
     "left_out_verdicts",
     "network_sizes",
     "place",
@@ -35,6 +36,7 @@ _SIZE_FACTOR = 2.0  # beyond half the smallest and twice the largest, a network 
 _MARGIN = 0.25  # of the reference's range of a z-score, beyond which nothing is known
 _ARCHITECTURES = 3  # left out in turn before a verdict is given
 _SAME = 1e-6
+_BUNDLED = "-bundled-512"  # test images of a data set under a name of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class Reference:
     name
         For people.
     facts
-        One row a model: `robust`, `dataset`, `architecture`, and `SIZES`.
+        One row a model: `robust`, `dataset`, `architecture`, and `SIZES`. The index holds ids; of the bundled zoos
+        CATALOG/MODEL_ID.
     means
         One row a model, one column a score, z-scores among them.
     bundled
@@ -118,7 +121,7 @@ def reference_scores(folder: str | Path | None = None) -> Reference:
     Parameters
     ----------
     folder
-        Of a finished audit; the bundled zoo's own scores where None.
+        Of a finished audit; the bundled zoos' own scores where None.
 
     Raises
     ------
@@ -126,9 +129,9 @@ def reference_scores(folder: str | Path | None = None) -> Reference:
         The folder is no audit, or says of no model whether it is robust.
     """
     if folder is None:
-        table = pd.read_csv(shipped_folder() / BUNDLED / "scores.csv", index_col="model_id")
-        means = table.drop(columns=["robust", *SIZES])
-        return _reference("the bundled zoo", load_catalog(BUNDLED), means, table[list(SIZES)], bundled=True)
+        zoos = [_bundled(name) for name in BUNDLED]
+        facts, means = (pd.concat([getattr(zoo, what) for zoo in zoos]) for what in ("facts", "means"))
+        return Reference("the bundled zoos", facts, means, bundled=True)
     folder = Path(folder)
     if not (folder / "catalog.csv").is_file():
         raise InputError(f"--reference {folder} is not an audit's folder: it has no catalog.csv")
@@ -138,6 +141,14 @@ def reference_scores(folder: str | Path | None = None) -> Reference:
     if found.facts.empty:
         raise InputError(f"--reference {folder}: its catalog says of no model whether it is robust")
     return found
+
+
+def _bundled(name: str) -> Reference:
+    table = pd.read_csv(shipped_folder() / name / "scores.csv", index_col="model_id")
+    means = table.drop(columns=["robust", *SIZES])
+    found = _reference(name, load_catalog(name), means, table[list(SIZES)], bundled=True)
+    ids = [f"{name}/{model_id}" for model_id in found.facts.index]
+    return replace(found, facts=found.facts.set_axis(ids), means=found.means.set_axis(ids))
 
 
 def _reference(name: str, catalog: Catalog, means: pd.DataFrame, sizes: pd.DataFrame, *, bundled: bool) -> Reference:
@@ -161,7 +172,7 @@ def comparable(found: Scored, reference: Reference, settings: RunSettings | None
     reference
         The zoo.
     settings
-        Whose `data` say for what data a checkpoint is that no catalog names.
+        Whose `data` say for what data a checkpoint is of which no catalog says it.
 
     Returns
     -------
@@ -169,7 +180,7 @@ def comparable(found: Scored, reference: Reference, settings: RunSettings | None
     """
     nothing = reference.of(pd.Series(data=False, index=reference.facts.index))
     entry = next(iter(found.catalog))
-    data = (settings.data if settings is not None else "") or entry.dataset
+    data = entry.dataset or (settings.data if settings is not None else "")
     there = " and ".join(dict.fromkeys(str(name) for name in reference.facts["dataset"]))
     if not data and reference.bundled:
         return nothing, (
@@ -203,6 +214,15 @@ def comparable(found: Scored, reference: Reference, settings: RunSettings | None
     return reference.of(~_is_model(found, reference)), ""
 
 
+def describe(reference: Reference) -> str:
+    """Say which networks a model is compared with."""
+    robust, n = int(reference.facts["robust"].sum()), len(reference.facts)
+    catalogs = sorted({str(name).partition("/")[0] for name in reference.facts.index})
+    name = f"{reference.name} ({', '.join(catalogs)})" if reference.bundled else reference.name
+    kinds = ", ".join(sorted({str(kind) for kind in reference.facts["architecture"] if kind}))
+    return f"Compared with {name}: {robust} robust and {n - robust} normal networks{f' ({kinds})' if kinds else ''}."
+
+
 def check_comparable(found: Scored, reference: Reference, settings: RunSettings | None) -> Reference:
     """Return the part of a reference that is of a model's kind.
 
@@ -227,7 +247,7 @@ def _is_model(found: Scored, reference: Reference) -> pd.Series:
 
 
 def _key(dataset: str) -> str:
-    return dataset.casefold().replace("-", "").replace("_", "")
+    return dataset.casefold().removesuffix(_BUNDLED).replace("-", "").replace("_", "")
 
 
 def place(scores: pd.DataFrame, reference: Reference) -> list[Place]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filterlens.catalogs import shipped_folder
-from filterlens.commands.plan import BUNDLED
 from filterlens.errors import InputError
 from filterlens.process.extras import require_audit
 
@@ -84,7 +83,7 @@ def train(
 def train_zoo(
     folder: str | Path | None = None,
     *,
-    zoo: str = BUNDLED,
+    zoo: str = "fonts-linf",
     data: str = "",
     pairs: int | None = None,
     jobs: int = 2,
@@ -132,12 +131,12 @@ def train_zoo(
     zoos = {known.name: known for known in (FONTS_ZOO, CIFAR_ZOO)}
     if zoo not in zoos:
         raise InputError(f"there is no zoo {zoo!r} to train: choose one of {', '.join(zoos)}")
-    if data and zoo == BUNDLED:
-        raise InputError(f"{BUNDLED} is trained on FONTS, not on --data {data}: that is for {CIFAR_ZOO.name}")
+    if data and zoo == FONTS_ZOO.name:
+        raise InputError(f"{zoo} is trained on FONTS, not on --data {data}: that is for {CIFAR_ZOO.name}")
     place = shipped_folder() / zoo if folder is None else Path(folder)
     if folder is None and not place.parent.joinpath("README.md").is_file():
         raise InputError("this is no checkout of filterlens: say with --out where the zoo is to go")
-    images = 200 if zoo == BUNDLED else 512
+    images = 200 if zoo == FONTS_ZOO.name else 512
     return run(zoos[zoo], place, data=data, pairs=pairs, jobs=jobs, images=images, progress=progress)
 
 

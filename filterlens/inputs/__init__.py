@@ -9,6 +9,7 @@ import numpy as np
 
 from filterlens.errors import DownloadError, InputError
 from filterlens.inputs.arrays import check_fits
+from filterlens.inputs.bundled import BUNDLED_CIFAR10, bundled_cifar10, bundled_file
 from filterlens.inputs.images import Images
 from filterlens.inputs.published import find_published
 from filterlens.inputs.reading import is_there
@@ -20,7 +21,7 @@ from filterlens.process.digests import combined_digest, file_digest
 __all__ = ["Images", "check_fits", "data_digest", "data_folders", "load_images", "load_split", "resize_images"]
 
 CIFAR: Final = ("cifar10", "cifar100")
-NAMED: Final = ("fonts", *CIFAR, "imagenet")
+NAMED: Final = ("fonts", *CIFAR, BUNDLED_CIFAR10, "imagenet")
 
 
 def load_images(
@@ -38,7 +39,8 @@ def load_images(
     Parameters
     ----------
     data
-        `fonts`, `cifar10`, `cifar100`, `imagenet`; the path of a `.npz` with `images` and `labels`; or a folder: a
+        `fonts`, `cifar10`, `cifar100`, `imagenet`; `cifar10-bundled-512`, the test images of CIFAR-10 that come with
+        the package; the path of a `.npz` with `images` and `labels`; or a folder: a
         CIFAR one, MNIST's IDX files (Fashion-MNIST, EMNIST, …; one of several sets by its file of images), CelebA (by
         another attribute than `Male` with `?attribute=NAME`), ImageNet's validation images, or one subfolder a class,
         perhaps below `train/` and `test/`; or a `.zip` archive of such a folder.
@@ -178,8 +180,8 @@ def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fon
 
         return load_cifar(kind, path, n, split=split)
     if kind == "bundled":
-        from filterlens.inputs.bundled import bundled_cifar10
-
+        if split != "test":
+            raise InputError(f"--data {BUNDLED_CIFAR10} has test images only: nothing is to be learnt from them")
         return bundled_cifar10(n)
     if kind == "npz":
         from filterlens.inputs.npz import load_npz
@@ -208,6 +210,8 @@ def _place(data: str, dataset: str, cache: Path | None, *, split: str = "test") 
     if data in CIFAR:
         found = [place for place in places if data in holds_cifar(place)]
         return (data, found[0]) if found else _fetched(data, places[0], bundled=split == "test" and cache is None)
+    if data == BUNDLED_CIFAR10:
+        return "bundled", bundled_file()
     if data == "imagenet":
         folders = [place / "imagenet" for place in places]
         return data, next((folder for folder in folders if folder.is_dir()), folders[0])
@@ -225,7 +229,6 @@ def _place(data: str, dataset: str, cache: Path | None, *, split: str = "test") 
 
 def _fetched(data: str, place: Path, *, bundled: bool) -> tuple[str, Path]:
     """Fetch CIFAR; where that fails and it may be `bundled`, name the images that come with the package."""
-    from filterlens.inputs.bundled import bundled_file
     from filterlens.inputs.cifar import fetch_cifar
 
     try:

@@ -1,4 +1,4 @@
-"""Four small networks in the field's own shapes: 3x3 filters, and each its own way of downsampling.
+"""Small networks in the field's own shapes: 3x3 filters, and each its own way of downsampling.
 
 All take square images of any size from about 16 pixels, end in a global average, and hold their normalisation
 as BatchNorm: the input is pixels in [0, 1]. Three stages; the second has twice, the third three times the channels of
@@ -14,6 +14,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from filterlens.errors import InputError
+from filterlens.loaders.alias_free import without_aliasing
 
 __all__ = ["ACTIVATIONS", "ARCHITECTURES", "Shape", "build", "build_as_said"]
 
@@ -220,6 +221,11 @@ def resnet_strided(shape: Shape) -> nn.Module:
     )
 
 
+def resnet_alias_free(shape: Shape) -> nn.Module:
+    """`resnet_strided` whose strides are low-pass filtered by FrequencyLowCut pooling [Grabinski2022FLC]_."""
+    return without_aliasing(resnet_strided(shape), pooling="flc")[0]
+
+
 def vgg_maxpool(shape: Shape) -> nn.Module:
     """VGG with BatchNorm: pairs of 3x3 convolutions, max pooling between."""
     a, b, c = shape.widths
@@ -254,4 +260,5 @@ ARCHITECTURES: Final[dict[str, Callable[[Shape], nn.Module]]] = {
     "resnet_strided": resnet_strided,
     "vgg_maxpool": vgg_maxpool,
     "wide_resnet_avgpool": wide_resnet_avgpool,
+    "resnet_alias_free": resnet_alias_free,
 }

@@ -87,16 +87,15 @@ def mixed_options(run: RunData, settings: Settings) -> dict[str, str]:
 
 
 def bundled_images(settings: Settings) -> list[str]:
-    """Say which lenses looked at the images that come with the package, because the data set was not there."""
+    """Say which lenses looked at the images that come with the package."""
     lenses = dict.fromkeys(
         lens for lens, parameters in settings if str(_deciding(json.loads(parameters))[_IMAGES]).startswith("bundled:")
     )
     if not lenses:
         return []
     return [
-        f"CIFAR-10 was not there ({', '.join(lenses)} lens): numbers are of 512 test images that come with filterlens, "
-        "JPEG copies, on which accuracies lie a few points lower; put the data set into the cache, or name "
-        "it with --data"
+        f"Numbers are of 512 test images of CIFAR-10 that come with filterlens ({', '.join(lenses)} lens): JPEG copies, "
+        "on which accuracies lie a few points lower. For numbers on the data set itself give its folder with --data"
     ]
 
 

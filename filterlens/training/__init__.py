@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from filterlens.loaders.architectures import build
-    from filterlens.training.alias_free import AliasFreeDownsampling, without_aliasing
+    from filterlens.loaders.alias_free import AliasFreeDownsampling, without_aliasing
     from filterlens.training.collapse import CollapseMonitor
     from filterlens.training.early_stopping import CollapseStopping, EarlyStopping
     from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "AliasFreeDownsampling": "filterlens.training.alias_free",
+    "AliasFreeDownsampling": "filterlens.loaders.alias_free",
     "CollapseMonitor": "filterlens.training.collapse",
     "CollapseStopping": "filterlens.training.early_stopping",
     "EarlyStopping": "filterlens.training.early_stopping",
@@ -53,7 +53,7 @@ _HOME = {
     "train": "filterlens.training.loop",
     "train_zoo": "filterlens.training.zoo",
     "wandb_log": "filterlens.training.logs",
-    "without_aliasing": "filterlens.training.alias_free",
+    "without_aliasing": "filterlens.loaders.alias_free",
 }
 
 

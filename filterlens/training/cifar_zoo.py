@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from filterlens.inputs.bundled import bundled_cifar10
 from filterlens.training.plan import TrainingPlan
@@ -41,21 +42,37 @@ _DATA: Final = "cifar10"
 _EPS: Final = 8 / 255
 _ORDER: Final = ("vgg_maxpool", "resnet_strided", "preact_resnet", "wide_resnet_avgpool")
 _ROBUST: Final = {0: ("fgsm", "fgsm", "fgsm", "fgsm"), 1: ("fgsm", "pgd", "trades", "free")}
+_SETTINGS: Final = {"epochs": 6, "weight_decay": 0.004}  # below it no filter of so few epochs decays to nothing
+_RESNET_20: Final = {"width": 16, "blocks": 3}
+_SHAPES: Final = {"resnet_strided": _RESNET_20, "resnet_alias_free": _RESNET_20}  # the others are wider and less deep
 
 
-def _members() -> tuple[ZooModel, ...]:
-    members = []
+def _plan(recipe: str, architecture: str, **settings: Any) -> TrainingPlan:  # noqa: ANN401 - fields of the plan
+    shape = _SHAPES.get(architecture, {})
+    return TrainingPlan.for_photographs(recipe, architecture, _DATA, steps=3, **(_SETTINGS | shape | settings))
+
+
+def _pairs() -> Iterator[ZooModel]:
     for seed, recipes in _ROBUST.items():
         for architecture, recipe in zip(_ORDER, recipes, strict=True):
-            normal = TrainingPlan.for_photographs("normal", architecture, _DATA, seed=seed, steps=3)
             partner = f"{architecture}-normal-s{seed}"
-            members += [
-                ZooModel(
-                    f"{architecture}-{recipe}-s{seed}", replace(normal, recipe=recipe), robust=True, match=partner
-                ),
-                ZooModel(partner, normal, robust=False),
-            ]
-    return tuple(members)
+            plan = _plan(recipe, architecture, seed=seed)
+            yield ZooModel(f"{architecture}-{recipe}-s{seed}", plan, robust=True, match=partner)
+            yield ZooModel(partner, replace(plan, recipe="normal"), robust=False)
 
 
-CIFAR_ZOO: Final = Zoo("cifar10-small", _DATA, _EPS, _members(), _CARD, bundled_cifar10, half=True)
+def _collapse() -> Iterator[ZooModel]:
+    """Every epoch of a training with a single gradient step, without a random start."""
+    name = "vgg_maxpool-fgsm-collapse"
+    single = {"eps": 16 / 255, "fgsm_step": 1.0, "fgsm_random_start": False, "weight_decay": 5e-4}
+    plan = _plan("fgsm", "vgg_maxpool", seed=2, **single)
+    for epoch in range(plan.epochs):
+        yield ZooModel(f"{name}-e{epoch}", plan, epoch=epoch, training=name)
+
+
+_MEMBERS: Final = (
+    *_pairs(),
+    ZooModel("resnet_alias_free-fgsm-s0", _plan("fgsm", "resnet_alias_free")),
+    *_collapse(),
+)
+CIFAR_ZOO: Final = Zoo("cifar10-small", _DATA, _EPS, _MEMBERS, _CARD, bundled_cifar10, half=True)

@@ -64,7 +64,7 @@ def test_a_report_says_that_they_stood_in(tmp_path: Path) -> None:
     catalog.write_text(f"model_id,source,dataset,eps\nown,bundled:vgg_maxpool?weights={weights},cifar10,8/255\n")
     filterlens.audit(load_catalog(catalog), tmp_path / "run", lenses=["downsampling"], fast=True)
     page = (tmp_path / "run" / "index.html").read_text(encoding="utf-8")
-    assert "CIFAR-10 was not there (downsampling lens): numbers are of 512 test images" in page
+    assert "Numbers are of 512 test images of CIFAR-10 that come with filterlens (downsampling lens)" in page
     with DumpReader(tmp_path / "run" / "dumps" / "own.h5") as dump:
         assert dump.lens("downsampling").attributes["data"] == BUNDLED_CIFAR10
 

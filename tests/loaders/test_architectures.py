@@ -1,4 +1,4 @@
-"""The four architectures are what they say: small, 3x3, and each with its own downsampling."""
+"""The architectures are what they say: small, 3x3, and each with its own downsampling."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from filterlens.errors import InputError
+from filterlens.loaders.alias_free import AliasFreeDownsampling
 from filterlens.loaders.architectures import ARCHITECTURES, build, build_as_said
 
 DOWNSAMPLING = {
@@ -16,6 +17,7 @@ DOWNSAMPLING = {
     "resnet_strided": (nn.Conv2d, 4),
     "vgg_maxpool": (nn.MaxPool2d, 2),
     "wide_resnet_avgpool": (nn.AvgPool2d, 2),
+    "resnet_alias_free": (AliasFreeDownsampling, 4),
 }
 
 
@@ -46,7 +48,7 @@ def test_an_architecture_downsamples_in_its_own_way_only(architecture: str) -> N
     strided = [
         m
         for m in build(architecture).modules()
-        if isinstance(m, nn.MaxPool2d | nn.AvgPool2d) or (isinstance(m, nn.Conv2d) and m.stride != (1, 1))
+        if isinstance(m, nn.MaxPool2d | nn.AvgPool2d | AliasFreeDownsampling) or (isinstance(m, nn.Conv2d) and m.stride != (1, 1))
     ]
     assert [type(m) for m in strided] == [kind] * count
 

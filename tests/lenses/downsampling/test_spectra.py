@@ -12,7 +12,7 @@ import torch
 from filterlens.errors import InputError
 from filterlens.lenses.downsampling.aliasing import alias_energy, aliasing_relative
 from filterlens.lenses.downsampling.spectra import alias_free, power_spectra, radial_mean
-from filterlens.training.alias_free import AliasFreeDownsampling
+from filterlens.loaders.alias_free import AliasFreeDownsampling
 
 SIZES = [((8, 8), (2, 2)), ((12, 18), (3, 3)), ((8, 15), (2, 3)), ((6, 7), (2, 1)), ((10, 14), (2, 2))]
 

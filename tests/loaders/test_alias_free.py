@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from filterlens.errors import InputError
 from filterlens.lenses.downsampling.aliasing import alias_energy, aliasing, aliasing_relative
 from filterlens.tracing.capture import Downsampling, capture_downsampling
-from filterlens.training.alias_free import AliasFreeDownsampling, Pooling, low_pass, without_aliasing
+from filterlens.loaders.alias_free import AliasFreeDownsampling, Pooling, low_pass, without_aliasing
 
 SIZES = [
     ((8, 8), (2, 2)),
