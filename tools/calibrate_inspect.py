@@ -1,6 +1,6 @@
 """Write docs/evidence/inspect_calibration.csv: how often the verdict of `filterlens inspect` is right.
 
-`python tools/calibrate_inspect.py`. For each z-score against chance, every network of the bundled zoo is judged from
+`python tools/calibrate_inspect.py`. For each z-score against chance, every network of a bundled zoo is judged from
 the networks of the other architectures alone; an empty verdict is none. A test compares the file with what the code
 gives.
 """

@@ -19,7 +19,7 @@ _AS_THEY_ARE = {"mean": (0.0,), "std": (1.0,)}  # these networks are trained on 
 
 
 def load(request: Request) -> LoadedModel:
-    """Load a network of the bundled zoo; see `filterlens.loaders.load_model`.
+    """Load a network of a bundled zoo; see `filterlens.loaders.load_model`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sources that bring a network: the bundled zoo, timm, your own module, ONNX, matched normal models from Zenodo."""
+"""Sources that bring a network: the zoo on FONTS, timm, your own module, ONNX, matched normal models from Zenodo."""
 
 from __future__ import annotations
 
