@@ -25,7 +25,7 @@ plan, the log of its training, and the digest of the images.
 {rows}
 
 - Accuracies: {images} of the bundled CIFAR-10 test images (`docs/data.md`), which no network was trained on,
-  L∞ PGD with ε = {eps:.4f}, {steps} steps of 2.5 ε / {steps}, {restarts} restarts, the worst of all iterates; float32.
+  L∞ PGD with ε = {eps:.4f}, {steps} steps of 2.5 ε / {steps}, {restarts} restart, the worst of all iterates; float32.
 - Trained on JPEG copies of CIFAR-10's training images: accuracies lie a few points below what the originals give.
   Compare within this table, never with the literature. They are small networks, trained for few epochs.
 - `fgsm` is FGSM from a random start with a step of 1.25 ε (Wong et al., 2020), `free` free adversarial training with
@@ -75,4 +75,4 @@ _MEMBERS: Final = (
     ZooModel("resnet_alias_free-fgsm-s0", _plan("fgsm", "resnet_alias_free")),
     *_collapse(),
 )
-CIFAR_ZOO: Final = Zoo("cifar10-small", _DATA, _EPS, _MEMBERS, _CARD, bundled_cifar10, half=True)
+CIFAR_ZOO: Final = Zoo("cifar10-small", _DATA, _EPS, _MEMBERS, _CARD, bundled_cifar10, half=True, restarts=1)

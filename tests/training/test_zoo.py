@@ -94,12 +94,12 @@ def test_a_training_collapses_epoch_by_epoch() -> None:
 @pytest.mark.parametrize(("zoo", "member"), EVERY)
 def test_a_model_measures_as_its_card_says(zoo: Zoo, member: ZooModel) -> None:
     entry = load_catalog(zoo.name)[member.name]
-    images = 200 if zoo is FONTS_ZOO else 512
+    images = 200 if zoo is FONTS_ZOO else 128  # of 512 in the catalog, hence the wide bounds
     found = measure_accuracy(zoo, shipped_folder() / zoo.name / f"{member.name}.safetensors", images=images)
     assert entry.clean_acc is not None
     assert entry.robust_acc is not None
-    assert abs(100 * found.clean_accuracy - entry.clean_acc) < 4
-    assert abs(100 * found.robust_accuracy - entry.robust_acc) < 8
+    assert abs(100 * found.clean_accuracy - entry.clean_acc) < (4 if zoo is FONTS_ZOO else 12)
+    assert abs(100 * found.robust_accuracy - entry.robust_acc) < (8 if zoo is FONTS_ZOO else 12)
 
 
 def test_a_zoo_can_be_made_again_and_is_a_catalog(tmp_path: Path) -> None:
