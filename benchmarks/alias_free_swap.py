@@ -23,8 +23,8 @@ from torch import nn
 
 import filterlens
 from filterlens.inputs.fonts import load_fonts
-from filterlens.loaders.architectures import ARCHITECTURES
 from filterlens.loaders.alias_free import Pooling, without_aliasing
+from filterlens.loaders.architectures import ARCHITECTURES
 from filterlens.training.evaluation import evaluate
 from filterlens.training.monitor import Monitor
 from filterlens.training.plan import TrainingPlan
