@@ -62,9 +62,9 @@ def _pairs() -> Iterator[ZooModel]:
 
 
 def _collapse() -> Iterator[ZooModel]:
-    """Every epoch of a training with a single gradient step, without a random start."""
+    """Every epoch of a training by a single gradient step without a random start, whose ε rises to 16/255."""
     name = "vgg_maxpool-fgsm-collapse"
-    single = {"eps": 16 / 255, "fgsm_step": 1.0, "fgsm_random_start": False, "weight_decay": 5e-4}
+    single = {"eps": 16 / 255, "fgsm_step": 1.0, "fgsm_random_start": False, "warmup": 0.6, "weight_decay": 5e-4}
     plan = _plan("fgsm", "vgg_maxpool", seed=2, **single)
     for epoch in range(plan.epochs):
         yield ZooModel(f"{name}-e{epoch}", plan, epoch=epoch, training=name)
