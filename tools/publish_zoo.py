@@ -19,6 +19,7 @@ from filterlens.commands.reference import SIZES, network_sizes
 from filterlens.lens import all_scores
 from filterlens.report.claims import verdict
 from filterlens.report.data import RunData, read_run
+from filterlens.runs.config import RunConfig
 from filterlens.score import Score, model_scores
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,7 +27,7 @@ EXAMPLES = ROOT / "reports" / "examples"
 PAIR = ROOT / "docs" / "evidence" / "resnet20-pair.csv"
 END = "<!-- end of result -->"
 FIGURES = {
-    "cifar10-small": {"filters_depth": "cifar10_depth", "downsampling_aliasing": "cifar10_aliasing"},
+    "cifar10-small": {"filters_depth": "cifar10_depth", "filters_first": "cifar10_first"},
     "fonts-linf": {"filters_depth": "filters_depth"},
 }
 PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "claims.md")
@@ -126,7 +127,7 @@ def copy_example(folder: Path, example: Path) -> None:
 def main(folder: Path) -> None:
     """Write every file that shows the zoo's results."""
     run = read_run(folder)
-    zoo = run.catalog.name
+    zoo = RunConfig.read(folder / "run.toml").leaderboard
     copy_example(folder, EXAMPLES / zoo)
     reference_scores(run).to_csv(ROOT / "catalogs" / zoo / "scores.csv", float_format="%.8g")
     table = result_table(pd.read_csv(EXAMPLES / zoo / "tables" / "robust_vs_normal.csv"))

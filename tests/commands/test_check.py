@@ -139,7 +139,7 @@ def test_a_checkpoint_is_held_to_another_layer_by_layer(good: Path, tmp_path: Pa
     broken = [r for r in filterlens.check(worse, against=good) if not r.passed]
     assert ("sparsity", "block.conv") in {(r.metric, r.layer) for r in broken if isinstance(r, BoundCheck)}
     assert all(r.passed for r in filterlens.check(worse, against=good, tolerance=1))
-    assert "FAIL sparsity of block.conv" in run(worse, "--against", good, "--tolerance", "0.1", code=1)
+    assert "FAIL sparsity of layer block.conv" in run(worse, "--against", good, "--tolerance", "0.1", code=1)
 
 
 def test_a_layer_that_the_checkpoint_lacks_fails(good: Path, tmp_path: Path) -> None:
