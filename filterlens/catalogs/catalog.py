@@ -37,8 +37,8 @@ class Pair:
 class Catalog:
     """Models in order, with the folder that relative sources are looked up from.
 
-    `chosen_from` are all models of the catalog that these were selected from; empty: these are all. The entries of a file
-    are made when they are asked for, each time anew: a catalog takes little more memory than its file.
+    `chosen_from` are all models of the catalog that these were selected from; empty: these are all. Entries of a file
+    are made when they are asked for, each time anew: its catalog takes little more memory than the file.
     """
 
     name: str
@@ -106,7 +106,11 @@ class Catalog:
 
     def _take(self, chosen: bytearray) -> Sequence[Entry]:
         places = array("Q", compress(range(len(self)), chosen))
-        return self.entries.take(places) if isinstance(self.entries, Rows) else tuple(map(self.entries.__getitem__, places))
+        return (
+            self.entries.take(places)
+            if isinstance(self.entries, Rows)
+            else tuple(map(self.entries.__getitem__, places))
+        )
 
     def _find(self, model_id: str) -> int | None:
         """Return the place of a model; None where it is not there."""

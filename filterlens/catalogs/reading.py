@@ -152,35 +152,38 @@ def _entry(path: Path, line: int, row: dict[str, str]) -> Entry:
 
 
 def _stem(entry: Entry) -> str:
-    """Return the name of an entry's files as file systems see it that tell neither case nor the composition of letters."""
+    """Return the name of an entry's files to a file system that tells neither case nor composition of letters."""
     stem = entry.file_stem
-    return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
+    if stem.isascii():
+        return stem.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
 
 
 def _check_names(path: Path, rows: Rows, lines: array[int], stems: array[int]) -> None:
     """Refuse the first row whose id, or file name, an earlier one has; `stems` are hashes."""
     index = HashIndex(stems)
     for place in index.repeated():
-        entry = rows[place]
-        for other in index.places(_stem(entry)):
-            if other >= place or _stem(rows[other]) != _stem(entry):  # the hash alone is the same
-                continue
-            where, name, earlier = f"{path}, line {lines[place]}, column model_id:", entry.model_id, rows[other].model_id
-            if name == earlier:
-                raise CatalogError(f"{where} {name!r} is already on line {lines[other]}")
-            raise CatalogError(f"{where} {name!r} and {earlier!r} would share a file name")
+        name, stem = rows[place].model_id, _stem(rows[place])
+        for other in index.places(stem):
+            if other < place and _stem(rows[other]) == stem:  # and not the hash alone
+                earlier = rows[other].model_id
+                clash = (
+                    f"is already on line {lines[other]}"
+                    if name == earlier
+                    else f"and {earlier!r} would share a file name"
+                )
+                raise CatalogError(f"{path}, line {lines[place]}, column model_id: {name!r} {clash}")
 
 
 def _check_matches(path: Path, rows: Rows, lines: array[int]) -> None:
     """Refuse the first row whose match is not there, or robust itself."""
     for place in rows.filled("match"):
-        entry = rows[place]
-        where = f"{path}, line {lines[place]}, column match:"
-        other = rows.find(entry.match) if entry.match else place
+        match = rows[place].match
+        other = rows.find(match) if match else place
         if other is None:
-            raise CatalogError(f"{where} no row has the model_id {entry.match!r}; add it or leave match empty")
-        if other != place and rows[other].robust:
-            raise CatalogError(
-                f"{where} {entry.match!r} (line {lines[other]}) is robust itself; name the normal model or leave match "
-                "empty"
-            )
+            wrong = f"no row has the model_id {match!r}; add it or leave match empty"
+        elif match and rows[other].robust:
+            wrong = f"{match!r} (line {lines[other]}) is robust itself; name the normal model or leave match empty"
+        else:
+            continue
+        raise CatalogError(f"{path}, line {lines[place]}, column match: {wrong}")
