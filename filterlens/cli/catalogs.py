@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CATALOGS_HELP", "catalogs"]
 
+_MOST_DRAWN = 100_000
 _SHOWN = ("model_id", "architecture", "robust", "match", "match_rule", "eps", "clean_acc", "robust_acc")
 _SPARE = ("match_rule", "eps", "architecture", "robust")
 _NEVER = ("source", "dataset", "threat_model", "mean", "std", "paper", "epoch", "training")
@@ -65,16 +66,27 @@ def catalogs(
     json: o.Json = False,
 ) -> None:
     """List the shipped catalogs, or one catalog's models and their matched normal models."""
+    from filterlens.catalogs import load_catalog
     from filterlens.commands.catalogs import catalogs as run
 
+    form = Format.json if json else form
     if name == "lock":
         if models:
             raise InputError("filterlens catalogs lock CATALOG locks every model of the catalog: leave --models out")
-        _lock(locked, out, Format.json if json else form)
+        _lock(locked, out, form)
         return
     if locked or out is not None:
         raise InputError(f"{locked or f'--out {out}'} goes with `filterlens catalogs lock CATALOG`")
-    table = run(name, models=models or (), licences=licences)
+    if name:
+        catalog = load_catalog(name)
+        catalog = catalog.select(models) if models else catalog
+        if len(catalog) > _MOST_DRAWN and form in {Format.table, Format.markdown}:
+            raise InputError(
+                f"{name} lists {len(catalog)} models, too many to draw: choose some with --models, or give --format csv"
+            )
+        table = run(catalog, licences=licences)
+    else:
+        table = run(models=models or (), licences=licences)
     what = "licences of the weights" if licences else "" if name else "shipped catalogs"
     title = ": ".join(part for part in (name, what or _summary(table)) if part)
     if not name:
@@ -82,7 +94,7 @@ def catalogs(
     else:
         spare = tuple(str(column) for column in reversed(table.columns) if column not in _SHOWN) + _SPARE
     hidden = _hidden(table) if name else ()
-    print_table(table, Format.json if json else form, title=title, looks={"eps": _fraction}, hidden=hidden, spare=spare)
+    print_table(table, form, title=title, looks={"eps": _fraction}, hidden=hidden, spare=spare)
 
 
 def _lock(name: str, out: Path | None, form: Format) -> None:

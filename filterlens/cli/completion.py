@@ -85,6 +85,6 @@ def _ids(catalog: str) -> list[str]:
     from filterlens.catalogs import load_catalog
 
     try:
-        return [entry.model_id for entry in load_catalog(catalog)]
+        return list(load_catalog(catalog).model_ids())
     except FilterlensError:  # pressing TAB tells no errors
         return []

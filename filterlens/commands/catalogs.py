@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 __all__ = ["catalogs", "catalogs_lock"]
 
+_BLOCK = 100_000  # entries that are in memory at once
 _LOCK_COLUMNS = ("model_id", "source", "file", "size", "sha256")
 
 
-def catalogs(name: str | Path = "", *, models: Sequence[str] = (), licences: bool = False) -> pd.DataFrame:
+def catalogs(name: str | Path | Catalog = "", *, models: Sequence[str] = (), licences: bool = False) -> pd.DataFrame:
     """List the shipped catalogs, or one catalog's models and their matched normal models.
 
     Parameters
     ----------
     name
-        A shipped catalog, or the path of a CSV file; empty lists the shipped catalogs.
+        A shipped catalog, the path of a CSV file, or a `Catalog`; empty lists the shipped catalogs.
     models
         Only the models whose ids match one of these shell patterns, and what they are matched with.
     licences
@@ -53,11 +54,12 @@ def catalogs(name: str | Path = "", *, models: Sequence[str] = (), licences: boo
     """
     import pandas as pd
 
-    if not name:
+    if name == "":
         if models:
             raise InputError(f"--models {models[0]!r} chooses among the models of one catalog: name it")
         return _licence_totals() if licences else pd.DataFrame([_counts(load_catalog(n)) for n in catalog_names()])
-    catalog = load_catalog(name).select(models) if models else load_catalog(name)
+    catalog = name if isinstance(name, Catalog) else load_catalog(name)
+    catalog = catalog.select(models) if models else catalog
     return _licences(catalog) if licences else _models(catalog)
 
 
@@ -65,12 +67,20 @@ def _models(catalog: Catalog) -> pd.DataFrame:
     """Return a catalog's rows; what is unknown is empty, not False or 0."""
     import pandas as pd
 
+    entries = catalog.entries
+    blocks = [entries[start : start + _BLOCK] for start in range(0, max(1, len(entries)), _BLOCK)]
+    return pd.concat([_block(block, catalog.folder) for block in blocks], ignore_index=True)
+
+
+def _block(entries: Sequence[Entry], folder: Path) -> pd.DataFrame:
+    import pandas as pd
+
     from filterlens.loaders import absolute_source
 
-    table = pd.DataFrame([entry.model_dump() for entry in catalog], columns=list(Entry.model_fields))
+    table = pd.DataFrame([entry.model_dump() for entry in entries], columns=list(Entry.model_fields))
     for column in ("mean", "std"):
         table[column] = [" ".join(map(repr, values)) if values else "" for values in table[column]]
-    table["source"] = [absolute_source(entry.source, catalog.folder) for entry in catalog]
+    table["source"] = [absolute_source(entry.source, folder) for entry in entries]
     kinds: dict[str, str] = {"robust": "boolean"}
     for name, hint in get_type_hints(Entry).items():
         if {int, float} & set(get_args(hint)) and type(None) in get_args(hint):

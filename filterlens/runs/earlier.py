@@ -172,8 +172,8 @@ def _is_other(earlier: RunConfig, config: RunConfig) -> bool:
 
 
 def _missing(catalog: Catalog, held: list[Entry]) -> Iterator[str]:
-    here = {entry.model_id for entry in catalog.chosen_from or catalog.entries}
-    lost = [entry.model_id for entry in held if entry.model_id not in here]
+    whole = Catalog(catalog.name, catalog.chosen_from or catalog.entries, catalog.folder)
+    lost = [entry.model_id for entry in held if whole.get(entry.model_id) is None]
     if lost:
         some = ", ".join(lost[:3]) + (", …" if len(lost) > 3 else "")
         yield f"{len(lost)} of its {len(held)} models ({some}) are not in {catalog.name}"

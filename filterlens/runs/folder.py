@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.errors import AuditLockedError, UnsafeFolderError, WriteError
-from filterlens.process.files import explain_failure, remove_stale_temporaries, write_atomically
+from filterlens.process.files import atomic_write, explain_failure, remove_stale_temporaries, write_atomically
 from filterlens.process.interruption import on_interruption
 
 __all__ = ["check_folder", "freeze_catalog", "lock_folder", "read_json", "stamp", "write_catalog", "write_json"]
@@ -123,21 +123,23 @@ def _clear(folder: Path) -> None:
 def freeze_catalog(catalog: Catalog, folder: Path) -> None:
     """Write the rows that are run into the folder's `catalog.csv`, beside those of earlier runs."""
     path = folder / "catalog.csv"
-    earlier = list(read_catalog(path)) if path.is_file() else []
-    now = {entry.model_id: entry for entry in catalog}
-    merged = [now.pop(entry.model_id, entry) for entry in earlier] + list(now.values())
-    if merged != earlier:
-        write_catalog(merged, path)
+    earlier = read_catalog(path) if path.is_file() else Catalog(catalog.name, (), folder)
+
+    def merged() -> Iterator[Entry]:
+        yield from (catalog.get(entry.model_id) or entry for entry in earlier)
+        yield from (entry for entry in catalog if earlier.get(entry.model_id) is None)
+
+    if any(now != then for now, then in zip_longest(merged(), earlier)):
+        write_catalog(merged(), path)
 
 
-def write_catalog(entries: Sequence[Entry], path: Path) -> None:
+def write_catalog(entries: Iterable[Entry], path: Path) -> None:
     """Write entries as a catalog's CSV file, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(Entry.model_fields)
-    for entry in entries:
-        writer.writerow([_cell(getattr(entry, name)) for name in Entry.model_fields])
-    write_atomically(path, text.getvalue())
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Entry.model_fields)
+        for entry in entries:
+            writer.writerow([_cell(getattr(entry, name)) for name in Entry.model_fields])
 
 
 def _cell(value: object) -> str:

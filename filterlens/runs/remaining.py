@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from filterlens.catalogs import Catalog
 from filterlens.dumps import DumpReader
-from filterlens.errors import DumpError
+from filterlens.errors import DumpError, InputError
 from filterlens.lens import RunSettings, get_lens
 from filterlens.runs.config import RunConfig
 from filterlens.runs.earlier import Existing, check_belongs
@@ -20,6 +21,8 @@ from filterlens.runs.ledger import Ledger, LedgerRow, read_line
 from filterlens.runs.undumped import stores_nothing
 
 __all__ = ["Remaining", "remaining"]
+
+_MOST: Final = 1_000_000  # models of a run, whose jobs are held in memory: 3.5 kB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,13 @@ def remaining(
     Raises
     ------
     InputError, CatalogError
-        The folder holds another run, or the images are wrong.
+        There are too many models for one run, the folder holds another run, or the images are wrong.
     """
+    if len(catalog) > _MOST:
+        raise InputError(
+            f"{catalog.name} has {len(catalog)} models, and a run at most {_MOST}: audit some of them with "
+            "--models PATTERN, each part with its own --out"
+        )
     fresh = existing == "replace"
     known = {} if fresh else Ledger(folder / "ledger.jsonl").latest()
     every = _jobs(catalog, folder, config, keep_tracebacks=keep_tracebacks)

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final
@@ -98,7 +99,8 @@ def in_shards(jobs: Sequence[Job], catalog: Catalog) -> tuple[list[ShardTask], l
     rest
         Jobs of all other models and lenses.
     """
-    if sum(split_member(entry.source) is not None for entry in catalog) < FEWEST:
+    members = (entry for entry in catalog if split_member(entry.source) is not None)
+    if len(list(islice(members, FEWEST))) < FEWEST:
         return [], list(jobs)
     files: dict[str, list[Job]] = {}
     rest = []
