@@ -112,6 +112,7 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters["without_paths"] = without_paths
+    environment.filters["unbroken"] = _unbroken
     models = run.models
     scores = main_scores(run)
     is_listed = len(models) <= _LISTED
@@ -248,8 +249,11 @@ def _chartable(table: Table) -> list[tuple[str, str]]:
 
 
 def _chart(models: pd.DataFrame, table: Table, scores: Sequence[Score]) -> Chart | None:
-    """Draw the first score that a paper makes a claim about against robust accuracy, or else the first two numbers."""
-    labels = dict(_chartable(table))
+    """Draw the first score that a paper makes a claim about against robust accuracy, or else the first two numbers.
+
+    A score that is the same of every model is left to the reader to choose.
+    """
+    labels = {key: label for key, label in _chartable(table) if table.frame[key].nunique() > 1}
     target = robustness_column(models)
     wished = [score.name for score in scores if score.claim and score.name != target] + list(labels)
     x = next((key for key in wished if key in labels and key != target), None)
@@ -270,6 +274,11 @@ def _recipe(run: RunData, settings: Settings) -> dict[str, Any]:
     digests = [(str(name), str(value)) for name, value in content.items()] if isinstance(content, dict) else []
     mixed = [without_paths(said) for said in mixed_options(run, settings).values()]
     return {"run_toml": without_paths(text), "digests": digests, "mixed": mixed}
+
+
+def _unbroken(text: str) -> str:
+    """Keep `p = 0.01` and `p < 0.05` on one line."""
+    return text.replace(" = ", "\u00a0=\u00a0").replace(" < ", "\u00a0<\u00a0")
 
 
 def _images(figures: Sequence[FinishedFigure], *, inline: bool) -> dict[str, InlineImage]:

@@ -1,0 +1,80 @@
+"""Screenshots of the reports of 9, 69 and 206 synthetic models, and what axe-core finds wrong with their pages.
+
+`python tools/screenshots.py --chromium chromium --axe axe.min.js` (of the npm package `axe-core`). `--runs FOLDER` keeps
+the runs, and takes those whose page is there; `--out` is where the pictures go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from report.chromium import Chromium, start
+
+from benchmarks.page import make
+from filterlens.commands.report import all_figures, all_tables
+from filterlens.report import write_report
+from filterlens.report.page import inline_image
+
+MODELS = (9, 69, 206)
+SIZES = ((1400, 900), (390, 844))
+PARTS = {  # of the page of most models, by the names of the pictures
+    "compared": "#compared",
+    "matrix": "#figure-filters_shift_models",
+    "chart": "#models",
+    "models": "#table-models",
+}
+
+
+def page_of(folder: Path, n: int) -> Path:
+    """Return the page of `n` models; written where it is not there."""
+    index = folder / f"models-{n}" / "index.html"
+    if not index.is_file():
+        write_report(make(index.parent, n, 40), figures=all_figures(), tables=all_tables())
+    return index
+
+
+def shoot(browser: Chromium, out: Path, name: str, part: str = "") -> None:
+    """Save the window, scrolled to a part of the page, as lossless WebP of 256 colours."""
+    if part:
+        browser.run(f"document.querySelector({part!r}).scrollIntoView({{ behavior: 'instant' }})")
+    path = out / f"{name}.webp"
+    path.write_bytes(inline_image(browser.screenshot())[0])
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chromium", default="chromium", help="path or name of the browser")
+    parser.add_argument("--axe", type=Path, help="path of axe.min.js")
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "report")
+    args = parser.parse_args()
+    chromium = shutil.which(args.chromium)
+    if chromium is None:
+        parser.error(f"there is no browser {args.chromium!r}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, start(chromium, Path(scratch) / "profile") as browser:
+        print(browser.version)
+        for n in MODELS:
+            index = page_of(args.runs or Path(scratch), n)
+            for width, height in SIZES:
+                for dark in (False, True):
+                    name = f"{n}-{width}{'-dark' if dark else ''}"
+                    browser.open(index, width=width, height=height, dark=dark)
+                    if n == max(MODELS) or not dark:
+                        shoot(browser, args.out, name)
+                    for part, place in PARTS.items() if n == max(MODELS) and not dark else ():
+                        shoot(browser, args.out, f"{name}-{part}", place)
+                    if args.axe is not None:
+                        print(name, *(browser.violations(args.axe) or ["no violation"]), sep="\n  ", flush=True)
+
+
+if __name__ == "__main__":
+    main()
