@@ -1,7 +1,7 @@
 """Screenshots of the reports of 9, 69 and 206 synthetic models, and what axe-core finds wrong with their pages.
 
-`python tools/screenshots.py --chromium chromium --axe axe.min.js` (of the npm package `axe-core`). `--runs FOLDER` keeps
-the runs, and takes those whose page is there; `--out` is where the pictures go.
+`python tools/screenshots.py --chromium chromium --axe axe.min.js` (of the npm package `axe-core`).
+`--runs FOLDER` keeps the runs, and takes those whose page is there; `--out` is where the pictures go.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from report.chromium import Chromium, start
 
@@ -22,6 +22,7 @@ from filterlens.commands.report import all_figures, all_tables
 from filterlens.report import write_report
 from filterlens.report.page import inline_image
 
+OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "report"
 MODELS = (9, 69, 206)
 SIZES = ((1400, 900), (390, 844))
 PARTS = {  # of the page of most models, by the names of the pictures
@@ -46,22 +47,29 @@ def shoot(browser: Chromium, out: Path, name: str, part: str = "") -> None:
         browser.run(f"document.querySelector({part!r}).scrollIntoView({{ behavior: 'instant' }})")
     path = out / f"{name}.webp"
     path.write_bytes(inline_image(browser.screenshot())[0])
-    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+    say(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chromium", default="chromium", help="path or name of the browser")
     parser.add_argument("--axe", type=Path, help="path of axe.min.js")
     parser.add_argument("--runs", type=Path)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "report")
+    parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     chromium = shutil.which(args.chromium)
     if chromium is None:
         parser.error(f"there is no browser {args.chromium!r}")
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, start(chromium, Path(scratch) / "profile") as browser:
-        print(browser.version)
+        say(browser.version)
         for n in MODELS:
             index = page_of(args.runs or Path(scratch), n)
             for width, height in SIZES:
@@ -73,7 +81,7 @@ def main() -> None:
                     for part, place in PARTS.items() if n == max(MODELS) and not dark else ():
                         shoot(browser, args.out, f"{name}-{part}", place)
                     if args.axe is not None:
-                        print(name, *(browser.violations(args.axe) or ["no violation"]), sep="\n  ", flush=True)
+                        say("\n  ".join([f"axe, {name}:", *(browser.violations(args.axe) or ["no violation"])]))
 
 
 if __name__ == "__main__":

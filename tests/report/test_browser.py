@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report.chromium import Chromium, start
 
 from filterlens.lenses.filters.figures import FIGURES
 from filterlens.report import write_report
-from report.chromium import Chromium, start
 
 pytestmark = pytest.mark.browser
 
