@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse collapse-held-out docs paper zoo constraints clean
+.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse collapse-held-out docs paper zoo cifar10-small constraints clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-audit: $(VENV)/.installed  ## audit the bundled zoo with every lens and say where the report is
+audit: $(VENV)/.installed  ## audit the bundled zoos and say where the reports are; ARGS are those of `filterlens audit`
 	$(BIN)/filterlens audit --jobs $(shell nproc) $(ARGS)
+	$(if $(ARGS),,$(BIN)/filterlens audit --leaderboard fonts-linf --lens manifold --jobs $(shell nproc))
 
 test: $(VENV)/.dev  ## linters, types, import rules and the fast tests
 	$(MAKE) lint
@@ -62,8 +63,11 @@ paper: $(VENV)/.installed  ## four figures and two tables of a finished run at p
 docs: $(VENV)/.docs  ## the documentation's site; warnings are errors
 	$(VENV)-docs/bin/mkdocs build --strict
 
-zoo: $(VENV)/.installed  ## retrain the bundled zoo (about an hour on two cores)
+zoo: $(VENV)/.installed  ## retrain the zoo on FONTS (about an hour on two cores)
 	$(BIN)/filterlens train zoo
+
+cifar10-small: $(VENV)/.installed  ## retrain the zoo on CIFAR-10 (hours; DATA=archive or folder with train/ and test/)
+	$(BIN)/filterlens train cifar10-small --data $(DATA) --out catalogs/cifar10-small
 
 constraints: $(VENV)/.dev  ## pin what is installed now, but torch and what comes with it
 	{ sed '/^[^#]/d' constraints.txt; $(BIN)/pip freeze --exclude-editable | \

@@ -23,8 +23,8 @@ from torch import nn
 
 import filterlens
 from filterlens.inputs.fonts import load_fonts
-from filterlens.loaders.architectures import ARCHITECTURES
 from filterlens.loaders.alias_free import Pooling, without_aliasing
+from filterlens.loaders.architectures import ARCHITECTURES
 from filterlens.training.evaluation import evaluate
 from filterlens.training.monitor import Monitor
 from filterlens.training.plan import TrainingPlan
@@ -39,7 +39,7 @@ FIELDS = ("model", "pooling", "epochs", "clean_accuracy", "robust_accuracy", *SC
 
 
 def bundled(name: str) -> nn.Module:
-    """Load a network of the bundled zoo, in eval mode."""
+    """Load a network of the zoo on FONTS, in eval mode."""
     network = filterlens.load_model(f"bundled:fonts/{name}").network
     assert network is not None
     return network.eval().requires_grad_()

@@ -126,7 +126,7 @@ def main() -> None:
             subprocess.run([*cli, *options], check=True, capture_output=True)
 
         one, two, ratio = ratios(lambda: scored(1), lambda: scored(2), args.runs)
-        print(f"| the bundled zoo, three lenses, `--jobs 1` | `--jobs 2` | {one:.1f} | {two:.1f} | {ratio:.2f} |")
+        print(f"| the zoo on FONTS, three lenses, `--jobs 1` | `--jobs 2` | {one:.1f} | {two:.1f} | {ratio:.2f} |")
 
         many = make_zoo(folder / "many", models=150, width=16)
         first = seconds(lambda: (audit(many, folder / "c"), analyze(folder / "c")))

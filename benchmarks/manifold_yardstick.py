@@ -1,6 +1,6 @@
 """Do attacks turn towards the data? Distance / ‖δ‖₂ of attacks beside that of noise, inside the image box and not.
 
-Writes a CSV with one row a network of the bundled zoo, manifold `neighbours`: medians over successful regular examples
+Writes a CSV with one row a network of the zoo on FONTS, manifold `neighbours`: medians over successful regular examples
 (`attacked`), over the same images with noise of their attacks' norm (`noise`: Gaussian, clipped to [0, 1] and as long
 after clipping; `noise_signs`: the same of random signs; `noise_unclipped`: Gaussian that leaves the box), and over
 each image the attack's ratio minus the noise's (`difference`, with the share of images where it is negative). Attacks

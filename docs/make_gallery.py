@@ -22,7 +22,7 @@ def main() -> None:
     images.mkdir(parents=True, exist_ok=True)
     parts = [
         "# Gallery\n",
-        "Every figure of the bundled zoo's report, with the caption that lies beside it. `filterlens report` writes "
+        "Every figure of the zoo on FONTS's report, with the caption that lies beside it. `filterlens report` writes "
         "each as PDF, PNG and a CSV of exactly the plotted numbers.\n",
     ]
     lens = ""
@@ -38,7 +38,7 @@ def main() -> None:
         shown = f"![{figure.title}](images/gallery/{picture.name})"  # as large as it is: plain Markdown names no size
         parts += [f"### {figure.title}\n", f"{shown}\n", f"{caption}\n"]
     if absent := [f"{figure.title} (`{figure.name}`)" for figure in pictures if figure not in drawn]:
-        parts.append(f"## Not drawn here\n\nThe bundled zoo holds nothing for them: {', '.join(absent)}.\n")
+        parts.append(f"## Not drawn here\n\nThe zoo on FONTS holds nothing for them: {', '.join(absent)}.\n")
     (DOCS / "gallery.md").write_text("\n".join(parts), encoding="utf-8")
 
 

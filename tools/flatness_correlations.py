@@ -1,4 +1,4 @@
-"""Write docs/evidence/flatness_correlations.csv: flatness against robustness within the bundled zoo's robust networks.
+"""Write docs/evidence/flatness_correlations.csv: flatness against robustness within the zoo on FONTS's robust networks.
 
 `python tools/flatness_correlations.py`, from the zoo's published scores (catalogs/fonts-linf/scores.csv).
 """

@@ -95,7 +95,7 @@ class Catalog:
 
 
 def shipped_folder() -> Path:
-    """Where the shipped catalogs and the bundled zoo lie: in the wheel, or in the checkout."""
+    """Where the shipped catalogs and the bundled zoos lie: in the wheel, or in the checkout."""
     package = Path(str(resources.files("filterlens")))
     installed = package / "_catalogs"
     return installed if installed.is_dir() else package.parent / "catalogs"

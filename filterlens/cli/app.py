@@ -39,7 +39,7 @@ app = typer.Typer(
     cls=_Commands,
     name="filterlens",
     help="What do a vision checkpoint's weights and feature maps give away?\n\n"
-    "Start with `filterlens audit`: it audits the bundled zoo in about a minute and writes a report. Then "
+    "Start with `filterlens audit`: it audits a bundled zoo in minutes and writes a report. Then "
     "`filterlens audit --leaderboard cifar10-linf`, or the path of your own catalog.",
     no_args_is_help=True,
     add_completion=True,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "audit", "extract", "report"]
 
-Folder = Annotated[Path, typer.Argument(help="A run's folder, such as reports/fonts-linf.")]
+Folder = Annotated[Path, typer.Argument(help="A run's folder, such as reports/cifar10-small.")]
 
 
 AUDIT_HELP = """Audit a zoo: extract, analyse and report in one go.

@@ -46,7 +46,7 @@ def inspect(
     model: Model,
     *,
     reference: Annotated[
-        Path | None, typer.Option("--reference", help="An audited run to place it in. Default: the bundled zoo.")
+        Path | None, typer.Option("--reference", help="An audited run to place it in. Default: the bundled zoos.")
     ] = None,
     form: o.Form = Format.table,
     json: o.Json = False,

@@ -34,7 +34,7 @@ Leaderboard = Annotated[
     typer.Option(
         "--leaderboard",
         "-l",
-        help="Name of a shipped catalog, or the path of a CSV file. Default: the bundled zoo.",
+        help="Name of a shipped catalog, or the path of a CSV file. Default: cifar10-small, which is bundled.",
         autocompletion=completion.catalogs,
     ),
 ]
@@ -77,8 +77,8 @@ Lenses = Annotated[
     list[str] | None,
     typer.Option(
         "--lens",
-        help=f"Comma-separated or repeated: {', '.join(all_lenses())}; or `all`. Default: filters; for the bundled "
-        "zoo, all.",
+        help=f"Comma-separated or repeated: {', '.join(all_lenses())}; or `all`. Default: filters; of "
+        "cifar10-small all but perturbation, corruption and manifold; of fonts-linf all.",
         autocompletion=completion.lenses,
     ),
 ]
@@ -97,7 +97,7 @@ Data = Annotated[
         "--data",
         help="Images: fonts, cifar10, cifar100, imagenet, a .npz with `images` and `labels`, an image folder, IDX "
         "files (Fashion-MNIST, EMNIST) or CelebA. "
-        "Default: the catalog's data set.",
+        "Default: the catalog's data set; of cifar10-small cifar10-bundled-512, test images that come with filterlens.",
     ),
 ]
 Fast = Annotated[
@@ -105,7 +105,7 @@ Fast = Annotated[
     typer.Option(
         "--fast/--paper",
         help="Fewer steps and restarts than the papers; named so in every output. Default: the papers' settings; "
-        "for the bundled zoo, fast.",
+        "for a bundled zoo, fast.",
         show_default=False,
     ),
 ]

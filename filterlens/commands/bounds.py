@@ -77,7 +77,7 @@ class BoundCheck:
     def text(self) -> str:
         """Say it in one line."""
         sign = ("<" if self.side == "max" else ">") + ("" if self.strict else "=")
-        where = f" of {self.layer}" if self.layer else ""
+        where = f" of layer {self.layer}" if self.layer else ""
         said = f"{self.metric}{where} {self.value:.6g}, wanted {sign} {self.bound:.6g}"
         return f"{said} (baseline)" if self.name.startswith("against-") else said
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filterlens.catalogs import Catalog, load_catalog
-from filterlens.errors import CheckpointError
+from filterlens.errors import CheckpointError, DownloadError
 from filterlens.process.extras import require_audit
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from filterlens.fetching import Locked, Needs, Transfer
+    from filterlens.loaders.remote import RemoteFile
 
 __all__ = ["fetch"]
 
@@ -41,7 +42,7 @@ def fetch(
     dry_run
         Only say what would be fetched and how large it is.
     offline
-        Ask nobody, fetch nothing: what is missing is `missing`.
+        Ask nobody: what neither the cache nor a mirror that is a folder has is `missing`.
     planned
         Called before the first byte with the size in bytes of each missing file by its address (None: nobody says), and
         the free bytes of the disk.
@@ -90,8 +91,19 @@ def fetch(
         with Fetcher(needs, listener=hear) as fetcher:
             for number in range(len(needs)):
                 fetcher.wait(number)
+    if offline and not dry_run:
+        states |= {name: ("fetched", "") for name, file in missing.items() if _is_in_mirror(file)}
     beside = lock_path(catalog)
     return _table(needs, sizes, states, {} if dry_run else read_lock(beside), str(beside))
+
+
+def _is_in_mirror(file: RemoteFile) -> bool:
+    """Bring a file without the network, where that can be done."""
+    try:
+        file.fetch(offline=True)
+    except DownloadError:
+        return False
+    return True
 
 
 def _table(

@@ -71,7 +71,8 @@ def inspect(
     lenses, fast, settings, options
         As for `filterlens.extract`; `arch`, `eps`, `mean` and `std` of a checkpoint as on the command line.
     reference
-        Folder of a finished audit to place it in; the bundled zoo where None, for networks of its data set and size.
+        Folder of a finished audit to place it in; the bundled zoos where None, for networks of their data sets and
+        sizes.
 
     Raises
     ------

@@ -205,13 +205,12 @@ def _place(data: str, dataset: str, cache: Path | None, *, split: str = "test") 
 
     places = data_folders() if cache is None else (cache,)
     path = Path(data)
-    if data == "fonts":
-        return data, Path()
+    packaged = {"fonts": ("fonts", Path()), BUNDLED_CIFAR10: ("bundled", bundled_file())}
+    if data in packaged:
+        return packaged[data]
     if data in CIFAR:
         found = [place for place in places if data in holds_cifar(place)]
         return (data, found[0]) if found else _fetched(data, places[0], bundled=split == "test" and cache is None)
-    if data == BUNDLED_CIFAR10:
-        return "bundled", bundled_file()
     if data == "imagenet":
         folders = [place / "imagenet" for place in places]
         return data, next((folder for folder in folders if folder.is_dir()), folders[0])

@@ -19,7 +19,7 @@ _AS_THEY_ARE = {"mean": (0.0,), "std": (1.0,)}  # these networks are trained on 
 
 
 def load(request: Request) -> LoadedModel:
-    """Load a network of the bundled zoo; see `filterlens.loaders.load_model`.
+    """Load a network of a bundled zoo; see `filterlens.loaders.load_model`.
 
     Raises
     ------
@@ -35,8 +35,11 @@ def load(request: Request) -> LoadedModel:
         weights, _, notes = read_weights(own, trust_pickle=request.trust_pickle)
         channels = next((weight.shape[1] for weight in weights.values() if weight.dim() == 4), 1)
         said = dict(read_safetensors(own)[1]) if own.suffix == ".safetensors" else {}
-        sizes = {"in_channels": str(channels), "classes": str(classes_of(weights, own))}
-        network = build_as_said(sizes | said | {"architecture": named})
+        said = {"in_channels": str(channels)} | said | {"architecture": named}
+        classes = said.pop("classes", "") or classes_of(
+            weights, own, lambda n: build_as_said(said | {"classes": str(n)})
+        )
+        network = build_as_said(said | {"classes": str(classes)})
         return filled(replace(request, entry=_trained_on(request.entry)), network, weights, own, notes)
     zoo, _, name = request.rest.partition("/")
     folder, side = _ZOOS.get(zoo, ("", 0))

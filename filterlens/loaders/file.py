@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+import torch
 from torch import Tensor, nn
 
 from filterlens.catalogs import Entry
@@ -43,18 +44,42 @@ def named_weights(request: Request) -> tuple[str, Path | None]:
     return name, locate(options["weights"], request.folder) if "weights" in options else None
 
 
-def classes_of(weights: Mapping[str, Tensor], path: Path) -> int:
-    """How many classes a state dict's network distinguishes: the length of its last bias or matrix.
+def classes_of(weights: Mapping[str, Tensor], path: Path, make: Callable[[int], nn.Module]) -> int:
+    """How many classes a state dict's network distinguishes: the size of what that number decides in its architecture.
+
+    Neither names nor order tell: every architecture calls its classifier as it likes, and safetensors sorts names.
+
+    Parameters
+    ----------
+    weights, path
+        A file's content, and where it lies.
+    make
+        Makes the architecture for so many classes.
 
     Raises
     ------
     CheckpointError
-        It has neither.
+        The file lacks it.
     """
-    for weight in reversed(list(weights.values())):
-        if weight.dim() in {1, 2} and weight.numel():
-            return int(weight.shape[0])
-    raise CheckpointError(f"{path} holds no layer that could be a classifier's: is it a classification network?")
+    two, three = (_shapes(make, classes) for classes in (2, 3))
+    sizes = {name: (shape, three[name]) for name, shape in two.items() if name in three and shape != three[name]}
+    for name, (shape, other) in sizes.items():
+        if name in weights and weights[name].dim() == len(shape):
+            axis = next(i for i, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b)
+            return int(weights[name].shape[axis])
+    raise CheckpointError(
+        f"{path} holds no classifier of this architecture ({', '.join(sizes) or 'which has none'}): is it a "
+        "classification network, and of this architecture?"
+    )
+
+
+def _shapes(make: Callable[[int], nn.Module], classes: int) -> dict[str, torch.Size]:
+    try:
+        with torch.device("meta"):
+            network = make(classes)
+    except RuntimeError:  # a constructor that computes with its weights
+        network = make(classes)
+    return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def filled(

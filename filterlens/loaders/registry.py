@@ -48,7 +48,8 @@ _BUILT_IN: Final = {
 _SUMMARIES: Final = {
     FILE: "A file: .pt .pth .th .ckpt .bin .tar .safetensors .onnx, recognised by its content; "
     "`PATH.safetensors#NAME`, one of the models in it.",
-    "bundled": "`bundled:fonts/NAME`, a network of the bundled zoo; `bundled:ARCHITECTURE?weights=PATH`, your weights.",
+    "bundled": "`bundled:fonts/NAME` or `bundled:cifar10/NAME`, a network of a bundled zoo; "
+    "`bundled:ARCHITECTURE?weights=PATH`, your weights.",
     "filterdb": "`filterdb:PATH#NUMBER`: a model of a CNN-Filter-DB data set.",
     "hf": "`hf:ORG/NAME[@REVISION]`: a repository of the Hugging Face Hub.",
     "memory": "`memory:NAME-DIGEST`: a network that was given in Python; for that process alone.",

@@ -104,8 +104,12 @@ def _own(request: Request, architecture: str, path: Path) -> LoadedModel:
     import timm
 
     weights, _, notes = read_weights(path, trust_pickle=request.trust_pickle)
-    network = timm.create_model(architecture, pretrained=False, num_classes=classes_of(weights, path))
-    return filled(request, network, weights, path, notes)
+
+    def make(classes: int) -> nn.Module:
+        network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=classes)
+        return network
+
+    return filled(request, make(classes_of(weights, path, make)), weights, path, notes)
 
 
 def loaded(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from filterlens.catalogs.trajectories import SUFFIXES
@@ -20,6 +20,9 @@ from filterlens.loaders.remote import CacheFile
 from filterlens.loaders.timm import WEIGHT_FILES, check_size, create, loaded
 from filterlens.loaders.weights import file_digest, load_weights, to_eval
 from filterlens.process.cache import cache_folder
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["hub_files", "load_hub", "load_torchvision", "load_url", "torchvision_files", "url_files"]
 
@@ -120,8 +123,12 @@ def load_torchvision(request: Request) -> LoadedModel:
     name, tag, own = _torchvision_name(request)
     if own is not None:
         weights, _, notes = read_weights(own, trust_pickle=request.trust_pickle)
-        network = models.get_model(name, weights=None, num_classes=classes_of(weights, own))
-        return filled(request, network, weights, own, notes)
+
+        def make(classes: int) -> nn.Module:
+            network: nn.Module = models.get_model(name, weights=None, num_classes=classes)
+            return network
+
+        return filled(request, make(classes_of(weights, own, make)), weights, own, notes)
     chosen = _torchvision_weights(name, tag)
     path = _torchvision_file(chosen.url).fetch(offline=request.offline)
     weights, _, notes = read_weights(path)

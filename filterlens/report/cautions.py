@@ -94,8 +94,8 @@ def bundled_images(settings: Settings) -> list[str]:
     if not lenses:
         return []
     return [
-        f"Numbers are of 512 test images of CIFAR-10 that come with filterlens ({', '.join(lenses)} lens): JPEG copies, "
-        "on which accuracies lie a few points lower. For numbers on the data set itself give its folder with --data"
+        f"Numbers are of 512 test images of CIFAR-10 that come with filterlens ({', '.join(lenses)} lens): JPEG "
+        "copies, on which accuracies lie a few points lower. For numbers on the data set itself name it with --data"
     ]
 
 

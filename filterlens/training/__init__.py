@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from filterlens.loaders.architectures import build
     from filterlens.loaders.alias_free import AliasFreeDownsampling, without_aliasing
+    from filterlens.loaders.architectures import build
     from filterlens.training.collapse import CollapseMonitor
     from filterlens.training.early_stopping import CollapseStopping, EarlyStopping
     from filterlens.training.logs import csv_log, lightning_callback, tensorboard_log, wandb_log

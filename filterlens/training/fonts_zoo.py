@@ -14,7 +14,7 @@ __all__ = ["EPS", "FONTS_ZOO", "MEMBERS"]
 
 EPS: Final = 0.2
 _CARD: Final = """\
-# The bundled zoo: `fonts-linf`
+# The zoo on FONTS: `fonts-linf`
 
 {count} small networks (40–60 thousand parameters) on FONTS: letters A–J of 22 typefaces, 28 x 28, under random affine
 transformations (`docs/data.md`). `make zoo` trains them again. float32, safetensors; each file's metadata holds its

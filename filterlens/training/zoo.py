@@ -31,7 +31,6 @@ from filterlens.training.plan import TrainingPlan
 
 __all__ = ["Zoo", "ZooModel", "measure_accuracy", "train_zoo"]
 
-_RESTARTS: Final = 5
 _STEPS: Final = 20
 
 
@@ -83,6 +82,8 @@ class Zoo:
         Gives n labelled images to measure on, none of which a network was trained on.
     half
         Publish weights in float16.
+    restarts
+        Of the attack that they are measured under.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Zoo:
     card: str
     test_images: Callable[[int], Images]
     half: bool = False
+    restarts: int = 5
 
     def first_pairs(self, pairs: int | None) -> tuple[ZooModel, ...]:
         """Members that the first so many pairs are made of; None gives every member."""
@@ -169,7 +171,7 @@ def train_zoo(
     return card
 
 
-def measure_accuracy(zoo: Zoo, weights: Path, *, images: int = 200, restarts: int = _RESTARTS) -> Accuracy:
+def measure_accuracy(zoo: Zoo, weights: Path, *, images: int = 200) -> Accuracy:
     """Measure a bundled model under PGD-20 on test images that it was not trained on.
 
     Parameters
@@ -178,8 +180,8 @@ def measure_accuracy(zoo: Zoo, weights: Path, *, images: int = 200, restarts: in
         The zoo that it belongs to: its test images and ε.
     weights
         A bundled `.safetensors` file.
-    images, restarts
-        Settings of the attack.
+    images
+        How many.
     """
     with safe_open(weights, framework="pt") as file:
         model = build_as_said(file.metadata())
@@ -187,7 +189,7 @@ def measure_accuracy(zoo: Zoo, weights: Path, *, images: int = 200, restarts: in
     drawn = zoo.test_images(images)
     pixels, labels = torch.from_numpy(drawn.pixels), torch.from_numpy(drawn.labels)
     return evaluate(
-        model.to(memory_format=torch.channels_last), pixels, labels, eps=zoo.eps, steps=_STEPS, restarts=restarts
+        model.to(memory_format=torch.channels_last), pixels, labels, eps=zoo.eps, steps=_STEPS, restarts=zoo.restarts
     )
 
 
@@ -286,7 +288,7 @@ def _card(zoo: Zoo, members: tuple[ZooModel, ...], measured: dict[str, Accuracy]
         attack_precision=_precision(bfloat16=base.half_precision),
         eps=zoo.eps,
         steps=_STEPS,
-        restarts=_RESTARTS,
+        restarts=zoo.restarts,
     )
 
 

@@ -38,6 +38,18 @@ def test_a_folder_is_asked_first(
     assert server.asked == []
 
 
+def test_fetch_brings_offline_what_a_folder_has(
+    mirror: Path, server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FILTERLENS_MIRROR", str(mirror))
+    (next(mirror.rglob("1.safetensors"))).unlink()
+    assert set(filterlens.fetch(tmp_path / "zoo.csv", offline=True, dry_run=True)["status"]) == {"missing"}
+    found = filterlens.fetch(tmp_path / "zoo.csv", offline=True).set_index("model_id")["status"]
+    assert found["m1"] == "missing"
+    assert set(found.drop("m1")) == {"fetched"}
+    assert server.asked == []
+
+
 def test_a_folder_is_asked_offline_too(
     mirror: Path, server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from filterlens.errors import InputError
 from filterlens.lenses.downsampling.aliasing import alias_energy, aliasing, aliasing_relative
-from filterlens.tracing.capture import Downsampling, capture_downsampling
 from filterlens.loaders.alias_free import AliasFreeDownsampling, Pooling, low_pass, without_aliasing
+from filterlens.tracing.capture import Downsampling, capture_downsampling
 
 SIZES = [
     ((8, 8), (2, 2)),

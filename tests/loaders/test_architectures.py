@@ -48,7 +48,8 @@ def test_an_architecture_downsamples_in_its_own_way_only(architecture: str) -> N
     strided = [
         m
         for m in build(architecture).modules()
-        if isinstance(m, nn.MaxPool2d | nn.AvgPool2d | AliasFreeDownsampling) or (isinstance(m, nn.Conv2d) and m.stride != (1, 1))
+        if isinstance(m, nn.MaxPool2d | nn.AvgPool2d | AliasFreeDownsampling)
+        or (isinstance(m, nn.Conv2d) and m.stride != (1, 1))
     ]
     assert [type(m) for m in strided] == [kind] * count
 

@@ -1,13 +1,17 @@
-"""Sources that bring a network: the bundled zoo, timm, your own module, ONNX, matched normal models from Zenodo."""
+"""Sources that bring a network: the bundled zoos, timm, your own module, ONNX, matched normal models from Zenodo."""
 
 from __future__ import annotations
 
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision
+from safetensors.torch import save_file
 
 from filterlens.catalogs import Entry, load_catalog
 from filterlens.errors import CheckpointError
@@ -85,3 +89,27 @@ def test_onnx_networks_classify_as_published(realdata: Path, name: str, share: f
     with torch.no_grad():
         logits = load_model(catalog[name], catalog.folder).require_classifier("any")(torch.from_numpy(images.pixels))
     assert np.mean(logits.argmax(1).numpy() == images.labels) == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize("source", ["timm:resnet18", "timm:vit_tiny_patch16_224", "torchvision:squeezenet1_1"])
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])  # which sorts names, so that the classifier is not the last
+def test_ones_own_weights_fill_an_architecture_for_as_many_classes(tmp_path: Path, source: str, suffix: str) -> None:
+    name = source.partition(":")[2]
+    made = timm.create_model if source.startswith("timm") else partial(torchvision.models.get_model, weights=None)
+    network = made(name, num_classes=7)
+    path = tmp_path / f"own.{suffix}"
+    if suffix == "pt":
+        torch.save(network.state_dict(), path)
+    else:
+        save_file(network.state_dict(), path)
+    loaded = load_model(Entry(model_id="own", source=f"{source}?weights={path}"), tmp_path)
+    assert loaded.classifier is not None
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.classifier(images), network.eval()(images))
+
+
+def test_a_file_without_the_architectures_classifier_is_refused(tmp_path: Path) -> None:
+    save_file({"layer1.weight": torch.rand(4, 4)}, tmp_path / "own.safetensors")
+    with pytest.raises(CheckpointError, match=r"holds no classifier of this architecture \(fc.weight, fc.bias\)"):
+        load_model(Entry(model_id="own", source=f"timm:resnet18?weights={tmp_path / 'own.safetensors'}"), tmp_path)

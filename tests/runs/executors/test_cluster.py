@@ -110,7 +110,7 @@ def one_thread() -> Iterator[None]:
 
 
 def audit(folder: Path, executor: Executor, listener: Callable[[Any], None] = lambda _: None) -> pd.DataFrame:
-    """Extract and score three networks of the bundled zoo."""
+    """Extract and score three networks of the zoo on FONTS."""
     catalog = load_catalog("fonts-linf").select(["resnet*"])
     assert len(catalog) >= 3
     outcome = extract(
