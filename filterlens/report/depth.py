@@ -99,7 +99,7 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
         axis.set_xticks(range(len(DEPTH_GROUPS)), DEPTH_LABELS, rotation=90 if crowded else 0)
         axis.set_xlabel("relative depth" if crowded else DEPTH_AXIS)
     handles = mark_handles(set(data["side"]), "area")
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
     return Drawing(figure, data.drop(columns="group"), _caption(data))
 
 

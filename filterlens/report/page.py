@@ -29,7 +29,7 @@ from filterlens.report.data import RunData
 from filterlens.report.figure import FinishedFigure
 from filterlens.report.formats import Column, Table
 from filterlens.report.hover import Grid
-from filterlens.report.marks import NORMAL, ROBUST
+from filterlens.report.marks import MARKS, NORMAL, ROBUST
 from filterlens.report.models import anchor, model_sections
 from filterlens.report.prediction import held_out_r2
 from filterlens.report.screen import ScreenTable, gathered, screen_table, without_paths
@@ -58,12 +58,18 @@ class InlineImage:
 
 
 def inline_image(png: bytes) -> tuple[bytes, int, int]:
-    """Reduce a picture to 256 colours in lossless WebP, a quarter of its size; return it with width and height."""
+    """Reduce a picture to 256 colours in lossless WebP, a quarter of its size; return it with width and height.
+
+    The colours of the marks stay what they are, however few of its pixels have them.
+    """
     from PIL import Image
 
+    kept = [int(mark.colour[i : i + 2], 16) for mark in MARKS.values() for i in (1, 3, 5)]
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         out = io.BytesIO()
-        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE).convert("RGB")
+        whole, palette = image.convert("RGB"), Image.new("P", (1, 1))
+        palette.putpalette(kept + (whole.quantize(256 - len(MARKS)).getpalette() or [])[: 3 * (256 - len(MARKS))])
+        few = whole.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB")
         few.save(out, format="WEBP", lossless=True, method=6)
         return out.getvalue(), image.width, image.height
 
@@ -112,6 +118,7 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters["without_paths"] = without_paths
+    environment.filters["unbroken"] = _unbroken
     models = run.models
     scores = main_scores(run)
     is_listed = len(models) <= _LISTED
@@ -248,8 +255,11 @@ def _chartable(table: Table) -> list[tuple[str, str]]:
 
 
 def _chart(models: pd.DataFrame, table: Table, scores: Sequence[Score]) -> Chart | None:
-    """Draw the first score that a paper makes a claim about against robust accuracy, or else the first two numbers."""
-    labels = dict(_chartable(table))
+    """Draw the first score that a paper makes a claim about against robust accuracy, or else the first two numbers.
+
+    A score that is the same of every model is left to the reader to choose.
+    """
+    labels = {key: label for key, label in _chartable(table) if len(table.frame[key].dropna().unique()) > 1}
     target = robustness_column(models)
     wished = [score.name for score in scores if score.claim and score.name != target] + list(labels)
     x = next((key for key in wished if key in labels and key != target), None)
@@ -270,6 +280,11 @@ def _recipe(run: RunData, settings: Settings) -> dict[str, Any]:
     digests = [(str(name), str(value)) for name, value in content.items()] if isinstance(content, dict) else []
     mixed = [without_paths(said) for said in mixed_options(run, settings).values()]
     return {"run_toml": without_paths(text), "digests": digests, "mixed": mixed}
+
+
+def _unbroken(text: str) -> str:
+    """Keep `p = 0.01` and `p < 0.05` on one line."""
+    return text.replace(" = ", "\u00a0=\u00a0").replace(" < ", "\u00a0<\u00a0")
 
 
 def _images(figures: Sequence[FinishedFigure], *, inline: bool) -> dict[str, InlineImage]:

@@ -62,7 +62,7 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
     if len(names) == 1:
         axes[0, 0].legend(loc="best")
     else:
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(names)))
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=min(4, len(names)))
     return Drawing(figure, data, _caption(data, names, collapsed, has_layers=has_layers))
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from filterlens.report.marks import by_mark
+from filterlens.report.marks import MARKS, by_mark
+from filterlens.report.page import inline_image
 
 
 @pytest.mark.parametrize("robust", [[True, True], [False], [True, False, None], []])
@@ -16,3 +21,16 @@ def test_models_are_told_apart_whatever_the_columns_are_called(robust: list[bool
     for place, one in enumerate(robust):
         expected.setdefault({True: "robust", False: "normal", None: "unknown"}[one], []).append(place)
     assert found == expected
+
+
+def test_colours_of_marks_survive_the_256_colours_of_a_page() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    colours = np.array([[int(mark.colour[i : i + 2], 16) for i in (1, 3, 5)] for mark in MARKS.values()])
+    pixels[0, : len(colours)] = colours
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    small, width, height = inline_image(png.getvalue())
+    shown = np.asarray(Image.open(io.BytesIO(small)).convert("RGB"))
+    assert (width, height) == (100, 100)
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) <= 256
+    assert np.array_equal(shown[0, : len(colours)], colours)

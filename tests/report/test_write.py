@@ -84,7 +84,7 @@ def test_a_report_holds_tables_figures_and_a_page(make_run: Callable[..., Path])
 def test_the_summary_says_what_the_numbers_say(make_run: Callable[..., Path]) -> None:
     text = write_report(make_run(16), figures=()).read_text(encoding="utf-8")
     assert "24 models on cifar10 and cifar100: 16 robust, 8 normal. 16 pairs over 8 distinct normal models." in text
-    assert "in 16 of 16 pairs, p = 0.008, as claimed." in text
+    assert "in 16 of 16 pairs, p\u00a0=\u00a00.008, as claimed." in text
 
 
 def test_a_failing_figure_is_a_warning_and_named_in_the_report(make_run: Callable[..., Path]) -> None:

@@ -44,7 +44,7 @@ def draw_corruptions(run: RunData) -> Drawing | None:
         label.set(ha="right", rotation_mode="anchor")
     left.set(ylabel="accuracy", ylim=(-0.02, 1.02))
     right.set(xlabel="severity (0: clean)", xticks=range(6))
-    figure.legend(handles=mark_handles(set(data["side"])), loc="outside upper right", ncols=3)
+    figure.legend(handles=mark_handles(set(data["side"])), loc="outside upper left", ncols=3)
     counts = data.drop_duplicates("model_id")["side"].value_counts()
     caption = (
         "Accuracy under common corruptions: by corruption, mean over five severities, and by severity, mean over the "

@@ -73,7 +73,7 @@ def draw_operations(run: RunData) -> Drawing | None:
         axes[-1, j].set_xticks(range(1, n + 1))
         axes[-1, j].set_xlim(0.5, n + 0.5)
         axes[-1, j].set_xlabel("operation in execution order" if n > 1 else "operation")
-    figure.legend(handles=mark_handles(set(data["side"])), loc="outside upper center", ncols=2)
+    figure.legend(handles=mark_handles(set(data["side"])), loc="outside upper left", ncols=2)
     n_models = data.drop_duplicates("model_id")["side"].value_counts()
     caption = (
         "Aliasing scores of every model at each of its downsampling operations, by kind of operation, in execution "
@@ -137,7 +137,7 @@ def draw_against_accuracy(run: RunData) -> Drawing | None:
         said.append(f"{get_score(metric).title}: {'; '.join(lines)}")
     for axis, dataset in zip(axes[:, 0], datasets, strict=True):
         axis.set_ylabel("robust accuracy in %" if len(datasets) == 1 else f"{dataset}\nrobust accuracy in %")
-    figure.legend(handles=mark_handles(set(data["side"])), loc="outside upper center", ncols=3)
+    figure.legend(handles=mark_handles(set(data["side"])), loc="outside upper left", ncols=3)
     published = "published" if target == "robust_acc" else "measured here with PGD"
     caption = (
         f"Aliasing of each model, mean over convolutions and poolings, against its robust accuracy ({published}). "

@@ -91,7 +91,7 @@ def draw_spectra(run: RunData) -> Drawing | None:
     plain_log(axes[0, 0], "y")
     figure.supxlabel("frequency in cycles a sample of the dense map", fontsize="medium")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(handles, labels, loc="outside upper left", ncols=3)
     data = pd.concat(parts, ignore_index=True)[["model_id", "layer", "curve", "frequency", "power"]]
     caption = (
         "Power spectra at each convolution and pooling with a stride, averaged over directions, channels and the first "

@@ -58,7 +58,7 @@ def draw_scatter(run: RunData) -> Drawing | None:
         axes[-1, j].set_xlabel(_label(x))
     shown = models.dropna(subset=columns, how="all").dropna(subset=rows, how="all")
     handles = mark_handles({mark_of(robust).label for robust in shown["robust"]})
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    figure.legend(handles=handles, loc="outside upper left", ncols=3)
     caption = (
         f"{_listed(rows)} against flatness of the robust loss; lower is flatter. "
         "Each point is a model. ρ is Spearman's rank correlation among the n robust models of a data set, with its "

@@ -105,7 +105,7 @@ def draw_distances(run: RunData) -> Drawing | None:
     handles: dict[str, Artist] = {}
     for axis in axes.flat:
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=3)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=3)
     n = data.drop_duplicates("model_id")["side"].value_counts()
     counts = data["kind"].value_counts()
     caption = (
@@ -153,7 +153,7 @@ def draw_success(run: RunData) -> Drawing | None:
         found = within_robust(data, "clean_error", metric)
         said += [f"{label}, {dataset}: {one.text}" for dataset, one in found.items()]
     figure.legend(
-        handles=mark_handles({mark_of(robust).label for robust in data["robust"]}), loc="outside upper center", ncols=3
+        handles=mark_handles({mark_of(robust).label for robust in data["robust"]}), loc="outside upper left", ncols=3
     )
     columns = ["clean_error", *(name for metric, _ in shown for name in (metric, f"{metric}_low", f"{metric}_high"))]
     tidy = data.reset_index()[["model_id", "dataset", "architecture", "robust", *columns]]

@@ -136,7 +136,7 @@ def _draw_rows(
     sides = [robust[model_id] for model_id in rows]
     n = f"{len(rows)} models ({sides.count(True)} robust, {sides.count(False)} normal), at most {FILTERS} each."
     handles = mark_handles({mark_of(side).label for side in sides})
-    figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return Drawing(figure, pd.DataFrame(list(_numbers(rows))), f"{caption} {n}")
 
 

@@ -94,7 +94,7 @@ def draw_ridge(run: RunData) -> Drawing | None:
     axes[0].set_ylim(-0.1, len(rows) - 1 + _OVERLAP + 0.1)
     figure.supxlabel("coefficient", fontsize="medium")
     handles = mark_handles(set(data["side"]), "area")
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
     sizes = "; ".join(
         f"{g['dataset']} {_side(g)}: {g['n_models']} models, {g['n_filters']:,} filters"
         for g in pool.groups

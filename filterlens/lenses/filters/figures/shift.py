@@ -73,7 +73,7 @@ def draw_shift_by_depth(run: RunData) -> Drawing | None:
     axis.set_xticks(x, DEPTH_LABELS)
     axis.set_xlabel(DEPTH_AXIS)
     axis.set_ylabel("shift D(robust, normal)\nin nats")
-    figure.legend(loc="outside upper right", ncols=len(shown) + 1)
+    figure.legend(loc="outside upper left", ncols=len(shown) + 1)
     levels = np.stack([f(null, axis=1) for f in (np.min, np.median, np.max)], axis=-1)  # (D, 11, 3)
     rows = [
         (pool.datasets[d], depth, float(shift[d, g]), *counts[d, g].tolist(), *levels[d, g].tolist())
@@ -131,7 +131,7 @@ def draw_shift_of_models(run: RunData) -> Drawing | None:
         axis.set_xlabel(f"{len(names)} models, in the order of the rows")
     _mark_sides(axis, robust)
     handles = mark_handles({mark_of(one).label for one in robust}, "area")
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
     figure.colorbar(image, ax=axis, shrink=0.8, label="shift in nats")
     n = len(names)
     data = pd.DataFrame(
