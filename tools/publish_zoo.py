@@ -2,8 +2,8 @@
 
 From the finished run (`reports/cifar10-small` where no other is named): the reference scores that `filterlens inspect`
 places a model in (catalogs/ZOO/scores.csv), the table of claims between the marks of that zoo in README.md,
-docs/index.md and docs/claims.md, the claims one by one over both zoos in docs/claims.md, figures in docs/images, and the example in reports/examples/ZOO: the page, its tables,
-and the run.toml that repeats it.
+docs/index.md and docs/claims.md, the claims one by one over both zoos in docs/claims.md, figures in docs/images, and
+the example in reports/examples/ZOO: the page, its tables, and the run.toml that repeats it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def _held(row: pd.Series) -> str:
 
 def _of_pair(row: pd.Series, score: Score) -> str:
     difference = row["robust"] - row["normal"]
-    side = "equal" if difference == 0 else "as claimed" if (difference > 0) == (score.robust_is == "higher") else "against"
+    side = (
+        "equal" if difference == 0 else "as claimed" if (difference > 0) == (score.robust_is == "higher") else "against"
+    )
     return f"{side}: {row['robust']:.3g} against {row['normal']:.3g}".replace("-", "−")
 
 

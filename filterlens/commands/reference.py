@@ -190,7 +190,10 @@ def comparable(found: Scored, reference: Reference, settings: RunSettings | None
     if data:
         own = reference.of(reference.facts["dataset"].map(lambda name: _key(str(name)) == _key(data)))
         if own.facts.empty:
-            return nothing, f"Not compared with {reference.name}: the networks there are of {there}, this one of {data}."
+            return (
+                nothing,
+                f"Not compared with {reference.name}: the networks there are of {there}, this one of {data}.",
+            )
         reference = own
     size, known = network_sizes(found.scores).iloc[0], reference.facts
     if not np.isfinite(size["filters"]) or known["filters"].isna().all():

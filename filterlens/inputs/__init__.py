@@ -9,8 +9,7 @@ import numpy as np
 
 from filterlens.errors import DownloadError, InputError
 from filterlens.inputs.arrays import check_fits
-from filterlens.inputs.bundled import BUNDLED_CIFAR10, bundled_cifar10, bundled_file
-from filterlens.inputs.images import Images
+from filterlens.inputs.images import BUNDLED_CIFAR10, Images
 from filterlens.inputs.published import find_published
 from filterlens.inputs.reading import is_there
 from filterlens.inputs.resizing import resize_images
@@ -180,6 +179,8 @@ def _load(data: str, n: int, *, seed: int, dataset: str, cache: Path | None, fon
 
         return load_cifar(kind, path, n, split=split)
     if kind == "bundled":
+        from filterlens.inputs.bundled import bundled_cifar10
+
         if split != "test":
             raise InputError(f"--data {BUNDLED_CIFAR10} has test images only: nothing is to be learnt from them")
         return bundled_cifar10(n)
@@ -201,6 +202,7 @@ def _place(data: str, dataset: str, cache: Path | None, *, split: str = "test") 
 
     Where CIFAR-10 cannot be fetched, its test images are those that come with the package.
     """
+    from filterlens.inputs.bundled import bundled_file
     from filterlens.inputs.cifar import holds_cifar
 
     places = data_folders() if cache is None else (cache,)
@@ -228,6 +230,7 @@ def _place(data: str, dataset: str, cache: Path | None, *, split: str = "test") 
 
 def _fetched(data: str, place: Path, *, bundled: bool) -> tuple[str, Path]:
     """Fetch CIFAR; where that fails and it may be `bundled`, name the images that come with the package."""
+    from filterlens.inputs.bundled import bundled_file
     from filterlens.inputs.cifar import fetch_cifar
 
     try:

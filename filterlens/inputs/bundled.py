@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from filterlens.inputs.folder import load_folder
-from filterlens.inputs.images import Images
+from filterlens.inputs.images import BUNDLED_CIFAR10, Images
 
 __all__ = ["BUNDLED_CIFAR10", "bundled_cifar10", "bundled_file"]
-
-#: Their name in every output: it is not the test set of the literature.
-BUNDLED_CIFAR10: Final = "cifar10-bundled-512"
 
 
 def bundled_file() -> Path:

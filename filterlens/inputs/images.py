@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Images"]
+__all__ = ["BUNDLED_CIFAR10", "Images"]
+
+#: Name of the test images that come with the package, in every output: they are not the test set of the literature.
+BUNDLED_CIFAR10: Final = "cifar10-bundled-512"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
