@@ -211,8 +211,8 @@ def comparable(found: Scored, reference: Reference, settings: RunSettings | None
         low, high = known[name].min(), known[name].max()
         if not low / _SIZE_FACTOR <= size[name] <= high * _SIZE_FACTOR:
             return nothing, (
-                f"Not compared with {reference.name}: the networks there have {low:,.0f} to {high:,.0f} {noun}, this one "
-                f"{size[name]:,.0f}."
+                f"Not compared with {reference.name}: the networks there have {low:,.0f} to {high:,.0f} {noun}, this "
+                f"one {size[name]:,.0f}."
             )
     return reference.of(~_is_model(found, reference)), ""
 
