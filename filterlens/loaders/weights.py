@@ -113,7 +113,8 @@ def load_weights(
         if key in expected and expected[key].shape != value.shape:
             raise CheckpointError(
                 f"{key} of {source} has shape {tuple(value.shape)} where {type(network).__name__} has "
-                f"{tuple(expected[key].shape)}: it is another architecture or number of classes"
+                f"{tuple(expected[key].shape)}: it is another architecture or number of classes; where you changed a "
+                "layer, such as the stem for small images, name the function that makes it: module:package.mod:factory"
             )
     with assign_weights():
         network.load_state_dict({key: value for key, value in chosen.items() if key in expected}, strict=False)

@@ -142,3 +142,10 @@ def test_weights_averaged_by_torch_are_a_networks(tmp_path: Path) -> None:
     torch.save(torch.optim.swa_utils.AveragedModel(network).state_dict(), tmp_path / "swa.pt")
     bare = load_model(Entry(model_id="own", source="swa.pt"), tmp_path)
     assert bare.weights.keys() == network.state_dict().keys()
+
+
+def test_a_stem_for_small_images_is_told_how_to_be_named(tmp_path: Path) -> None:
+    state = torchvision.models.resnet18(num_classes=10).state_dict() | {"conv1.weight": torch.rand(64, 3, 3, 3)}
+    torch.save(state, tmp_path / "own.pt")
+    with pytest.raises(CheckpointError, match=r"\(64, 3, 3, 3\).*stem for small images.*module:package\.mod:factory"):
+        load_model(Entry(model_id="own", source="torchvision:resnet18?weights=own.pt"), tmp_path)
