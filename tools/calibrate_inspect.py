@@ -17,14 +17,16 @@ PATH = Path(__file__).resolve().parents[1] / "docs" / "evidence" / "inspect_cali
 
 
 def calibration() -> pd.DataFrame:
-    """One row a network and z-score: `model_id`, `architecture`, `robust`, `metric`, `z`, `verdict`."""
-    zoo = reference_scores()
+    """One row a network and z-score: `model_id`, `dataset`, `architecture`, `robust`, `metric`, `z`, `verdict`."""
+    every = reference_scores()
+    zoos = [every.of(every.facts["dataset"].eq(name)) for name in every.facts["dataset"].unique()]
     parts = [
-        zoo.facts[["architecture", "robust"]].assign(
+        zoo.facts[["dataset", "architecture", "robust"]].assign(
             metric=name, z=zoo.means[name].map("{:.6g}".format), verdict=left_out_verdicts(name, zoo)
         )
+        for zoo in zoos
         for name in map(str, zoo.means)
-        if name.endswith("_z")
+        if name.endswith("_z") and zoo.means[name].notna().any()
     ]
     return pd.concat(parts).rename_axis("model_id").reset_index()
 

@@ -2,7 +2,7 @@
 
 From the finished run (`reports/cifar10-small` where no other is named): the reference scores that `filterlens inspect`
 places a model in (catalogs/ZOO/scores.csv), the table of claims between the marks of that zoo in README.md,
-docs/index.md and docs/claims.md, figures in docs/images, and the example in reports/examples/ZOO: the page, its tables,
+docs/index.md and docs/claims.md, the claims one by one over both zoos in docs/claims.md, figures in docs/images, and the example in reports/examples/ZOO: the page, its tables,
 and the run.toml that repeats it.
 """
 
@@ -23,6 +23,7 @@ from filterlens.score import Score, model_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "reports" / "examples"
+PAIR = ROOT / "docs" / "evidence" / "resnet20-pair.csv"
 END = "<!-- end of result -->"
 FIGURES = {
     "cifar10-small": {"filters_depth": "cifar10_depth", "downsampling_aliasing": "cifar10_aliasing"},
@@ -64,6 +65,39 @@ def result_table(comparison: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def by_claim(comparisons: dict[str, pd.DataFrame], pair: pd.DataFrame) -> str:
+    """Every claim about robust and normal models with what each zoo, and one trained pair, says of it, as Markdown.
+
+    Parameters
+    ----------
+    comparisons
+        Of each zoo its table of robust against normal models.
+    pair
+        One row a score: `metric`, and the means of a `robust` and a `normal` network.
+    """
+    names = [name for name, score in all_scores().items() if score.robust_is]
+    rows = {zoo: table.set_index("metric") for zoo, table in comparisons.items()}
+    trained = pair.set_index("metric")
+    lines = [f"| of robust models | {' | '.join(f'`{zoo}`' for zoo in rows)} | ResNet-20 pair |"]
+    lines.append("|---|" + "---|" * (len(rows) + 1))
+    for name in names:
+        score = all_scores()[name]
+        cells = [_held(table.loc[name]) if name in table.index else "not measured" for table in rows.values()]
+        cells.append(_of_pair(trained.loc[name], score) if name in trained.index else "not measured")
+        lines.append(f"| {score.title}: {score.robust_is} ({score.claim.split(',')[0]}) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _held(row: pd.Series) -> str:
+    return f"**{verdict(row)}**: {_interval(row)}, {row['n_expected']:.0f} of {row['n_pairs']} pairs"
+
+
+def _of_pair(row: pd.Series, score: Score) -> str:
+    difference = row["robust"] - row["normal"]
+    side = "equal" if difference == 0 else "as claimed" if (difference > 0) == (score.robust_is == "higher") else "against"
+    return f"{side}: {row['robust']:.3g} against {row['normal']:.3g}".replace("-", "−")
+
+
 def start(zoo: str) -> str:
     """Mark in a page before a zoo's table."""
     return f"<!-- result of {zoo} -->"
@@ -98,6 +132,9 @@ def main(folder: Path) -> None:
     table = result_table(pd.read_csv(EXAMPLES / zoo / "tables" / "robust_vs_normal.csv"))
     for page in PAGES:
         replace(page, zoo, table)
+    kept = {name: EXAMPLES / name / "tables" / "robust_vs_normal.csv" for name in FIGURES}
+    found = {name: pd.read_csv(path) for name, path in kept.items() if path.is_file()}
+    replace(PAGES[-1], "every claim", by_claim(found, pd.read_csv(PAIR)))
     for figure, name in FIGURES[zoo].items():
         shutil.copyfile(folder / "figures" / f"{figure}.png", ROOT / "docs" / "images" / f"{name}.png")
 

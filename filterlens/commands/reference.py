@@ -184,13 +184,13 @@ def comparable(found: Scored, reference: Reference, settings: RunSettings | None
     there = " and ".join(dict.fromkeys(str(name) for name in reference.facts["dataset"]))
     if not data and reference.bundled:
         return nothing, (
-            f"Not compared with {reference.name}: nobody says on what data this network was trained, and that one is "
-            f"of {there}; name the data with --data, or a zoo of its kind with --reference."
+            f"Not compared with {reference.name}: nobody says on what data this network was trained, and those there "
+            f"are of {there}; name the data with --data, or a zoo of its kind with --reference."
         )
     if data:
         own = reference.of(reference.facts["dataset"].map(lambda name: _key(str(name)) == _key(data)))
         if own.facts.empty:
-            return nothing, f"Not compared with {reference.name}: that one is of {there}, this network of {data}."
+            return nothing, f"Not compared with {reference.name}: the networks there are of {there}, this one of {data}."
         reference = own
     size, known = network_sizes(found.scores).iloc[0], reference.facts
     if not np.isfinite(size["filters"]) or known["filters"].isna().all():
@@ -201,14 +201,14 @@ def comparable(found: Scored, reference: Reference, settings: RunSettings | None
     if not known["input_channels"].eq(size["input_channels"]).any():
         channels = " or ".join(f"{n:g}" for n in sorted(set(known["input_channels"].dropna())))
         return nothing, (
-            f"Not compared with {reference.name}: its networks take {channels or 'unknown'} channels, this one "
+            f"Not compared with {reference.name}: the networks there take {channels or 'unknown'} channels, this one "
             f"{size['input_channels']:g}."
         )
     for name, noun in (("filters", "filters"), ("conv_layers", "convolutions")):
         low, high = known[name].min(), known[name].max()
         if not low / _SIZE_FACTOR <= size[name] <= high * _SIZE_FACTOR:
             return nothing, (
-                f"Not compared with {reference.name}: its networks have {low:,.0f} to {high:,.0f} {noun}, this one "
+                f"Not compared with {reference.name}: the networks there have {low:,.0f} to {high:,.0f} {noun}, this one "
                 f"{size[name]:,.0f}."
             )
     return reference.of(~_is_model(found, reference)), ""

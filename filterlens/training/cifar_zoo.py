@@ -41,7 +41,7 @@ plan, the log of its training, and the digest of the images.
 _DATA: Final = "cifar10"
 _EPS: Final = 8 / 255
 _ORDER: Final = ("vgg_maxpool", "resnet_strided", "preact_resnet", "wide_resnet_avgpool")
-_ROBUST: Final = {0: ("fgsm", "fgsm", "fgsm", "fgsm"), 1: ("fgsm", "pgd", "trades", "free")}
+_ROBUST: Final = {0: ("fgsm", "fgsm", "fgsm", "fgsm"), 1: ("trades", "free", "pgd", "fgsm")}
 _SETTINGS: Final = {"epochs": 6, "weight_decay": 0.004}  # below it no filter of so few epochs decays to nothing
 _RESNET_20: Final = {"width": 16, "blocks": 3}
 _SHAPES: Final = {"resnet_strided": _RESNET_20, "resnet_alias_free": _RESNET_20}  # the others are wider and less deep

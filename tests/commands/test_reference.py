@@ -71,10 +71,10 @@ def test_the_bundled_verdicts_are_right_as_often_as_they_claim() -> None:
     """The committed table, made by tools/calibrate_inspect.py, is what the code gives, and what `inspect` claims."""
     table = pd.read_csv(EVIDENCE, keep_default_na=False)
     reference = reference_scores()
-    for name, rows in table.groupby("metric"):
-        found = left_out_verdicts(str(name), reference)
+    for (dataset, name), rows in table.groupby(["dataset", "metric"]):
+        found = left_out_verdicts(str(name), reference.of(reference.facts["dataset"].eq(dataset)))
         assert rows.set_index("model_id")["verdict"].to_dict() == found.to_dict()
-    rows = table[table["metric"] == "orthogonality_z"]
+    rows = table[(table["metric"] == "orthogonality_z") & (table["dataset"] == "fonts")]
     sides = rows["robust"].map({"True": "robust", "False": "normal", True: "robust", False: "normal"})
     right = int((rows["verdict"] == sides).sum())
     assert (right, len(rows)) == (17, 17)
@@ -85,7 +85,10 @@ def test_the_bundled_verdicts_are_right_as_often_as_they_claim() -> None:
 
 def test_a_network_is_not_its_own_reference() -> None:
     inspected = filterlens.inspect("fonts-linf/vgg_maxpool-normal-s0")
-    assert inspected.comparison == "Compared with the bundled zoo: 9 robust and 7 normal networks."
+    assert inspected.comparison == (
+        "Compared with the bundled zoos (fonts-linf): 9 robust and 7 normal networks (preact_resnet, resnet_strided, "
+        "vgg_maxpool, wide_resnet_avgpool)."
+    )
     assert [place.looks for place in inspected.places if place.metric == "orthogonality"] == ["normal"]
 
 
@@ -107,8 +110,9 @@ def cifar(path: Path, *, channels: int = 3, width: int = 64, layers: int = 4) ->
 @pytest.mark.parametrize(
     ("made", "data", "said"),
     [({}, "", "nobody says on what data this network was trained"),
-     ({}, "cifar10", "that one is of fonts, this network of cifar10"),
-     ({}, "fonts", "its networks take 1 channels, this one 3"), ({"channels": 1}, "fonts", "filters, this one 12,352"),
+     ({}, "cifar100", "the networks there are of cifar10 and fonts, this one of cifar100"),
+     ({"layers": 24}, "cifar10", "filters, this one"),
+     ({}, "fonts", "the networks there take 1 channels, this one 3"), ({"channels": 1}, "fonts", "filters, this one 12,352"),
      ({"channels": 1, "width": 16, "layers": 24}, "fonts", "convolutions, this one 24")],
 )  # fmt: skip
 def test_nothing_is_said_of_networks_of_another_kind(
@@ -116,7 +120,7 @@ def test_nothing_is_said_of_networks_of_another_kind(
 ) -> None:
     found = filterlens.inspect(cifar(tmp_path / "m.pt", **made), settings=RunSettings(data=data))
     assert found.places == ()
-    assert found.comparison.startswith("Not compared with the bundled zoo: ")
+    assert found.comparison.startswith("Not compared with the bundled zoos: ")
     assert said in found.comparison
 
 
@@ -139,7 +143,7 @@ def test_a_reference_of_ones_own_is_taken_for_what_it_is(tmp_path: Path) -> None
 def test_the_command_says_what_it_compared_with(tmp_path: Path) -> None:
     path = str(cifar(tmp_path / "m.pt"))
     printed = CliRunner().invoke(app, ["inspect", path]).stdout
-    assert "Not compared with the bundled zoo: nobody says" in printed
+    assert "Not compared with the bundled zoos: nobody says" in printed
     assert "nearer" not in printed
     found = json.loads(CliRunner().invoke(app, ["inspect", path, "--json"]).stdout)
     assert found["comparison"].startswith("Not compared")
