@@ -87,7 +87,7 @@ def test_one_that_cannot_be_read_hides_no_other(folder: Path) -> None:
     (folder / "none.pt").write_bytes(b"none")
     words = ["none.pt", "weights/good.pt", "--max-layer-sparsity", "0", "--sarif", "c.sarif", "--summary", "c.md"]
     shown = check(*words, code=2)
-    assert "FAIL sparsity of block.conv" in shown
+    assert "FAIL sparsity of layer block.conv" in shown
     run = sarif_of((folder / "c.sarif").read_text(encoding="utf-8"))
     assert [result["ruleId"] for result in run["results"]] == ["error", "sparsity"]
     assert not run["invocations"][0]["executionSuccessful"]

@@ -73,7 +73,9 @@ def models(incomplete: str) -> list[str]:
 
 def models_of_option(ctx: Any, incomplete: str) -> list[str]:  # noqa: ANN401 - a context of click, or of its copy within typer
     """Offer the models of the catalog that `--leaderboard` names."""
-    return _offer(_ids(str(ctx.params.get("leaderboard") or "fonts-linf")), incomplete)
+    from filterlens.commands.plan import DEFAULT
+
+    return _offer(_ids(str(ctx.params.get("leaderboard") or DEFAULT)), incomplete)
 
 
 def run_models(ctx: Any, incomplete: str) -> list[str]:  # noqa: ANN401 - as above

@@ -15,7 +15,7 @@ from filterlens.score import Score, model_scores
 if TYPE_CHECKING:  # the command line makes its options from here, without 60 MB
     import pandas as pd
 
-__all__ = ["Bound", "BoundCheck", "baseline_checks", "bound_names", "check_bound", "parse_bound"]
+__all__ = ["Bound", "BoundCheck", "baseline_checks", "bound_names", "check_bound", "parse_bound", "unlike_layers"]
 
 _SIDES = ("max", "min")
 _ALIASES = {"entropy": "variance_entropy"}
@@ -78,7 +78,8 @@ class BoundCheck:
         """Say it in one line."""
         sign = ("<" if self.side == "max" else ">") + ("" if self.strict else "=")
         where = f" of layer {self.layer}" if self.layer else ""
-        said = f"{self.metric}{where} {self.value:.6g}, wanted {sign} {self.bound:.6g}"
+        value = "none" if math.isnan(self.value) else f"{self.value:.6g}"
+        said = f"{self.metric}{where} {value}, wanted {sign} {self.bound:.6g}"
         return f"{said} (baseline)" if self.name.startswith("against-") else said
 
 
@@ -157,6 +158,17 @@ def check_bound(bound: Bound, scores: pd.DataFrame) -> BoundCheck:
     return BoundCheck(name, bound.metric, bound.side, bound.limit, value, str(worst["layer"]), strict=bound.strict)
 
 
+def unlike_layers(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """Say that two score tables have layers and none by the same name; empty where they have, or one has no layers."""
+    one, other = (sorted({*table["layer"]} - {""}) for table in (first, second))
+    if not one or not other or not {*one}.isdisjoint(other):
+        return ""
+    return (
+        f"no layer of the one has the name of a layer of the other ({one[0]} … and {other[0]} …): "
+        "where both are of one architecture, --arch gives them its names"
+    )
+
+
 def baseline_checks(
     scores: pd.DataFrame, means: pd.DataFrame, layers: pd.DataFrame, tolerance: float
 ) -> list[BoundCheck]:
@@ -178,8 +190,10 @@ def baseline_checks(
     Raises
     ------
     InputError
-        The two have no score in common.
+        The two have no score in common, or both have layers and none of the same name.
     """
+    if said := unlike_layers(scores, layers):
+        raise InputError(said)
     own = model_scores(scores).iloc[0]
     checks: list[BoundCheck] = []
     for score in all_scores().values():

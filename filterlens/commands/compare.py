@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from filterlens.commands.bounds import unlike_layers
 from filterlens.commands.scoring import Scored, carries_its_own, score_source
 from filterlens.errors import InputError
 from filterlens.lens import Options, RunSettings, all_scores
@@ -94,6 +95,7 @@ def compare(
     table = compare_scores(*(side.scores for side in sides), again=again)
     marked = set(table.loc[table["outside"].fillna(value=False), "noise_from"])
     notes = [said for kind, said in _NOTES.items() if kind in marked]
+    notes += filter(None, [unlike_layers(*(side.scores for side in sides))])
     unlike = [said for note in table["note"].unique() for said in note.split("; ") if said.startswith(_UNLIKE)]
     layers = int((table["layer"] != "").sum())
     if top is not None and layers > top:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from filterlens.catalogs import Entry, shipped_folder
 from filterlens.errors import CheckpointError
+from filterlens.loaders.digest import ZOOS
 from filterlens.loaders.file import classes_of, filled, named_weights, read_weights
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
@@ -14,7 +15,6 @@ from filterlens.loaders.weights import file_digest, load_weights, to_eval
 
 __all__ = ["load"]
 
-_ZOOS = {"fonts": ("fonts-linf", 28), "cifar10": ("cifar10-small", 32)}  # folder, and side of the images
 _AS_THEY_ARE = {"mean": (0.0,), "std": (1.0,)}  # these networks are trained on images in [0, 1]
 
 
@@ -42,12 +42,12 @@ def load(request: Request) -> LoadedModel:
         network = build_as_said(said | {"classes": str(classes)})
         return filled(replace(request, entry=_trained_on(request.entry)), network, weights, own, notes)
     zoo, _, name = request.rest.partition("/")
-    folder, side = _ZOOS.get(zoo, ("", 0))
+    folder, side = ZOOS.get(zoo, ("", 0))
     files = sorted((shipped_folder() / folder).glob("*.safetensors")) if folder else []
     known = {path.stem: path for path in files}
     if name not in known:
         raise CheckpointError(
-            f"the package brings no {request.rest!r}: bundled:ZOO/NAME was expected, ZOO one of {', '.join(_ZOOS)}, "
+            f"the package brings no {request.rest!r}: bundled:ZOO/NAME was expected, ZOO one of {', '.join(ZOOS)}, "
             f"NAME one of {', '.join(known) or 'none (the weights are not installed)'}"
         )
     weights, metadata = read_safetensors(known[name])

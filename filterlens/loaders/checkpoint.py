@@ -16,7 +16,7 @@ from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.loaders.kinds import detect_non_checkpoint, is_zip
 from filterlens.loaders.state_dict import list_names
 from filterlens.loaders.torch_legacy import find_storages
-from filterlens.loaders.torch_zip import DamagedZip, Record, is_program, read_records
+from filterlens.loaders.torch_zip import DamagedZip, ProgramZip, Record, is_program, read_records
 from filterlens.loaders.unpickle import Storages, keep_metadata, torch_constructors
 from filterlens.pickles import PickleError, read_pickle
 
@@ -63,6 +63,8 @@ def read(path: Path, *, trust_pickle: bool = False) -> Checkpoint:
             zipped = is_zip(path)
             layout = _zip_layout(data, path) if zipped else _legacy_layout(data)
             return Checkpoint(_trusted(path, mapped=zipped)) if trust_pickle else _rebuilt(data, file, layout)
+    except ProgramZip as error:
+        raise _program(path) from error
     except DamagedZip as error:
         raise CheckpointError(
             f"{path} is a damaged zip file, or not one of torch.save ({error}): fetch it again, or unpack it first"
@@ -81,6 +83,12 @@ def _check_kind(path: Path) -> None:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}): check the path") from error
     if what:
         raise CheckpointError(f"{path} is {what}: delete it and fetch the file again")
+
+
+def _program(path: Path) -> UnsafeCheckpointError:
+    return UnsafeCheckpointError(
+        f"{path} is a TorchScript program, not weights: save `torch.jit.load(...).state_dict()` and give that file"
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
@@ -107,9 +115,7 @@ def _legacy_layout(data: mmap.mmap) -> _Layout:
 def _zip_layout(data: mmap.mmap, path: Path) -> _Layout:
     records = read_records(data)
     if is_program(records):
-        raise UnsafeCheckpointError(
-            f"{path} is a TorchScript program, not weights: save `torch.jit.load(...).state_dict()` and give that file"
-        )
+        raise _program(path)
     if "data.pkl" not in records:
         raise CheckpointError(f"{path} is a zip file, but torch.save did not write it: unpack it first")
     order = _content(data, records.get("byteorder", Record(0, 0))) or b"little"

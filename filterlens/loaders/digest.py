@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from filterlens.catalogs import shipped_folder
 from filterlens.errors import CheckpointError
@@ -18,8 +18,19 @@ from filterlens.loaders.registry import FILE, parse_source, split_member
 from filterlens.process.digests import combined_digest, file_digest
 from filterlens.process.files import is_file
 
-__all__ = ["absolute_source", "code_digest", "local_files", "locate", "source_digest"]
+__all__ = [
+    "ZOOS",
+    "absolute_source",
+    "bundled_file",
+    "code_digest",
+    "local_files",
+    "locate",
+    "read_query",
+    "source_digest",
+]
 
+ZOOS: Final = {"fonts": ("fonts-linf", 28), "cifar10": ("cifar10-small", 32)}
+"""Folder of each bundled zoo, and side of its images."""
 _RECORDED: Final = frozenset({"torch", "torchvision", "timm", "robustbench", "numpy", "scipy", "filterlens"})
 
 
@@ -38,6 +49,23 @@ def locate(text: str, folder: Path) -> Path:
     folders = [] if given.is_absolute() else dict.fromkeys([folder.resolve(), Path.cwd()])
     places = " or".join(f" in {place}" for place in folders)
     raise CheckpointError(f"there is no file {text!r}{places}: check the source's path")
+
+
+def bundled_file(name: str) -> Path:
+    """Where `ZOO/NAME` of `bundled:ZOO/NAME` lies, be it there or not."""
+    zoo, _, member = name.partition("/")
+    return shipped_folder() / ZOOS.get(zoo, ("", 0))[0] / f"{member}.safetensors"
+
+
+def read_query(query: str) -> dict[str, str]:
+    """Read the options behind a source's question mark; a plus is one, as in a file's name.
+
+    Examples
+    --------
+    >>> read_query("weights=lr+aug%20(1).pt")
+    {'weights': 'lr+aug (1).pt'}
+    """
+    return dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
 
 
 def source_digest(source: str, folder: Path, *, allow_code: bool = False) -> tuple[str, tuple[str, ...]]:
@@ -69,14 +97,13 @@ def source_digest(source: str, folder: Path, *, allow_code: bool = False) -> tup
             place, _, number = rest.rpartition("#")
             return f"filterdb:{file_digest(folder / place)}#{number}", ()
         name, _, query = rest.partition("?")
-        weights = dict(parse_qsl(query, keep_blank_values=True)).get("weights")
+        weights = read_query(query).get("weights")
         parts = [(scheme, name)]
         notes: tuple[str, ...] = ()
         if weights is not None:
             parts.append(("weights", file_digest(locate(weights, folder))))
         elif scheme == "bundled":
-            zoo, _, member = name.partition("/")
-            parts.append(("weights", file_digest(shipped_folder() / f"{zoo}-linf" / f"{member}.safetensors")))
+            parts.append(("weights", file_digest(bundled_file(name))))
         if scheme == "module" and allow_code:
             code, notes = code_digest(name, folder)
             parts.append(("code", code))
@@ -114,7 +141,7 @@ def local_files(source: str, folder: Path) -> list[Path]:
     try:
         parsed = parse_source(source)
         name, _, query = parsed.rest.partition("?")
-        weights = dict(parse_qsl(query, keep_blank_values=True)).get("weights")
+        weights = read_query(query).get("weights")
         if parsed.scheme == FILE:
             return [locate(_split(parsed.rest)[0], folder)]
         if weights is not None:
@@ -122,8 +149,7 @@ def local_files(source: str, folder: Path) -> list[Path]:
         if parsed.scheme == "filterdb":
             found = folder / parsed.rest.rpartition("#")[0]
         elif parsed.scheme == "bundled":
-            zoo, _, member = name.partition("/")
-            found = shipped_folder() / f"{zoo}-linf" / f"{member}.safetensors"
+            found = bundled_file(name)
         else:
             return []
     except (CheckpointError, ValueError):
@@ -151,8 +177,8 @@ def absolute_source(source: str, folder: Path) -> str:
     if parsed.scheme == "filterdb":
         return f"filterdb:{path}#{parsed.rest.rpartition('#')[2]}"
     name, _, query = parsed.rest.partition("?")
-    values = dict(parse_qsl(query, keep_blank_values=True))
-    return f"{parsed.scheme}:{name}?{urlencode(values | {'weights': path}, safe='/:')}" if query else source
+    values = urlencode(read_query(query) | {"weights": path}, safe="/:", quote_via=quote)
+    return f"{parsed.scheme}:{name}?{values}" if query else source
 
 
 def code_digest(target: str, folder: Path) -> tuple[str, tuple[str, ...]]:

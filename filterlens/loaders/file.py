@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,18 @@ from filterlens.catalogs.trajectories import SUFFIXES
 from filterlens.errors import CheckpointError, MissingExtraError
 from filterlens.loaders import checkpoint
 from filterlens.loaders.archive import checkpoint_inside
-from filterlens.loaders.digest import locate
+from filterlens.loaders.digest import locate, read_query
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request, split_member
 from filterlens.loaders.shards import Shard, open_shard
-from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
+from filterlens.loaders.state_dict import find_state_dict, part_of, strip_prefixes
 from filterlens.loaders.tar import is_tar
 from filterlens.loaders.weights import check_weights, file_digest, load_weights, to_eval
 
 __all__ = ["classes_of", "filled", "load", "load_member", "load_path", "named_weights", "read_weights"]
+
+#: How Hugging Face calls the parts of a network in several files, and the list of them.
+_PARTS: Final = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.\w+|\.index\.json")
 
 
 def named_weights(request: Request) -> tuple[str, Path | None]:
@@ -34,7 +38,7 @@ def named_weights(request: Request) -> tuple[str, Path | None]:
         There is no such file, or something else than `weights` is given.
     """
     name, _, query = request.rest.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options = read_query(query)
     unknown = sorted(options.keys() - {"weights"})
     if unknown:
         scheme = request.entry.source.partition(":")[0]
@@ -62,11 +66,12 @@ def classes_of(weights: Mapping[str, Tensor], path: Path, make: Callable[[int], 
         The file lacks it.
     """
     two, three = (_shapes(make, classes) for classes in (2, 3))
+    part, _ = part_of(weights, [name for name in two if not name.endswith("num_batches_tracked")], str(path))
     sizes = {name: (shape, three[name]) for name, shape in two.items() if name in three and shape != three[name]}
     for name, (shape, other) in sizes.items():
-        if name in weights and weights[name].dim() == len(shape):
+        if name in part and part[name].dim() == len(shape):
             axis = next(i for i, (a, b) in enumerate(zip(shape, other, strict=True)) if a != b)
-            return int(weights[name].shape[axis])
+            return int(part[name].shape[axis])
     raise CheckpointError(
         f"{path} holds no classifier of this architecture ({', '.join(sizes) or 'which has none'}): is it a "
         "classification network, and of this architecture?"
@@ -92,7 +97,7 @@ def filled(
     CheckpointError
         They do not fit.
     """
-    load_weights(network, weights, str(path))
+    notes += load_weights(network, weights, str(path))
     entry = request.entry
     return LoadedModel(
         model_id=entry.model_id,
@@ -174,6 +179,11 @@ def read_weights(
     CheckpointError
         They cannot be read; the message says why.
     """
+    if _PARTS.search(path.name):
+        raise CheckpointError(
+            f"{path} is not the whole network: its weights are in several files; save them in one, such as with "
+            "`save_pretrained(FOLDER, max_shard_size='100GB')`"
+        )
     if path.suffix.lower() == ".safetensors":
         from filterlens.loaders.safetensors import read_safetensors
 

@@ -53,7 +53,7 @@ def load(request: Request) -> LoadedModel:
         notes = ("no weights given: the factory's own are used, and changes of what it reads are not seen",)
     else:
         weights, _, notes = read_weights(path, trust_pickle=request.trust_pickle)
-        load_weights(network, weights, str(path))
+        notes += load_weights(network, weights, str(path))
     return LoadedModel(
         model_id=entry.model_id,
         source=entry.source,

@@ -17,7 +17,7 @@ from filterlens.loaders.kinds import detect_non_checkpoint
 from filterlens.loaders.safetensors import check_header
 from filterlens.loaders.tar import is_tar, members
 from filterlens.loaders.torch_legacy import find_storages
-from filterlens.loaders.torch_zip import is_program, read_records
+from filterlens.loaders.torch_zip import ProgramZip, is_program, read_records
 from filterlens.pickles import PickleError
 
 __all__ = ["quick_check"]
@@ -78,7 +78,11 @@ def _outline(file: BinaryIO, path: Path) -> str:
 def _torch(data: mmap.mmap) -> str:
     """Find the parts of a file of `torch.save`, in its zip or its older format."""
     if data[:4] == b"PK\3\4":
-        return "a TorchScript program, not weights" if is_program(read_records(data)) else ""
+        try:
+            program = is_program(read_records(data))
+        except ProgramZip:
+            program = True
+        return "a TorchScript program, not weights" if program else ""
     find_storages(data)
     return ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from filterlens.errors import CheckpointError, UnsafeCheckpointError
 from filterlens.pickles import Placeholder
 
-__all__ = ["CONTAINERS", "find_state_dict", "list_names", "strip_prefixes"]
+__all__ = ["CONTAINERS", "find_state_dict", "list_names", "part_of", "strip_prefixes"]
 
 #: Where people keep weights, in the order of trust.
 CONTAINERS: Final = (
@@ -34,6 +34,7 @@ CONTAINERS: Final = (
     "weights",
 )
 PREFIXES: Final = ("module.", "model.", "_orig_mod.")
+_COUNT: Final = "n_averaged"  # beside `module.`, by torch.optim.swa_utils.AveragedModel
 _DEPTH: Final = 6
 _NESTING: Final = 100
 #: Characters of all names of a whole pickled network: a file could name one module without end.
@@ -209,8 +210,52 @@ def strip_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ['conv.weight']
     """
     # what the first and the last key in order share, all keys share
-    first, last = min(weights, default=""), max(weights, default="")
+    names = weights.keys() - {_COUNT}
+    first, last = min(names, default=""), max(names, default="")
     start = 0
     while prefix := next((p for p in PREFIXES if first.startswith(p, start) and last.startswith(p, start)), ""):
         start += len(prefix)
-    return {key[start:]: value for key, value in weights.items()}
+    return {key[start:]: value for key, value in weights.items() if not start or key != _COUNT}
+
+
+def part_of(weights: Mapping[str, Tensor], names: Collection[str], source: str) -> tuple[dict[str, Tensor], str]:
+    """Find the network in the weights of a module that trained it: `net.conv.weight` beside `criterion.weight`.
+
+    Parameters
+    ----------
+    weights
+        Tensors by name; kept as it is.
+    names
+        All that the network's state dict must have.
+    source
+        Named in errors.
+
+    Returns
+    -------
+        What is below the only prefix that has every name, by the network's names, and that prefix; all weights and an
+        empty prefix where there is none, or where they are the network's own.
+
+    Raises
+    ------
+    CheckpointError
+        There are several such networks.
+
+    Examples
+    --------
+    >>> import torch
+    >>> part, prefix = part_of({"net.weight": torch.zeros(1), "loss.scale": torch.ones(1)}, ["weight"], "a.ckpt")
+    >>> list(part), prefix
+    (['weight'], 'net.')
+    """
+    one = min(names, default="")
+    if not one or one in weights:
+        return dict(weights), ""
+    prefixes = [key.removesuffix(one) for key in weights if key.endswith(f".{one}")]
+    found = [prefix for prefix in prefixes if all(f"{prefix}{name}" in weights for name in names)]
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{source} holds several networks of this architecture ({list_names(found, 5)}): save the one that is "
+            "meant alone"
+        )
+    prefix = next(iter(found), "")
+    return {key[len(prefix) :]: value for key, value in weights.items() if key.startswith(prefix)}, prefix

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DamagedZip", "Record", "is_program", "read_records"]
+__all__ = ["DamagedZip", "ProgramZip", "Record", "is_program", "read_records"]
 
 _END: Final = struct.Struct("<IHHHHIIH")
 _WIDE_END: Final = struct.Struct("<IQHHIIQQQQ")
@@ -28,6 +28,10 @@ _LINK: Final = 0o120000
 
 class DamagedZip(ValueError):  # noqa: N818 - told as an error of ours by the caller, who knows the file
     """An archive is not laid out as torch does; the message says where."""
+
+
+class ProgramZip(DamagedZip):
+    """An archive has compressed code, as TorchScript's have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ def read_records(data: mmap.mmap) -> dict[str, Record]:
 
     Raises
     ------
+    ProgramZip
+        It has compressed code: it is a TorchScript program.
     DamagedZip
         Bytes belong to no record or to two, local headers and directory differ, a record is compressed or encrypted,
         or names are not those that torch gives.
@@ -151,6 +157,8 @@ def _entries(data: mmap.mmap, count: int, start: int, stop: int) -> Iterator[_En
         extra = data[place + n_name : place + n_name + n_extra]
         place += n_name + n_extra
         size, packed, offset = _widened(extra, size, packed, offset)
+        if method and is_program([name.decode(errors="replace").partition("/")[2]]):  # torch compresses code
+            raise ProgramZip(f"its record {name[-100:]!r} is code")
         if method or packed != size or flags & ~(_DESCRIPTOR | _UTF8):
             raise DamagedZip(f"its record {name[-100:]!r} is compressed or encrypted, which torch does not do")
         if (mode >> 16) & 0o170000 == _LINK:

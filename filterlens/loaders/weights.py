@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError
-from filterlens.loaders.state_dict import strip_prefixes
+from filterlens.loaders.state_dict import list_names, part_of, strip_prefixes
 from filterlens.process import digests
 
 __all__ = ["assign_weights", "check_weights", "file_digest", "load_weights", "to_eval"]
@@ -68,8 +68,10 @@ def check_weights(weights: Mapping[str, Tensor], source: str) -> None:
 
 def load_weights(
     network: nn.Module, weights: Mapping[str, Tensor], source: str, *, optional: tuple[str, ...] = ()
-) -> None:
+) -> tuple[str, ...]:
     """Put weights into a network; their names must be the network's, but for wrappers' prefixes.
+
+    A module that trained the network, such as Lightning's, may have other weights beside it: those are left out.
 
     Parameters
     ----------
@@ -82,6 +84,10 @@ def load_weights(
     optional
         Last parts of names that the weights need not have: the network keeps its own, such as its normalisation.
 
+    Returns
+    -------
+        A note where only a part of the weights are the network's.
+
     Raises
     ------
     CheckpointError
@@ -89,11 +95,13 @@ def load_weights(
     """
     check_weights(weights, source)
     expected = network.state_dict()
-    candidates = (dict(weights), strip_prefixes(weights))
-    chosen = max(candidates, key=lambda keys: len(keys.keys() & expected.keys()))
     # counted by BatchNorm since torch 0.4.1; no forward pass in eval mode reads it
     spared = {"num_batches_tracked", *optional}
-    missing = [key for key in expected if key not in chosen and key.rpartition(".")[2] not in spared]
+    needed = [key for key in expected if key.rpartition(".")[2] not in spared]
+    part, prefix = part_of(weights, needed, source)
+    candidates = (dict(weights), strip_prefixes(weights), part)
+    chosen = max(candidates, key=lambda keys: len(keys.keys() & expected.keys()))
+    missing = [key for key in needed if key not in chosen]
     unexpected = [key for key in chosen if key not in expected and not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise CheckpointError(
@@ -105,10 +113,13 @@ def load_weights(
         if key in expected and expected[key].shape != value.shape:
             raise CheckpointError(
                 f"{key} of {source} has shape {tuple(value.shape)} where {type(network).__name__} has "
-                f"{tuple(expected[key].shape)}: it is another architecture or number of classes"
+                f"{tuple(expected[key].shape)}: it is another architecture or number of classes; where you changed a "
+                "layer, such as the stem for small images, name the function that makes it: module:package.mod:factory"
             )
     with assign_weights():
         network.load_state_dict({key: value for key, value in chosen.items() if key in expected}, strict=False)
+    others = [key for key in weights if not key.startswith(prefix)]
+    return (f"the network is {prefix!r} of the weights; left out: {list_names(others, 5)}",) if others else ()
 
 
 @contextmanager

@@ -147,6 +147,13 @@ def test_a_layer_that_the_checkpoint_lacks_fails(good: Path, tmp_path: Path) -> 
     other = write(tmp_path / "other.pt", state)
     broken = [r for r in filterlens.check(other, against=good, tolerance=10) if not r.passed]
     assert {getattr(r, "layer", None) for r in broken} == {"stem"}
+    assert any(r.text.startswith("sparsity of layer stem none, wanted <= ") for r in broken)
+
+
+def test_a_baseline_whose_layers_all_have_other_names_is_no_baseline(good: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other.pt", {f"net.{name}": tensor for name, tensor in weights(0).items()})
+    with pytest.raises(InputError, match=r"\(net\.block\.conv … and block\.conv …\): .* --arch gives them its names"):
+        filterlens.check(other, against=good)
 
 
 def test_a_run_as_baseline_is_the_range_of_its_models(tmp_path: Path) -> None:

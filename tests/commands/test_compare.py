@@ -104,3 +104,12 @@ def test_the_top_keeps_every_mean_and_says_what_is_left_out(tmp_path: Path) -> N
     assert top.attrs["notes"][-1] == f"{layers - 2} smaller changes of layers are left out (--top {layers} shows all)"
     with pytest.raises(InputError, match="--top -1"):
         filterlens.compare("a.pt", "b.pt", top=-1)
+
+
+def test_two_checkpoints_without_a_layer_of_one_name_are_said(tmp_path: Path) -> None:
+    torch.save(weights(0), tmp_path / "0.pt")
+    torch.save({f"net.{name}": tensor for name, tensor in weights(0).items()}, tmp_path / "net.pt")
+    (note,) = filterlens.compare(tmp_path / "0.pt", tmp_path / "net.pt").attrs["notes"]
+    assert note.startswith(
+        "no layer of the one has the name of a layer of the other (block.conv … and net.block.conv …)"
+    )

@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loaders.conftest import Load
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from filterlens.errors import CheckpointError, FilterlensError, UnsafeCheckpointError
@@ -61,6 +62,21 @@ def test_prefixes_are_cut_only_at_the_start_and_only_where_every_key_has_them() 
     assert list(cut({"_orig_mod.a.model.b": weight})) == ["a.model.b"]
     assert list(cut({"module.a": weight, "b": weight})) == ["module.a", "b"]
     assert cut({}) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model-00001-of-00002.safetensors", "pytorch_model-00002-of-00002.bin", "model.safetensors.index.json"],
+)
+def test_one_of_several_files_of_a_network_is_refused(name: str, tmp_path: Path, load: Load) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=f"{name} is not the whole network.*max_shard_size"):
+        load(name)
+
+
+def test_the_only_file_of_a_network_may_be_numbered(tmp_path: Path, load: Load, network: nn.Module) -> None:
+    save_file(network.state_dict(), tmp_path / "model-00001-of-00001.safetensors")
+    assert load("model-00001-of-00001.safetensors").weights.keys() == network.state_dict().keys()
 
 
 def test_the_weights_of_a_zip_checkpoint_are_mapped_not_copied(tmp_path: Path, load: Load) -> None:

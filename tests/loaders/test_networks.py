@@ -113,3 +113,39 @@ def test_a_file_without_the_architectures_classifier_is_refused(tmp_path: Path) 
     save_file({"layer1.weight": torch.rand(4, 4)}, tmp_path / "own.safetensors")
     with pytest.raises(CheckpointError, match=r"holds no classifier of this architecture \(fc.weight, fc.bias\)"):
         load_model(Entry(model_id="own", source=f"timm:resnet18?weights={tmp_path / 'own.safetensors'}"), tmp_path)
+
+
+def test_a_training_modules_weights_fill_the_network_that_it_holds(tmp_path: Path) -> None:
+    """Lightning's `self.net = …; self.criterion = CrossEntropyLoss(weight=…)`: the network's names are below `net.`."""
+    network = timm.create_model("mobilenetv3_small_050", num_classes=7)
+    state = {f"net.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state | {"criterion.weight": torch.ones(7)}}, tmp_path / "own.ckpt")
+    source = f"timm:mobilenetv3_small_050?weights={tmp_path / 'own.ckpt'}"
+    loaded = load_model(Entry(model_id="own", source=source), tmp_path)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.require_classifier("any")(images), network.eval()(images))
+    assert loaded.notes[-1] == "the network is 'net.' of the weights; left out: criterion.weight"
+
+
+def test_a_training_module_that_holds_two_networks_is_refused_with_their_names(tmp_path: Path) -> None:
+    state = timm.create_model("mobilenetv3_small_050", num_classes=7).state_dict()
+    twice = {f"{prefix}.{name}": value for prefix in ("student", "teacher") for name, value in state.items()}
+    torch.save(twice, tmp_path / "own.pt")
+    source = f"timm:mobilenetv3_small_050?weights={tmp_path / 'own.pt'}"
+    with pytest.raises(CheckpointError, match=r"several networks of this architecture \(student\., teacher\.\)"):
+        load_model(Entry(model_id="own", source=source), tmp_path)
+
+
+def test_weights_averaged_by_torch_are_a_networks(tmp_path: Path) -> None:
+    network = timm.create_model("mobilenetv3_small_050", num_classes=7)
+    torch.save(torch.optim.swa_utils.AveragedModel(network).state_dict(), tmp_path / "swa.pt")
+    bare = load_model(Entry(model_id="own", source="swa.pt"), tmp_path)
+    assert bare.weights.keys() == network.state_dict().keys()
+
+
+def test_a_stem_for_small_images_is_told_how_to_be_named(tmp_path: Path) -> None:
+    state = torchvision.models.resnet18(num_classes=10).state_dict() | {"conv1.weight": torch.rand(64, 3, 3, 3)}
+    torch.save(state, tmp_path / "own.pt")
+    with pytest.raises(CheckpointError, match=r"\(64, 3, 3, 3\).*stem for small images.*module:package\.mod:factory"):
+        load_model(Entry(model_id="own", source="torchvision:resnet18?weights=own.pt"), tmp_path)

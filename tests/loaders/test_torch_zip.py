@@ -91,6 +91,16 @@ def test_a_program_is_refused_whatever_is_trusted(spelling: str, trust: bool, tm
         load("m.pt", trust_pickle=trust)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_program_whose_code_torch_compresses_is_no_damaged_file(trust: bool, tmp_path: Path, load: Load) -> None:
+    torch.jit.save(torch.jit.trace(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), torch.ones(1, 2)), tmp_path / "m.pt")
+    with zipfile.ZipFile(tmp_path / "m.pt") as archive:
+        assert any(record.compress_type for record in archive.infolist())
+    with pytest.raises(UnsafeCheckpointError, match=r"TorchScript program.*state_dict\(\)` and give that file"):
+        load("m.pt", trust_pickle=trust)
+
+
 def _write(path: Path, records: dict[str, bytes], **options: Any) -> None:
     with zipfile.ZipFile(path, "w", **options) as archive:
         for name, content in records.items():

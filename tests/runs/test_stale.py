@@ -19,7 +19,7 @@ import filterlens
 from filterlens.catalogs import Catalog, Entry, load_catalog
 from filterlens.inputs import data_digest
 from filterlens.lens import RunSettings, get_lens, options_of
-from filterlens.loaders import source_digest
+from filterlens.loaders import absolute_source, local_files, source_digest
 from filterlens.runs import Outcome, analyze, extract
 from filterlens.runs.keys import Keys
 
@@ -252,3 +252,23 @@ def _counted(digest: Any, read: list[Path]) -> Callable[[Path, Any], Any]:
 )
 def test_a_source_that_cannot_be_digested_stands_for_itself(source: str, tmp_path: Path) -> None:
     assert source_digest(source, tmp_path) == (source, ())
+
+
+@pytest.mark.parametrize(("zoo", "folder"), [("fonts", "fonts-linf"), ("cifar10", "cifar10-small")])
+def test_a_bundled_network_that_was_trained_anew_is_another_one(
+    zoo: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("filterlens.loaders.digest.shipped_folder", lambda: tmp_path)
+    (tmp_path / folder).mkdir()
+    digests = set()
+    for weights in (b"first", b"again"):
+        (tmp_path / folder / "net.safetensors").write_bytes(weights)
+        digests.add(source_digest(f"bundled:{zoo}/net", tmp_path)[0])
+    assert len(digests) == 2
+
+
+def test_a_path_with_a_plus_a_blank_and_an_umlaut_is_found_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "lr+wärme 1.pt").write_bytes(b"w")
+    for written in ("lr+wärme 1.pt", "lr%2Bw%C3%A4rme%201.pt"):
+        absolute = absolute_source(f"timm:resnet18?weights={written}", tmp_path)
+        assert local_files(absolute, Path("/")) == [tmp_path / "lr+wärme 1.pt"]
