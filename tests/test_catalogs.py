@@ -260,3 +260,11 @@ def test_any_bytes_are_read_or_refused_with_an_error_of_ours(tmp_path: Path, con
     path = write(tmp_path, (b"model_id,source,robust,match,mean,std\n" if headed else b"") + content, "fuzz.csv")
     with contextlib.suppress(FilterlensError):
         read_catalog(path)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_spreadsheets_other_separators_are_named(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"model_id{mark}source\na{mark}a.pt\n", encoding="utf-8")
+    with pytest.raises(CatalogError, match=r"line 1: cells are separated by .*: save it with commas"):
+        load_catalog(path)

@@ -134,6 +134,9 @@ class _Lines(Iterator[str]):
 
 def _check_header(path: Path, header: list[str]) -> None:
     known = list(Entry.model_fields)
+    other = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), "")
+    if other:
+        raise CatalogError(f"{path}, line 1: cells are separated by {other!r}: save it with commas")
     for column in ("model_id", "source"):
         if column not in header:
             raise CatalogError(f"{path}, line 1: column {column!r} is missing; a catalog has {', '.join(known)}")
