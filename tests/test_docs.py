@@ -37,6 +37,7 @@ OTHERS = {
     *("--head", "--port", "--block", "--address"),  # ray
     *("--install-completion", "--show-completion"),  # typer
     *("--torch-backend", "--no-deps", "--recipe"),  # uv, pip, rattler-build
+    *("--chromium", "--axe"),  # tools/screenshots.py
 }
 
 

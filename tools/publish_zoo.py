@@ -77,14 +77,14 @@ def by_claim(comparisons: dict[str, pd.DataFrame], pair: pd.DataFrame) -> str:
         One row a score: `metric`, and the means of a `robust` and a `normal` network.
     """
     names = [name for name, score in all_scores().items() if score.robust_is]
-    rows = {zoo: table.set_index("metric") for zoo, table in comparisons.items()}
-    trained = pair.set_index("metric")
+    rows = {zoo: {row["metric"]: row for _, row in table.iterrows()} for zoo, table in comparisons.items()}
+    trained = {row["metric"]: row for _, row in pair.iterrows()}
     lines = [f"| of robust models | {' | '.join(f'`{zoo}`' for zoo in rows)} | ResNet-20 pair |"]
     lines.append("|---|" + "---|" * (len(rows) + 1))
     for name in names:
         score = all_scores()[name]
-        cells = [_held(table.loc[name]) if name in table.index else "not measured" for table in rows.values()]
-        cells.append(_of_pair(trained.loc[name], score) if name in trained.index else "not measured")
+        cells = [_held(table[name]) if name in table else "not measured" for table in rows.values()]
+        cells.append(_of_pair(trained[name], score) if name in trained else "not measured")
         lines.append(f"| {score.title}: {score.robust_is} ({score.claim.split(',')[0]}) | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -46,6 +46,16 @@ class RemoteFile(Protocol):
         """
         ...
 
+    def fetch(self, *, offline: bool = False) -> Path:
+        """Return it, fetched first where it is not here; `offline` asks the cache and a mirror folder only.
+
+        Raises
+        ------
+        DownloadError
+            It cannot be had.
+        """
+        ...
+
     def remove(self) -> None:
         """Remove it from the cache."""
         ...

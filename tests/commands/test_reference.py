@@ -72,7 +72,7 @@ def test_the_bundled_verdicts_are_right_as_often_as_they_claim() -> None:
     table = pd.read_csv(EVIDENCE, keep_default_na=False)
     reference = reference_scores()
     for (dataset, name), rows in table.groupby(["dataset", "metric"]):
-        found = left_out_verdicts(str(name), reference.of(reference.facts["dataset"].eq(dataset)))
+        found = left_out_verdicts(str(name), reference.of(reference.facts["dataset"].eq(str(dataset))))
         assert rows.set_index("model_id")["verdict"].to_dict() == found.to_dict()
     rows = table[(table["metric"] == "orthogonality_z") & (table["dataset"] == "fonts")]
     sides = rows["robust"].map({"True": "robust", "False": "normal", True: "robust", False: "normal"})
