@@ -37,7 +37,7 @@ OTHERS = {
     *("--head", "--port", "--block", "--address"),  # ray
     *("--install-completion", "--show-completion"),  # typer
     *("--torch-backend", "--no-deps", "--recipe"),  # uv, pip, rattler-build
-    *("--chromium", "--axe"),  # tools/screenshots.py
+    *("--chromium", "--axe", "--runs"),  # tools/screenshots.py
 }
 
 
