@@ -1,6 +1,6 @@
-"""Write docs/evidence/flatness_correlations.csv: flatness against robustness within the zoo on FONTS's robust networks.
+"""Write docs/evidence/flatness_correlations.csv: flatness against robustness within each bundled zoo's robust networks.
 
-`python tools/flatness_correlations.py`, from the zoo's published scores (catalogs/fonts-linf/scores.csv).
+`python tools/flatness_correlations.py`, from the zoos' published scores (catalogs/ZOO/scores.csv).
 """
 
 from __future__ import annotations

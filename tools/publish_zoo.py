@@ -28,7 +28,7 @@ PAIR = ROOT / "docs" / "evidence" / "resnet20-pair.csv"
 END = "<!-- end of result -->"
 FIGURES = {
     "cifar10-small": {"filters_depth": "cifar10_depth", "filters_first": "cifar10_first"},
-    "fonts-linf": {"filters_depth": "filters_depth"},
+    "fonts-linf": {},
 }
 PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "claims.md")
 
