@@ -15,9 +15,10 @@ from filterlens.report.claims import verdict
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 
-ZOOS = {
-    name: f"reports/examples/{zoo}/tables/robust_vs_normal.csv"
-    for name, zoo in (("zoo", "fonts-linf"), ("cifar10", "cifar10-small"))
+TABLES = {
+    "zoo": "reports/examples/fonts-linf/tables/robust_vs_normal.csv",
+    "cifar10": "reports/examples/cifar10-small/tables/robust_vs_normal.csv",
+    "depth": "reports/examples/cifar10-small/tables/by_depth.csv",
 }
 NUMBER = "{robust_mean:.3g} against {normal_mean:.3g}, {n_expected:.0f} of {n_pairs} pairs, p = {p_adjusted:.3f}"
 RESULTS = {
@@ -54,7 +55,7 @@ networks and CIFAR-10 images are not in the repository (two trained networks, JP
 
 def row_of(claim: pd.Series) -> pd.Series:
     """Find the one row of evidence; of tables with a row a model, the models' values by name."""
-    path = ROOT / ZOOS[claim["file"]] if claim["file"] in ZOOS else DOCS / "evidence" / claim["file"]
+    path = ROOT / TABLES[claim["file"]] if claim["file"] in TABLES else DOCS / "evidence" / claim["file"]
     found = pd.read_csv(path).query(claim["row"])
     if "model_id" in found:
         return found.set_index("model_id")["value"]
@@ -73,7 +74,7 @@ def evidence() -> str:
         if claim["file"]:
             row = row_of(claim)
             number = (NUMBER if claim["number"] == "ZOO" else claim["number"]).format_map(row).replace("-", "−")
-            table = f"`{ZOOS.get(claim['file'], 'docs/evidence/' + claim['file'])}`"
+            table = f"`{TABLES.get(claim['file'], 'docs/evidence/' + claim['file'])}`"
             result = RESULTS[verdict(row.to_dict())] if result == "VERDICT" else result
         pages = ", ".join(page if page == "README" else f"[{page}]({page}.md)" for page in claim["where"].split(", "))
         command = COMMANDS.get(claim["command"], "–")

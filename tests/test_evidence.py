@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -182,6 +183,19 @@ def test_parameters_of_the_architectures_are_those_of_the_page() -> None:
         (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
         count = sum(parameter.numel() for parameter in build(name).parameters())
         assert row.endswith(f"| {count:,} |".replace(",", " "))
+
+
+def test_filters_differ_by_depth_where_the_page_says() -> None:
+    table = pd.read_csv(ROOT / "reports/examples/cifar10-small/tables/by_depth.csv")
+    table = table[table["metric"].isin(["sparsity", "variance_entropy", "orthogonality"])]
+    clear = table[table["p_adjusted"] < 0.05].set_index(["metric", "depth"])
+    assert set(clear.index) == {
+        *((name, "0") for name in ("sparsity", "variance_entropy", "orthogonality")),
+        ("variance_entropy", "(0.9, 1.0]"),
+    }
+    page = " ".join(_page("docs/claims.md").split())
+    for robust, normal in zip(clear["robust_mean"], clear["normal_mean"], strict=True):
+        assert re.search(rf"{robust:.3f}( robust)?, {normal:.3f}", page)
 
 
 def test_the_calibration_of_inspect_is_that_of_its_table() -> None:

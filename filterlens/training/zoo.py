@@ -119,7 +119,8 @@ def train_zoo(
     zoo
         Which one.
     out
-        Folder for NAME.safetensors and the card `README.md`; the catalog is written beside it, as OUT.csv.
+        Folder for NAME.safetensors, the card `README.md`, and `logs.csv` with every epoch of every training; the
+        catalog is written beside it, as OUT.csv.
     data
         Where the training images are, as `filterlens.inputs.load_split` takes it; empty as the plans have it.
     pairs
@@ -165,6 +166,7 @@ def train_zoo(
     write_atomically(out.with_suffix(".csv"), _catalog(zoo, members, measured))
     card = out / "README.md"
     write_atomically(card, _card(zoo, members, measured, work, images))
+    write_atomically(out / "logs.csv", _logs(plans, work))
     return card
 
 
@@ -237,6 +239,16 @@ def _stored(value: Tensor, *, half: bool) -> Tensor:
 def _log(folder: Path) -> list[dict[str, float]]:
     with (folder / "log.csv").open(newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _logs(plans: list[TrainingPlan], work: Path) -> str:
+    """Every epoch of every training, as CSV."""
+    table = io.StringIO()
+    rows = [{"training": _folder(plan, work).name} | row for plan in plans for row in _log(_folder(plan, work))]
+    writer = csv.DictWriter(table, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()} for row in rows)
+    return table.getvalue()
 
 
 def _catalog(zoo: Zoo, members: tuple[ZooModel, ...], measured: dict[str, Accuracy]) -> str:

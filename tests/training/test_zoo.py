@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,9 @@ def test_a_zoo_can_be_made_again_and_is_a_catalog(tmp_path: Path) -> None:
     )  # fmt: skip
     assert [done for _, done, _ in heard] == [1, 2, 3, 4, 5]
     assert all(f"`{member.name}`" in card.read_text(encoding="utf-8") for member in members)
+    with (tmp_path / "fonts-tiny" / "logs.csv").open(newline="") as file:
+        rows = [(row["training"], row["epoch"]) for row in csv.DictReader(file)]
+    assert rows == [(f"vgg_maxpool-{name}-s0", f"{epoch}") for name in ("normal", "fgsm") for epoch in range(2)]
     catalog = load_catalog(tmp_path / "fonts-tiny.csv")
     assert [pair.normal.model_id for pair in catalog.pairs()] == ["before"]
     after = load_file(tmp_path / "fonts-tiny" / "after.safetensors")
