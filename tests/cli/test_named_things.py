@@ -38,6 +38,7 @@ OTHERS = {
     *("--ways", "--kinds", "--sample", "--table", "--length", "--chains"),  # make hostile, make interruptions
     *("--install-completion", "--show-completion"),  # Typer
     *("--torch-backend", "--no-deps", "--recipe"),  # uv, pip, rattler-build
+    *("--chromium", "--axe", "--runs"),  # tools/screenshots.py
     "--split",  # of a data set's authors
     "--largest-share",  # of the lens that docs/add-a-lens.md makes
 }

@@ -58,7 +58,7 @@ def test_the_plugin_fails_a_test_with_model_score_value_bound_and_layer(tmp_path
     )  # fmt: skip
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "AssertionError: Net: 1 of 3 checks failed" in done.stdout
-    assert "FAIL sparsity of 1 0.25, wanted < 0.2" in done.stdout
+    assert "FAIL sparsity of layer 1 0.25, wanted < 0.2" in done.stdout
     assert ">       assert_scores(make()" in done.stdout, "the test's own line is shown"
     assert "assertion.py" not in done.stdout, "and none of ours"
 
@@ -80,7 +80,7 @@ def test_the_function_says_all_checks() -> None:
         filterlens.assert_scores(network(), "max-layer-sparsity=0.2", sparsity="<0.3")
     assert str(failed.value).splitlines() == [
         "Sequential: 1 of 3 checks failed",
-        "  FAIL sparsity of 1 0.25, wanted <= 0.2",
+        "  FAIL sparsity of layer 1 0.25, wanted <= 0.2",
         "  pass sparsity 0.181818, wanted < 0.3",
         "  pass every layer's weights are finite, and none all zero or all equal",
     ]

@@ -14,10 +14,23 @@ from hostile.payload import RUN_WAYS
 __all__ = ["CORRUPTION", "FONTS", "GOOD_MODEL", "TABLE", "TRAIN", "controls", "make_benign", "write_run"]
 
 GOOD_MODEL = "preact_resnet-normal-s0"
-FONTS = ["extract", "--models", GOOD_MODEL, "--lens", "downsampling", "--data", "fonts", "--images", "8", "--fonts"]
+FONTS = [
+    "extract",
+    "-l",
+    "fonts-linf",
+    "--models",
+    GOOD_MODEL,
+    "--lens",
+    "downsampling",
+    "--data",
+    "fonts",
+    "--images",
+    "8",
+    "--fonts",
+]
 TRAIN = ["train", "normal", "--arch", "vgg_maxpool", "--width", "8", "--epochs", "1", "--images", "16", "--batch-size", "8"]  # fmt: skip
 TABLE = ["--of", "models", "--scores", "sparsity"]
-CORRUPTION = ["extract", "--models", GOOD_MODEL, "--lens", "corruption", "--images", "2"]
+CORRUPTION = ["extract", "-l", "fonts-linf", "--models", GOOD_MODEL, "--lens", "corruption", "--images", "2"]
 _FILTERDB = Path(__file__).parents[1] / "filterdb" / "published.h5.gz"
 
 

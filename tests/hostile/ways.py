@@ -94,7 +94,7 @@ def _data(placed: Placed, work: Path, good: Path) -> list[str]:
 def _manifold(placed: Placed, work: Path, good: Path) -> list[str]:
     given = placed[0][1]
     named = given.read_text(encoding="utf-8") if given.name == "argument.txt" else str(given)
-    return ["extract", "--models", GOOD_MODEL, "--lens", "manifold", "--manifold", named, "--data", str(good / "images.npz"), "--images", "2", "--fast", "--out", str(work / "out")]  # fmt: skip
+    return ["extract", "-l", "fonts-linf", "--models", GOOD_MODEL, "--lens", "manifold", "--manifold", named, "--data", str(good / "images.npz"), "--images", "2", "--fast", "--out", str(work / "out")]  # fmt: skip
 
 
 def _catalog(placed: Placed, work: Path, good: Path) -> list[str]:
