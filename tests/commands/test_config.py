@@ -168,3 +168,14 @@ def test_a_file_that_names_code_needs_allow_code_on_the_command_line(
     assert not marker.exists()
     CliRunner().invoke(app, ["extract", "--config", str(path), "-o", str(tmp_path / "run"), "--allow-code"])
     assert marker.exists()
+
+
+def test_a_bundled_zoo_is_audited_fast_on_images_that_come_with_it() -> None:
+    said = plan(None, {}).config
+    assert (said.leaderboard, said.settings.data) == ("cifar10-small", "cifar10-bundled-512")
+    assert {"filters", "downsampling", "robustness", "flatness"} <= set(said.lenses)
+    assert not {"manifold", "corruption"} & set(said.lenses)
+    assert all(options.is_fast for name, options in said.lenses.items() if name in {"robustness", "flatness"})
+    assert plan(None, {}, settings={"data": "mine.npz"}).config.settings.data == "mine.npz"
+    assert "manifold" in plan(None, {"leaderboard": "fonts-linf"}).config.lenses
+    assert list(plan(None, {"leaderboard": "cifar10-linf"}).config.lenses) == ["filters"]
