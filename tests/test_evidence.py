@@ -185,6 +185,19 @@ def test_parameters_of_the_architectures_are_those_of_the_page() -> None:
         assert row.endswith(f"| {count:,} |".replace(",", " "))
 
 
+def test_sparsity_at_other_weight_decays_is_that_of_the_kept_epochs() -> None:
+    table = pd.read_csv(EVIDENCE / "cifar10-weight-decay.csv")
+    assert (table.loc[table["weight_decay"] == 0.0005, "sparsity"] == 0).sum() == 5
+    last = table[(table["weight_decay"] == 0.01) & (table["epoch"] == 3)].set_index("recipe")
+    normal, robust = last.loc["normal"], last.loc["fgsm"]
+    page = " ".join(_page("docs/training.md").split())
+    assert f"sparsity was {normal['sparsity']:.2f} normal and {robust['sparsity']:.2f} robust" in page
+    assert (
+        f"at {normal['clean_accuracy']:.0%} and {robust['clean_accuracy']:.0%} clean accuracy".replace("%", " %")
+        in page
+    )
+
+
 def test_filters_differ_by_depth_where_the_page_says() -> None:
     table = pd.read_csv(ROOT / "reports/examples/cifar10-small/tables/by_depth.csv")
     table = table[table["metric"].isin(["sparsity", "variance_entropy", "orthogonality"])]

@@ -111,7 +111,7 @@ def cifar(path: Path, *, channels: int = 3, width: int = 64, layers: int = 4) ->
     ("made", "data", "said"),
     [({}, "", "nobody says on what data this network was trained"),
      ({}, "cifar100", "the networks there are of cifar10 and fonts, this one of cifar100"),
-     ({"layers": 24}, "cifar10", "filters, this one"),
+     ({"layers": 24}, "cifar10", "filters, this one"), ({"layers": 24}, "cifar10-bundled-512", "filters, this one"),
      ({}, "fonts", "the networks there take 1 channels, this one 3"),
      ({"channels": 1}, "fonts", "filters, this one 12,352"),
      ({"channels": 1, "width": 16, "layers": 24}, "fonts", "convolutions, this one 24")],
