@@ -218,8 +218,7 @@ def _place(data: str, dataset: str, cache: Path | None, *, split: str = "test") 
         return data, next((folder for folder in folders if folder.is_dir()), folders[0])
     if not data or not is_there(path):
         raise InputError(
-            f"--data {data!r} is neither a data set (fonts, cifar10, cifar100, imagenet) nor a .npz or .zip file or "
-            "folder that exists"
+            f"--data {data!r} is neither a data set ({', '.join(NAMED)}) nor a .npz or .zip file or folder that exists"
         )
     if not path.is_dir():
         return "folder" if is_zip(path) else "npz", path
