@@ -52,6 +52,17 @@ with tempfile.TemporaryDirectory() as folder:
     assert not {"robustbench", "timm", "torchvision"} & _loaded_after(code)
 
 
+def test_the_driver_of_an_audit_loads_neither_torch_nor_scipys_statistics() -> None:
+    """200 MB and seconds of its own: workers load torch, reports the statistics."""
+    code = """
+import filterlens.commands.plan, filterlens.report.cautions, filterlens.report.style
+import filterlens.loaders.shards, filterlens.runs.executors, filterlens.lenses.filters.distribution
+import sys
+assert "scipy.stats" not in sys.modules
+"""
+    assert not {"torch", "numba"} & _loaded_after(code)
+
+
 EXTRAS = {
     "filterlens/loaders/onnx.py": "onnx",
     "filterlens/loaders/onnx_convert.py": "onnx",

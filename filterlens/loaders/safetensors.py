@@ -7,12 +7,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from safetensors import safe_open
-from torch import Tensor
 
 from filterlens.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Span", "check_header", "read_safetensors", "unreadable"]
 

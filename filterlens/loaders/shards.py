@@ -10,13 +10,14 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Final
 
 from filterlens.errors import CheckpointError
 from filterlens.loaders.safetensors import Span, check_header, unreadable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = ["Shard", "open_shard"]
 
@@ -124,6 +125,8 @@ class Shard:
         return f"{'did you mean' if near else 'there are'} {', '.join(f'{text:.80}' for text in shown)}{more}"
 
     def _tensor(self, name: str) -> Tensor:
+        import torch  # not for digests, which the driver of an audit makes: 200 MB
+
         span = self._spans[name]
         dtype = getattr(torch, _TYPES[span.dtype], None)
         if dtype is None:
@@ -134,5 +137,7 @@ class Shard:
 
 
 def _mapped(data: mmap.mmap, span: Span, dtype: torch.dtype) -> Tensor:
+    import torch
+
     count = (span.stop - span.start) // dtype.itemsize
     return torch.frombuffer(data, dtype=dtype, count=count, offset=span.start).reshape(span.shape)
