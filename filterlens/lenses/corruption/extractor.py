@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from filterlens.attacks.evaluation import Running, running
 from filterlens.errors import InputError
+from filterlens.inputs.corruptions import SEVERITIES, Corrupted, corrupted_images
 from filterlens.lens import ExtractContext
 from filterlens.lenses.corruption.options import CorruptionOptions
-from filterlens.lenses.corruption.severities import SEVERITIES
-from filterlens.lenses.corruption.sources import Corrupted, corrupted_images
 
 __all__ = ["extract"]
 
