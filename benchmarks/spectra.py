@@ -3,7 +3,8 @@
 Run: `python benchmarks/spectra.py [--peer PYTHON]`. `--peer` is the interpreter of an environment that has
 weightwatcher, as it is no dependency of filterlens.
 
-Matrices are those of timm's ViT-Tiny and ResNet-50 (convolutions unrolled by outputs), with weights of Student's t of
+Matrices are those of timm's MobileNetV3-Small at half width, ViT-Tiny and ResNet-50 (convolutions unrolled by outputs;
+at least 20 on the smaller side), with weights of Student's t of
 three degrees of freedom, whose spectra have a tail; to WeightWatcher they are linear layers. Both run with one thread,
 and their processor time is counted, which is the same on a busy machine; each takes its best of the repeats.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-NETWORKS = ("vit_tiny_patch16_224", "resnet50")
+NETWORKS = ("mobilenetv3_small_050", "vit_tiny_patch16_224", "resnet50")
 
 PEER = """
 import json, logging, sys, time, warnings
@@ -50,7 +51,7 @@ def matrices(network: str) -> dict[str, torch.Tensor]:
     """Heavy-tailed weights in the shapes of a network's matrices, at least 20 on the smaller side."""
     import timm  # noqa: PLC0415 - loads torchvision
 
-    from filterlens.lenses.spectra.matrices import network_matrices  # noqa: PLC0415 - after timm's threads are set
+    from filterlens.tracing.matrices import network_matrices  # noqa: PLC0415 - after timm's threads are set
 
     torch.manual_seed(0)
     tail = torch.distributions.StudentT(3.0)
