@@ -31,7 +31,7 @@ def singular_values(matrix: Tensor) -> NDArray[np.float64]:
         largest are noise, as they are in float32 weights themselves. NaN where the matrix is not finite.
     """
     dense = matrix.detach().to("cpu", torch.float64).numpy()
-    largest = float(np.abs(dense).max(initial=0.0))
+    largest = max(float(dense.max(initial=0.0)), -float(dense.min(initial=0.0)))  # without a copy of absolute values
     if not math.isfinite(largest):
         return np.full(min(dense.shape), math.nan)
     if largest == 0:
