@@ -31,7 +31,8 @@ class FloatStream:
     """
 
     def __init__(self, group: WritableGroup, name: str, shape: tuple[int, ...], **attributes: Attribute) -> None:
-        self._group, self._name, self._attributes = group, name, attributes
+        self._group, self._name = group, name
+        self._attributes: dict[str, Any] = attributes
         self.shape = shape
         self.written = 0
         self._dataset: h5py.Dataset | None = None
