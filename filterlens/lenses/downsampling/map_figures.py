@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
-from filterlens.lenses.downsampling.spectra import alias_free, power_spectra, radial_mean
+from filterlens.lenses.downsampling.figure_spectra import alias_free, power_spectra, radial_mean
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing

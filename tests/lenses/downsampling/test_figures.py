@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from filterlens.dumps import DumpWriter
+from filterlens.lenses.downsampling.figure_spectra import power_spectra
 from filterlens.lenses.downsampling.figures import FIGURES, draw_against_accuracy, draw_operations, operation_values
 from filterlens.lenses.downsampling.map_figures import (
     OperationMaps,
@@ -19,7 +20,6 @@ from filterlens.lenses.downsampling.map_figures import (
     first_maps,
     typical_map,
 )
-from filterlens.lenses.downsampling.spectra import power_spectra
 from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData, read_run
 from filterlens.report.write import draw
