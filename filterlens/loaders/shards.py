@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from filterlens.errors import CheckpointError
-from filterlens.loaders.safetensors import Span, check_header, unreadable
+from filterlens.loaders.safetensors import Span, check_header, natural_order, unreadable
 
 if TYPE_CHECKING:
     import torch
@@ -74,14 +74,15 @@ class Shard:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Return one model's tensors by their names in it, in the order of their bytes.
+        """Return one model's tensors by their names in it, in the natural order of these.
 
         Raises
         ------
         CheckpointError
             The file holds no model of that name; the message has names near it.
         """
-        return {own: self._tensor(whole) for own, whole in self._members(name)}
+        members = sorted(self._members(name), key=lambda member: natural_order(member[0]))
+        return {own: self._tensor(whole) for own, whole in members}
 
     def digest(self, name: str) -> str:
         """SHA-256 of one model's tensors, their names in it, types and shapes, whatever else the file holds.
