@@ -49,7 +49,12 @@ def test_processes_give_what_one_process_gives_bit_for_bit(zoo: Path, tmp_path: 
 def test_one_analysis_starts_its_processes_once(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
     start = local._start_worker
-    monkeypatch.setattr(local, "_start_worker", lambda threads: started.append(threads) or start(threads))
+
+    def counted(threads: int) -> local._Worker:
+        started.append(threads)
+        return start(threads)
+
+    monkeypatch.setattr(local, "_start_worker", counted)
     extract(load_catalog(zoo), tmp_path / "run")
     analyze(tmp_path / "run", executor=LocalProcesses(2))
     assert len(started) == 2
