@@ -49,7 +49,8 @@ def test_large_matrices_give_what_small_ones_give(monkeypatch: pytest.MonkeyPatc
 
     def counted(gram: torch.Tensor) -> torch.Tensor:
         called.append(len(gram))
-        return own(gram)
+        found: torch.Tensor = own(gram)
+        return found
 
     monkeypatch.setattr(decomposition, "_LARGE", 63)
     monkeypatch.setattr(torch.linalg, "eigvalsh", counted)
