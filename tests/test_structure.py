@@ -190,6 +190,8 @@ LATE = {
     "inputs.published": {"inputs.celeba", "inputs.idx"},
     "lenses.downsampling.scores": {"lenses.downsampling.aliasing"},
     "lenses.filters.layer": {"lenses.filters.gram", "lenses.filters.kernels", "lenses.filters.moments"},
+    "lenses.filters.moments": {"lenses.filters.kernels"},
+    "lenses.filters.pooling": {"lenses.filters"},
     "loaders.bundled": {"loaders.architectures"},
     "loaders.digest": {"loaders.shards"},
     "loaders.file": {"loaders.onnx", "loaders.safetensors"},

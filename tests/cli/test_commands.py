@@ -193,5 +193,5 @@ def test_help_answers_at_once() -> None:
     began = time.process_time()
     children = os.times().children_user
     run("--help")
-    assert os.times().children_user - children < 1.5
+    assert os.times().children_user - children < 2.5  # of processor time, 0.9 on a quiet machine
     assert time.process_time() - began < 1
