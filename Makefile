@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(shell nproc) --dist loadfile
 
-.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse collapse-held-out docs paper zoo cifar10-small constraints clean
+.PHONY: help audit test test-all test-slow coverage interruptions lint hostile fuzz bench coverage-of-intervals collapse collapse-held-out prediction docs paper zoo cifar10-small constraints clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ collapse: $(VENV)/.dev  ## whole trainings that collapse or do not (an hour of o
 collapse-held-out: $(VENV)/.dev  ## the same with other seeds and one architecture more: the trainings that the rules are judged on
 	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python benchmarks/collapse.py --held-out $(ARGS)
 	$(BIN)/python benchmarks/collapse_table.py --figure docs/images/collapse.png
+
+prediction: $(VENV)/.installed  ## 20 robust networks on CIFAR-10, and whether scores without attacks tell which is more robust (half an hour; DATA=…)
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python benchmarks/prediction.py --data $(DATA)
 
 paper: $(VENV)/.installed  ## four figures and two tables of a finished run at printed size: paper/paper.pdf (STYLE=cvpr RUN=reports/fonts-linf)
 	$(BIN)/python tools/paper.py $(or $(RUN),reports/fonts-linf) --style $(or $(STYLE),cvpr)

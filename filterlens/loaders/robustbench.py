@@ -18,7 +18,7 @@ from filterlens.loaders.drive import drive
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.loaders.registry import Request
 from filterlens.loaders.remote import CacheFile
-from filterlens.loaders.robustbench_compat import robustbench, safe_torch_load
+from filterlens.loaders.robustbench_compat import made_without_cuda, robustbench, safe_torch_load
 from filterlens.loaders.state_dict import find_state_dict, strip_prefixes
 from filterlens.loaders.weights import assign_weights, check_weights, file_digest, to_eval
 from filterlens.process.cache import cache_folder
@@ -118,7 +118,7 @@ def _network(dataset: str, threat: str, name: str, *, offline: bool) -> tuple[li
     if timm_name := _timm_name(dataset, threat, name):
         return _through_timm(timm_name, dataset, paths[0])
     load_model = importlib.import_module("robustbench.utils").load_model
-    with safe_torch_load() as notes, assign_weights():
+    with safe_torch_load() as notes, made_without_cuda(), assign_weights():
         try:
             network = load_model(name, model_dir=cache_folder(), dataset=dataset, threat_model=threat)
         except FilterlensError:
@@ -159,7 +159,8 @@ def untrained(dataset: str, threat: str, name: str) -> nn.Module | None:
         return network
     if dataset == "imagenet" and "Standard" in name:
         return None
-    made: nn.Module = constructor()
+    with made_without_cuda():
+        made: nn.Module = constructor()
     return made
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from filterlens.loaders.checkpoint import read
 
-__all__ = ["robustbench", "safe_torch_load"]
+__all__ = ["made_without_cuda", "robustbench", "safe_torch_load"]
 
 _LOCK: Final = threading.RLock()
 _STANDS_FOR: Final = {"autoattack": "pyautoattack", "autoattack.state": "pyautoattack.state"}
@@ -96,3 +96,24 @@ def safe_torch_load() -> Iterator[list[str]]:
             yield stand_in.notes
         finally:
             utils.__dict__["torch"] = torch
+
+
+@contextlib.contextmanager
+def made_without_cuda() -> Iterator[None]:
+    """Let networks whose constructors put tensors on a GPU (Bai2023) be made on a machine that has none."""
+    import torch
+
+    if torch.cuda.is_available():
+        yield
+        return
+    with _LOCK:
+        cuda = torch.Tensor.cuda
+        try:
+            torch.Tensor.cuda = _stay  # type: ignore[method-assign, assignment]
+            yield
+        finally:
+            torch.Tensor.cuda = cuda  # type: ignore[method-assign]
+
+
+def _stay(tensor: Any, *_: object, **__: object) -> Any:  # noqa: ANN401 - a tensor, of a library that is loaded late
+    return tensor

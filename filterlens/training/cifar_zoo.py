@@ -48,7 +48,9 @@ _EPS: Final = 8 / 255
 _ORDER: Final = ("vgg_maxpool", "resnet_strided", "preact_resnet", "wide_resnet_avgpool")
 _ROBUST: Final = {0: ("fgsm", "fgsm", "fgsm", "fgsm"), 1: ("trades", "fgsm", "pgd", "fgsm")}
 _SETTINGS: Final = {"epochs": 6, "weight_decay": 0.004}  # so few epochs leave the usual 5e-4 no time
-_SHAPES: Final = {"resnet_strided": {"width": 16, "blocks": 3}}  # a ResNet-20; the others are wider and less deep
+_COLLAPSE: Final = (3, 4, 5, 6, 7, 8)  # epochs around it
+_RESNET_20: Final = {"width": 16, "blocks": 3}
+_SHAPES: Final = {"resnet_strided": _RESNET_20, "resnet_alias_free": _RESNET_20}  # the others are wider and less deep
 
 
 def _plan(recipe: str, architecture: str, **settings: Any) -> TrainingPlan:  # noqa: ANN401 - fields of the plan
@@ -65,5 +67,19 @@ def _pairs() -> Iterator[ZooModel]:
             yield ZooModel(partner, replace(plan, recipe="normal"), robust=False)
 
 
-_MEMBERS: Final = (*_pairs(), ZooModel("resnet_strided-free-s1", _plan("free", "resnet_strided", seed=1)))
+def _collapse() -> Iterator[ZooModel]:
+    """Epochs of a training by a single gradient step without random start, whose ε rises to 32/255."""
+    name = "vgg_maxpool-fgsm-collapse"
+    single = {"eps": 32 / 255, "fgsm_step": 1.0, "fgsm_random_start": False, "warmup": 0.7, "weight_decay": 5e-4}
+    plan = _plan("fgsm", "vgg_maxpool", seed=2, images=10_000, epochs=12, **single)
+    for epoch in _COLLAPSE:
+        yield ZooModel(f"{name}-e{epoch}", plan, epoch=epoch, training=name)
+
+
+_MEMBERS: Final = (
+    *_pairs(),
+    ZooModel("resnet_strided-free-s1", _plan("free", "resnet_strided", seed=1)),
+    ZooModel("resnet_alias_free-fgsm-s0", _plan("fgsm", "resnet_alias_free", seed=0)),
+    *_collapse(),
+)
 CIFAR_ZOO: Final = Zoo("cifar10-small", _DATA, _EPS, _MEMBERS, _CARD, bundled_cifar10, half=True, restarts=1)

@@ -50,6 +50,8 @@ class ZooModel:
         As in the catalog: None for models that are listed but not compared.
     match
         Name of its normal partner.
+    training
+        Of an epoch that is one of several of one training, which: the catalog says both.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ZooModel:
     epoch: int | None = None
     robust: bool | None = None
     match: str = ""
+    training: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,14 +258,17 @@ def _catalog(zoo: Zoo, members: tuple[ZooModel, ...], measured: dict[str, Accura
     table = io.StringIO()
     columns = ["model_id", "source", "dataset", "threat_model", "eps", "architecture", "robust", "match"]
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([*columns, "match_rule", "clean_acc", "robust_acc", "paper"])
+    trajectory = ["epoch", "training"] if any(member.training for member in members) else []
+    writer.writerow([*columns, "match_rule", "clean_acc", "robust_acc", "paper", *trajectory])
     eps = "8/255" if zoo.eps == 8 / 255 else zoo.eps
     for member in members:
         found, plan = measured[member.name], member.plan
         robust = "" if member.robust is None else str(member.robust).lower()
         accuracies = [f"{100 * found.clean_accuracy:.1f}", f"{100 * found.robust_accuracy:.1f}"]
         row = [member.name, f"bundled:{zoo.dataset}/{member.name}", zoo.dataset, "Linf", eps, plan.architecture, robust]
-        writer.writerow([*row, member.match, "exact" if member.match else "", *accuracies, f"bundled: {zoo.name}"])
+        said = [member.match, "exact" if member.match else "", *accuracies, f"bundled: {zoo.name}"]
+        place = [member.epoch if member.training else "", member.training] if trajectory else []
+        writer.writerow([*row, *said, *place])
     return table.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from filterlens.catalogs import Catalog, Entry
 from filterlens.errors import CheckpointError, DownloadError
 from filterlens.loaders import load_model
 from filterlens.loaders.robustbench import zoo
+from filterlens.loaders.robustbench_compat import made_without_cuda, robustbench
 from filterlens.runs import analyze, extract
 
 # one model of each architecture family with convolutions; the container that its authors used
@@ -99,3 +101,17 @@ def test_the_zoos_import_leaves_no_stand_in_behind() -> None:
 
     zoo()
     assert "pkg_resources" not in sys.modules or hasattr(sys.modules["pkg_resources"], "Distribution")
+
+
+def test_a_network_whose_constructor_asks_for_a_gpu_is_made_without_one() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    robustbench()
+    resnets = importlib.import_module("robustbench.model_zoo.architectures.bit_rn")
+    with pytest.raises((RuntimeError, AssertionError)):
+        resnets.ResNetV2([1, 1, 1, 1], 1, head_size=10)
+    with made_without_cuda():
+        network = resnets.ResNetV2([1, 1, 1, 1], 1, head_size=10)
+    assert network(torch.rand(1, 3, 64, 64))[0].shape == (1, 10)
+    with pytest.raises((RuntimeError, AssertionError)):
+        torch.ones(1).cuda()
