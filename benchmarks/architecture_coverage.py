@@ -39,7 +39,7 @@ from filterlens.tracing.replay import replay_error
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE = 512  # pixels
-MODERATE = 100  # million parameters up to which the first of a family does not wait for its turn by size
+MODERATE = 50  # million parameters up to which the first of a family does not wait for its turn by size
 LONGEST = 7200  # seconds that one architecture may take
 MEMORY = 8 << 30  # bytes that it may take
 LENSES = ("filters", "frequency", "spectra")
@@ -172,7 +172,8 @@ def run(out: Path, largest: float, seconds: float) -> None:
         lenses = [*(LENSES if own else ()), *(["downsampling"] if network.name in first else [])]
         lenses = [lens for lens in lenses if (network.name, lens) not in done]
         found: list[dict[str, object]] = []
-        facts = {"architecture": network.name, "family": network.family, "parameters": network.parameters, "lens": ""}
+        facts: dict[str, object] = {"architecture": network.name, "family": network.family, "lens": ""}
+        facts["parameters"] = network.parameters
         if not network.digest:
             found.append(facts | {"status": "not built", "reason": network.reason})
         elif network.name not in settled and not own:

@@ -127,8 +127,8 @@ def vary(network: nn.Module) -> nn.Module:
                 parameter.add_(0.1 * torch.randn_like(parameter))
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_var is not None:
-                for name_of, made in (("running_mean", (0.0, 0.1)), ("running_var", (1.0, 0.1))):
-                    module.get_buffer(name_of).normal_(*made).abs_()
+                module.get_buffer("running_mean").normal_(0.0, 0.1)
+                module.get_buffer("running_var").normal_(1.0, 0.1).abs_()
     return network
 
 

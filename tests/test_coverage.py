@@ -111,14 +111,15 @@ def test_the_list_and_the_rows_say_what_is_built_now(name: str) -> None:
 
 def test_a_network_without_memory_is_filled_and_what_its_layers_share_stays_shared() -> None:
     with listing.WithoutWeights():
-        network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Conv1d(8, 8, 3))
-        network[1].weight = network[0].weight
+        first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+        second.weight = first.weight
+        network = nn.Sequential(first, second, nn.BatchNorm1d(8), nn.Conv1d(8, 8, 3))
     assert {parameter.is_meta for parameter in network.parameters()} == {True}
     assert not any(buffer.is_meta for buffer in network.buffers())
     assert listing.fill(network)
     assert not any(parameter.is_meta for parameter in network.parameters())
-    assert network[1].weight is network[0].weight
-    assert not torch.equal(network[0].bias, network[1].bias)
+    assert second.weight is first.weight
+    assert not torch.equal(first.bias, second.bias)
     assert 0.03 < float(torch.cat([parameter.flatten() for parameter in network.parameters()]).std()) < 0.07
 
 
