@@ -27,12 +27,11 @@ from torch import Tensor, nn
 
 from filterlens.attacks import Ball, Norm, Weights, apgd, pgd
 from filterlens.attacks.evaluation import Running, Threat
+from filterlens.attacks.joint import joint_attack, robust_loss
+from filterlens.attacks.parameters import perturbed_parameters
 from filterlens.catalogs import Catalog, Entry, load_catalog
 from filterlens.inputs import Images, load_images
 from filterlens.lens import RunSettings
-from filterlens.lenses.flatness.measuring import joint_attack, robust_loss
-from filterlens.lenses.flatness.options import FlatnessOptions
-from filterlens.lenses.flatness.parameters import perturbed_parameters
 from filterlens.loaders import load_model
 from filterlens.loaders.model import Classifier
 
@@ -49,9 +48,9 @@ def ball_of(entry: Entry, norm: Norm) -> Ball:
 def joint(classifier: Classifier, images: Images, ball: Ball) -> float:
     """Accuracy under the flatness lens's joint attack where ξ = 0, in percent."""
     runner = Running(classifier, images, RunSettings(batch_size=100), bf16=False, progress=lambda *_: None)
-    threat, options = Threat(ball, ball.eps / 4), FlatnessOptions(steps=STEPS)
+    threat = Threat(ball, ball.eps / 4)
     with Weights(list(perturbed_parameters(classifier).values()), radius=0.0, step=0.01) as weights:
-        joint_attack(runner, weights, threat, options, seed=0, restart=0)
+        joint_attack(runner, weights, threat, steps=STEPS, seed=0, restart=0)
         weights.freeze()
         return 100 * float(robust_loss(runner, threat, steps=STEPS).correct.mean())
 

@@ -1,4 +1,4 @@
-"""Simulate the variance entropy of random filters: prints the table shipped in `filterlens/lenses/filters/chance.py`.
+"""Simulate the variance entropy of random filters: prints `filterlens/lenses/filters/random_entropy.csv`.
 
 Run: `python benchmarks/chance_table.py [K ...]` for filters of K weights, all shipped ones by default (some
 minutes); those of more than 49 weights with an eighth of the trials, as their entropy varies less.
@@ -32,13 +32,12 @@ def entropies(n: int, k: int, trials: int, seed: int = 0) -> torch.Tensor:
 
 
 def main() -> None:
+    print("k,n,mean,deviation")
     for k in map(int, sys.argv[1:] or KERNELS):
         trials = TRIALS if k <= 49 else TRIALS // 8
-        print(f"    {k}: (")
         for n in SIZES:
             h = entropies(n, k, trials if n <= 512 else max(250, trials // 8))
-            print(f"        ({n}, {float(h.mean()):.6g}, {float(h.std()):.4g}),", flush=True)
-        print("    ),")
+            print(f"{k},{n},{float(h.mean()):.6g},{float(h.std()):.4g}", flush=True)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from filterlens.attacks import cross_entropy
+from filterlens.attacks.parameters import perturbed_parameters
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpWriter
 from filterlens.inputs.images import Images
 from filterlens.lens import ExtractContext, RunSettings
 from filterlens.lenses.flatness.extractor import extract
 from filterlens.lenses.flatness.options import FlatnessOptions
-from filterlens.lenses.flatness.parameters import perturbed_parameters
 from filterlens.loaders.model import Classifier, LoadedModel
 
 

@@ -19,14 +19,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from filterlens.attacks.noise import noisy_images
 from filterlens.catalogs import load_catalog
 from filterlens.inputs import load_images
 from filterlens.lens import RunSettings
-from filterlens.lenses.manifold.extractor import Attack, attack_batch, attack_of
-from filterlens.lenses.manifold.noise import noisy_images
+from filterlens.lenses.manifold.extractor import attack_of
 from filterlens.lenses.manifold.options import ManifoldOptions
 from filterlens.loaders import load_model
 from filterlens.manifolds import Manifold, Points, choose_manifold, distance
+from filterlens.manifolds.attacking import Attack, attack_batch
 
 BATCH = 50
 

@@ -28,11 +28,11 @@ MEASURE = """new Promise(function (answer) { setTimeout(function () {
 
 
 def make(folder: Path, n: int, n_layers: int) -> Path:
-    """Write a run of `n` models with every score, and pictures for up to 300 of them."""
+    """Write a run of `n` models with every score, and what pictures are drawn from for up to 300 of them."""
     models = large_zoo(n)
     write_run(folder, models, every_score(models, n_layers))
     if n <= 300:
-        write_dumps(folder, models)
+        write_dumps(folder, models, every_lens=True)
         write_pool(folder, models)
     return folder
 

@@ -3,9 +3,10 @@
 Run: `python benchmarks/spectra.py [--peer PYTHON]`. `--peer` is the interpreter of an environment that has
 weightwatcher, as it is no dependency of filterlens.
 
-Matrices are those of timm's ViT-Tiny and ResNet-50 (convolutions unrolled by outputs), with weights of Student's t of
-three degrees of freedom, whose spectra have a tail; to WeightWatcher they are linear layers. Both run with one thread,
-and their processor time is counted, which is the same on a busy machine; each takes its best of the repeats.
+Matrices are those of timm's MobileNetV3-Small (half width, ten classes), ViT-Tiny and ResNet-50 (convolutions unrolled
+by outputs; at least 20 on the smaller side), with weights of Student's t of three degrees of freedom, whose spectra
+have a tail; to WeightWatcher they are linear layers. Both run with one thread, and their processor time is counted,
+which is the same on a busy machine; each takes its best of the repeats.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-NETWORKS = ("vit_tiny_patch16_224", "resnet50")
+NETWORKS = {"mobilenetv3_small_050": 10, "vit_tiny_patch16_224": 1000, "resnet50": 1000}  # and their classes
 
 PEER = """
 import json, logging, sys, time, warnings
@@ -46,16 +47,16 @@ json.dump({"seconds": min(seconds), "version": weightwatcher.__version__,
 """
 
 
-def matrices(network: str) -> dict[str, torch.Tensor]:
+def matrices(network: str, classes: int = 1000) -> dict[str, torch.Tensor]:
     """Heavy-tailed weights in the shapes of a network's matrices, at least 20 on the smaller side."""
     import timm  # noqa: PLC0415 - loads torchvision
 
-    from filterlens.lenses.spectra.matrices import network_matrices  # noqa: PLC0415 - after timm's threads are set
+    from filterlens.tracing.matrices import network_matrices  # noqa: PLC0415 - after timm's threads are set
 
     torch.manual_seed(0)
     tail = torch.distributions.StudentT(3.0)
     found = {}
-    for matrix in network_matrices(timm.create_model(network)):
+    for matrix in network_matrices(timm.create_model(network, num_classes=classes)):
         flat = matrix.tensor().flatten(1)
         if min(flat.shape) >= 20:
             found[matrix.name.replace(".", "_")] = tail.sample(flat.shape) / flat.shape[1] ** 0.5
@@ -101,8 +102,8 @@ def main() -> None:
         "| network | matrices | WeightWatcher | filterlens | ratio | α | KS distance | σ_1 | Frobenius² | stable rank |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for network in NETWORKS:
-        weights = matrices(network)
+    for network, classes in NETWORKS.items():
+        weights = matrices(network, classes)
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / name for name in ("weights.pt", "found.json")]
             torch.save(weights, paths[0])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions
@@ -50,6 +52,17 @@ with tempfile.TemporaryDirectory() as folder:
     load_model(Entry(model_id="a", source=f"file:{folder}/a.pt"), folder=Path(folder))
 """
     assert not {"robustbench", "timm", "torchvision"} & _loaded_after(code)
+
+
+def test_the_driver_of_an_audit_loads_neither_torch_nor_scipys_statistics() -> None:
+    """200 MB and seconds of its own: workers load torch, reports the statistics."""
+    code = """
+import filterlens.commands.plan, filterlens.report.cautions, filterlens.report.style
+import filterlens.loaders.shards, filterlens.runs.executors, filterlens.lenses.filters.distribution
+import sys
+assert "scipy.stats" not in sys.modules
+"""
+    assert not {"torch", "numba"} & _loaded_after(code)
 
 
 EXTRAS = {
@@ -272,3 +285,64 @@ def test_no_script_is_named_like_a_library(folder: str) -> None:
     names = [path.stem for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("_")]
     assert names
     assert [name for name in names if PathFinder.find_spec(name, elsewhere) is not None] == []
+
+
+# lines of code of each lens, figures apart: under 400, and of those that are longer no more than they have
+MOST_LINES = {"filters": 1412, "flatness": 862, "robustness": 553}
+
+
+def _lines_of_code(path: Path) -> int:
+    """Lines with a token, docstrings and comments apart."""
+    source = path.read_text(encoding="utf-8")
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                docstrings |= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    layout = {
+        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
+    }  # fmt: skip
+    code: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in layout:
+            code |= set(range(token.start[0], token.end[0] + 1))
+    return len(code - docstrings)
+
+
+SOURCE = '''"""A module.
+
+Of two lines."""
+
+x = 1  # one
+# nothing
+
+
+def f():
+    """Two."""
+    return [
+        x,
+    ]
+'''
+
+
+def test_lines_of_code_are_counted_without_docstrings_and_comments(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(SOURCE, encoding="utf-8")
+    assert _lines_of_code(tmp_path / "a.py") == 5
+
+
+def test_a_lens_is_small() -> None:
+    lenses = [path for path in (PACKAGE / "lenses").iterdir() if (path / "__init__.py").is_file()]
+    assert len(lenses) >= 9
+    for lens in lenses:
+        files = [path for path in lens.rglob("*.py") if "figure" not in path.relative_to(lens).as_posix()]
+        lines = sum(map(_lines_of_code, files))
+        most = MOST_LINES.get(lens.name, 399)
+        assert lines <= most, (
+            f"{lens.name} has {lines} lines of code, at most {most}: what is general has a room of its own"
+        )
+        assert most == 399 or lines > most - 20, f"{lens.name} has shrunk to {lines} lines: lower MOST_LINES to them"

@@ -1,4 +1,4 @@
-"""What the robustness and flatness lenses share: a model on its device, its images in batches, passes counted."""
+"""What lenses share that attack or classify images: a model on its device, its images in batches, passes counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from filterlens.attacks import Ball, Norm, Rule, preserved
@@ -124,6 +126,14 @@ class Running:
         if self._expected:
             self._progress(min(self.passes, self._expected), self._expected)
         return logits
+
+    def classes(self, pixels: Tensor) -> NDArray[np.int32]:
+        """Predicted classes, shape (b,); −1 where logits are not finite."""
+        with torch.no_grad():
+            logits = self(pixels)
+        classes = logits.argmax(dim=1)
+        classes[~logits.isfinite().all(dim=1)] = -1
+        return np.asarray(classes.cpu().numpy(), dtype=np.int32)
 
     def on(self, images: Images) -> Running:
         """Return the same model on other images; its calls are counted apart, and not reported as progress."""

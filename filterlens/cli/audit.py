@@ -177,7 +177,6 @@ def analyze(
     """
     from filterlens.cli.console import Display, set_up_logging
     from filterlens.commands import analyze as run
-    from filterlens.report.cautions import unnormalised
 
     set_up_logging(verbose=verbose, log_file=log_file)
     form = Format.json if json else form
@@ -197,6 +196,8 @@ def analyze(
             trust_pickle=bool(trust_pickle),
             allow_code=allow_code,
         )
+    from filterlens.report.cautions import unnormalised  # pandas is loaded by now, while workers were prepared
+
     display.cautions(unnormalised(scores))
     if form is not Format.table:
         print_table(scores, form)

@@ -13,6 +13,7 @@ from filterlens.dumps.layout import SCHEMA, decode_name, encode_name
 from filterlens.dumps.reading import DumpGroup, DumpReader, number, open_lens
 from filterlens.dumps.receiving import receive_dump
 from filterlens.dumps.scored import StoredScores, read_stored, write_stored
+from filterlens.dumps.streaming import FloatStream
 from filterlens.dumps.writing import DumpWriter, WritableGroup
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "DumpGroup",
     "DumpReader",
     "DumpWriter",
+    "FloatStream",
     "InMemoryGroup",
     "StoredScores",
     "WritableGroup",

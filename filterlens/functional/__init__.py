@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from filterlens.lenses.downsampling.aliasing import alias_energy, aliasing, aliasing_relative
-    from filterlens.lenses.downsampling.spectra import alias_free, power_spectra, radial_mean
+    from filterlens.lenses.downsampling.figure_spectra import alias_free, power_spectra, radial_mean
     from filterlens.lenses.filters.chance import (
         orthogonality_by_chance,
         orthogonality_z,
@@ -90,7 +90,7 @@ _HOMES = {
     ),
     "filters.moments": ("shift",),
     "downsampling.aliasing": ("alias_energy", "aliasing", "aliasing_relative"),
-    "downsampling.spectra": ("alias_free", "power_spectra", "radial_mean"),
+    "downsampling.figure_spectra": ("alias_free", "power_spectra", "radial_mean"),
     "robustness.metrics": (
         "accuracy", "confidence", "cross_entropy", "expected_calibration_error", "overconfidence", "reliability",
     ),

@@ -58,6 +58,9 @@ class Lens:
         Whether its scores need no attack, so that they may predict robust accuracy.
     per_kernel
         Whether its rows are of filters and have their size (`3x3`) as `kind`: reports then keep sizes apart.
+    preload
+        Modules that the process imports from which workers are forked that analyse dumps with this lens: they share
+        what is loaded. Importing one starts no thread and computes nothing with torch.
     rank
         Place in lists and reports; lower first.
     """
@@ -77,6 +80,7 @@ class Lens:
     measure: str = ""
     attack_free: bool = False
     per_kernel: bool = False
+    preload: tuple[str, ...] = ()
     rank: int = 100
 
     @property

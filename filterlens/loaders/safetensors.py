@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from safetensors import safe_open
-from torch import Tensor
 
 from filterlens.errors import CheckpointError
 
-__all__ = ["Span", "check_header", "read_safetensors", "unreadable"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Span", "check_header", "natural_order", "read_safetensors", "unreadable"]
 
 
 #: Bytes of a header; some hundred describe a tensor.
@@ -39,7 +42,7 @@ class Span:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """Read tensors and the header's metadata.
+    """Read tensors, in the natural order of their names, and the header's metadata.
 
     Parameters
     ----------
@@ -55,12 +58,26 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
         check_header(path)
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys(), key=natural_order)}
     except Exception as error:  # the library raises anything on a damaged file
         raise unreadable(path, error) from error
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors: save the network's state_dict() in it")
     return tensors, metadata
+
+
+def natural_order(name: str) -> list[tuple[str, int, str]]:
+    """Key that sorts names of tensors by their numbers: `layer.2` before `layer.10`.
+
+    The library saves tensors in the order of their names as text, so that the file does not tell the network's order.
+
+    Examples
+    --------
+    >>> sorted(["10.weight", "conv", "9.weight"], key=natural_order)
+    ['9.weight', '10.weight', 'conv']
+    """
+    parts = ((text, number.lstrip("0")) for text, number in re.findall(r"([^0-9]*)([0-9]*)", name))
+    return [(text, len(number), number) for text, number in parts]  # a number may have more digits than int() takes
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:

@@ -10,13 +10,14 @@ from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Final
 
 from filterlens.errors import CheckpointError
-from filterlens.loaders.safetensors import Span, check_header, unreadable
+from filterlens.loaders.safetensors import Span, check_header, natural_order, unreadable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = ["Shard", "open_shard"]
 
@@ -73,14 +74,15 @@ class Shard:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Return one model's tensors by their names in it, in the order of their bytes.
+        """Return one model's tensors by their names in it, in the natural order of these.
 
         Raises
         ------
         CheckpointError
             The file holds no model of that name; the message has names near it.
         """
-        return {own: self._tensor(whole) for own, whole in self._members(name)}
+        members = sorted(self._members(name), key=lambda member: natural_order(member[0]))
+        return {own: self._tensor(whole) for own, whole in members}
 
     def digest(self, name: str) -> str:
         """SHA-256 of one model's tensors, their names in it, types and shapes, whatever else the file holds.
@@ -124,6 +126,8 @@ class Shard:
         return f"{'did you mean' if near else 'there are'} {', '.join(f'{text:.80}' for text in shown)}{more}"
 
     def _tensor(self, name: str) -> Tensor:
+        import torch  # not for digests, which the driver of an audit makes: 200 MB
+
         span = self._spans[name]
         dtype = getattr(torch, _TYPES[span.dtype], None)
         if dtype is None:
@@ -134,5 +138,7 @@ class Shard:
 
 
 def _mapped(data: mmap.mmap, span: Span, dtype: torch.dtype) -> Tensor:
+    import torch
+
     count = (span.stop - span.start) // dtype.itemsize
     return torch.frombuffer(data, dtype=dtype, count=count, offset=span.start).reshape(span.shape)

@@ -62,16 +62,19 @@ def depth_figure(lens: str) -> Figure:
 def _values(run: RunData, metrics: list[str]) -> pd.DataFrame:
     """One row a model, metric and depth group, each model once: `dataset`, `side`, `metric`, `depth`, `value`.
 
-    A normal model that several robust ones share enters once; a model without a partner is on neither side.
+    A normal model that several robust ones share enters once; a model without a partner is on neither side. Beside pairs
+    unpaired checkpoints of a training are left out: they are no draws of a group of models.
     """
     models = run.models
     scores = run.sized_scores
     rows = by_depth(scores[scores["metric"].isin(metrics)])
     rows["dataset"] = rows["model_id"].map(models["dataset"]).replace("", "unknown")
     side = rows["model_id"].map(sides_of_pairs(models[models.index.isin(rows["model_id"])]))
-    return rows.assign(side=side, depth=[DEPTH_GROUPS[int(i)] for i in rows["group"]])[
-        ["dataset", "metric", "side", "depth", "group", "model_id", "value"]
-    ].reset_index(drop=True)
+    rows = rows.assign(side=side, depth=[DEPTH_GROUPS[int(i)] for i in rows["group"]])
+    unpaired = rows["side"] == "unpaired"
+    if "epoch" in models and not unpaired.all():
+        rows = rows[~(unpaired & rows["model_id"].map(models["epoch"]).notna())]
+    return rows[["dataset", "metric", "side", "depth", "group", "model_id", "value"]].reset_index(drop=True)
 
 
 def _draw(run: RunData, *, lens: str) -> Drawing | None:
@@ -100,7 +103,9 @@ def _draw(run: RunData, *, lens: str) -> Drawing | None:
         axis.set_xlabel("relative depth" if crowded else DEPTH_AXIS)
     handles = mark_handles(set(data["side"]), "area")
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
-    return Drawing(figure, data.drop(columns="group"), _caption(data))
+    epochs = run.models["epoch"].notna().sum() - run.models["epoch"].reindex(data["model_id"].unique()).notna().sum()
+    left_out = f" {epochs} checkpoints of trainings, which are in no pair, are left out." if epochs else ""
+    return Drawing(figure, data.drop(columns="group"), _caption(data) + left_out)
 
 
 def _boxes(axis: Axes, part: pd.DataFrame) -> None:

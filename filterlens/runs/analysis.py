@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from filterlens.catalogs import Catalog, Entry, read_catalog
 from filterlens.dumps import DumpReader
 from filterlens.errors import CatalogError, DumpError, ReportError
-from filterlens.lens import RunSettings, all_lenses
+from filterlens.lens import Lens, RunSettings, all_lenses
 from filterlens.process.extras import require_audit
 from filterlens.runs.combining import Jobs, current_parts, write_with_parts
 from filterlens.runs.distinct import distinct_of_run
@@ -121,8 +123,6 @@ def _analyze(  # noqa: PLR0917 - one caller
     *,
     how: _How,
 ) -> pd.DataFrame:
-    import pandas as pd
-
     seen_path, table_path = folder / "analysis.json", folder / "scores.parquet"
     stamps = {job.entry.model_id: f"{__version__} {stamp(job.path)}" for job in jobs}
     stamps |= {_part_name(number): stamp(part_paths(folder, number)[0]) for number in parts}
@@ -131,44 +131,60 @@ def _analyze(  # noqa: PLR0917 - one caller
     if old is not None and seen == stamps and _is_sound(folder / "pooled.h5", listener):
         return old
     require_audit()
-    found: dict[str, Scored] = {}
-    if old is not None:
-        same = {model_id: stamp for model_id, stamp in seen.items() if stamps.get(model_id) == stamp}
-        found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=how.pooled)
     reading = executor.for_analysis(folder)
     if reading.local and not executor.local:
         failures.say(f"the cluster's nodes do not see {folder}: its dumps are analysed on this machine")
-    found |= _score(jobs, found, reading, failures, listener)
-    for model_id in set(stamps):
-        if failures.has(model_id):
-            del stamps[model_id]
-    good = [job for job in jobs if found[job.entry.model_id].table is not None]
-    if not good and not parts:
-        raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
-    scores = pd.concat([found[job.entry.model_id].table for job in good] or [as_table([])], ignore_index=True)
-    if how.pooled:
-        digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
-        paths = {job.entry.model_id: job.path for job in good}
-        summaries: dict[str, Summaries] = {model_id: found[model_id].summaries for model_id in paths}
-        distinct = distinct_of_run([job.entry for job in good], digests, scores).entries
-        dumps = [(entry, paths[entry.model_id]) for entry in distinct]
-        unread = pool(
-            dumps,
-            summaries,
-            folder,
-            reading,
-            failures,
-            settings=how.settings,
-            elsewhere=executor.for_analysis(None),
-        )
+    lenses = _lenses(jobs)
+    modules = ["pandas", *(module for lens in lenses for module in lens.preload)]
+    with reading.keep_workers(modules) if jobs else nullcontext():
+        import pandas as pd  # this and what pools: while the process that workers are forked from starts
+
+        for lens in lenses:
+            if lens.pool and how.pooled:
+                resolve_name(lens.pool)
+        found: dict[str, Scored] = {}
+        if old is not None:
+            same = {model_id: stamp for model_id, stamp in seen.items() if stamps.get(model_id) == stamp}
+            found = _kept(old, same, read_summaries(folder / "summaries.h5", same), pooled=how.pooled)
+        found |= _score(jobs, found, reading, failures, listener)
         for model_id in set(stamps):
-            if failures.has(model_id) or model_id in unread:
+            if failures.has(model_id):
                 del stamps[model_id]
-        write_summaries(folder / "summaries.h5", summaries, stamps)
+        good = [job for job in jobs if found[job.entry.model_id].table is not None]
+        if not good and not parts:
+            raise DumpError(f"no dump under {folder / 'dumps'} can be scored: {failures.first}")
+        scores = pd.concat([found[job.entry.model_id].table for job in good] or [as_table([])], ignore_index=True)
+        if how.pooled:
+            digests = {model_id: row.weights_sha256 for (model_id, _), row in failures.known.items()}
+            paths = {job.entry.model_id: job.path for job in good}
+            summaries: dict[str, Summaries] = {model_id: found[model_id].summaries for model_id in paths}
+            distinct = distinct_of_run([job.entry for job in good], digests, scores).entries
+            dumps = [(entry, paths[entry.model_id]) for entry in distinct]
+            unread = pool(
+                dumps,
+                summaries,
+                folder,
+                reading,
+                failures,
+                settings=how.settings,
+                elsewhere=executor.for_analysis(None),
+            )
+            for model_id in set(stamps):
+                if failures.has(model_id) or model_id in unread:
+                    del stamps[model_id]
+            write_summaries(folder / "summaries.h5", summaries, stamps)
     scores = _write(scores, folder, parts, failures)
     write_json(seen_path, stamps)
     listener(Event("", "", len(jobs), len(jobs)))
     return scores
+
+
+def _lenses(jobs: Sequence[ScoreJob]) -> list[Lens]:
+    """Lenses of the first dump that can be read: most often all dumps hold the same."""
+    for job in jobs:
+        with suppress(DumpError), DumpReader(job.path) as dump:
+            return [lens for name, lens in all_lenses().items() if name in dump.lenses]
+    return []
 
 
 def _part_name(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from filterlens.runs.locks import with_locks, write_run_lock
 from filterlens.runs.parts import next_part, no_scores, write_part
 from filterlens.runs.prepared import prepared
 from filterlens.runs.remaining import Remaining, remaining
-from filterlens.runs.shards import ShardResult, ShardTask, in_shards, lost_shard, run_shard
+from filterlens.runs.shards import ShardResult, ShardTask, in_shards, lost_shard, needed_modules, run_shard
 from filterlens.runs.undumped import stores_nothing
 
 __all__ = ["check_device", "extract"]
@@ -118,19 +119,20 @@ def extract(
         timed = [replace(job, deadline=deadline, folder=job.folder.resolve()) for job in every]
         tasks, jobs = in_shards(timed, catalog)
         unstarted = 0
-        for task, of_shard in _of_shards(tasks, folder, executor, listener):
-            if not of_shard:
-                unstarted += len(task.jobs)
-                continue
-            rows += of_shard
-            listener(Event(task.title, "", 1, 1, tuple(of_shard)))
-        for job, new in _results(jobs, executor, listener, evict=evict):
-            if not new:
-                unstarted += 1
-                continue
-            ledger.append(new)
-            rows += new
-            listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
+        with executor.keep_workers(needed_modules(tasks)) if tasks else nullcontext():
+            for task, of_shard in _of_shards(tasks, folder, executor, listener):
+                if not of_shard:
+                    unstarted += len(task.jobs)
+                    continue
+                rows += of_shard
+                listener(Event(task.title, "", 1, 1, tuple(of_shard)))
+            for job, new in _results(jobs, executor, listener, evict=evict):
+                if not new:
+                    unstarted += 1
+                    continue
+                ledger.append(new)
+                rows += new
+                listener(Event(job.entry.model_id, "", 1, 1, tuple(new)))
         _lock(folder, ledger, listener)
     return Outcome(folder, tuple(rows), len(found.kept), time.monotonic() - begun, unstarted=unstarted)
 

@@ -30,12 +30,17 @@ from filterlens.score import as_table
 if TYPE_CHECKING:
     from filterlens.loaders.shards import Shard
 
-__all__ = ["FEWEST", "ShardResult", "ShardTask", "in_shards", "lost_shard", "run_shard"]
+__all__ = ["FEWEST", "ShardResult", "ShardTask", "in_shards", "lost_shard", "needed_modules", "run_shard"]
 
 FEWEST: Final = 100
 """Models that lie many to a file: fewer are extracted one by one, with a dump each."""
 _MOST: Final = 1000  # models of one task: what a run that is killed does again
 _BATCH: Final = 32 << 20  # bytes of weights that are scored together
+
+
+_NEEDED: Final = (
+    "pandas", "pyarrow.parquet", "filterlens.loaders.examine", "filterlens.loaders.file", "filterlens.loaders.shards",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,13 @@ def in_shards(jobs: Sequence[Job], catalog: Catalog) -> tuple[list[ShardTask], l
             rest.append(job.only(others))
     starts = [(path, own, start) for path, own in files.items() for start in range(0, len(own), _MOST)]
     return [ShardTask(path, tuple(own[start : start + _MOST])) for path, own, start in starts], rest
+
+
+def needed_modules(tasks: Iterable[ShardTask]) -> list[str]:
+    """Modules that `run_shard` needs for some tasks: workers that share them take less memory."""
+    names = dict.fromkeys(name for task in tasks for job in task.jobs for name in job.options)
+    lenses = [lens for lens in map(get_lens, names) if lens.preload]
+    return [*_NEEDED, *(module for lens in lenses for module in (lens.extract.partition(":")[0], *lens.preload))]
 
 
 def run_shard(task: ShardTask, progress: Progress) -> ShardResult | None:

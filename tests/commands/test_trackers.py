@@ -164,6 +164,35 @@ def test_a_log_that_breaks_off_leaves_no_run_that_counts(
     assert filterlens.log(audited, "mlflow", place=uri).written
 
 
+def test_a_store_that_mlflow_refuses_is_told_with_what_to_do(
+    audited: Path, tmp_path: Path, mlflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    with pytest.raises(WriteError, match=r"folders: name a database with --place sqlite:///mlflow\.db .*=true$"):
+        filterlens.log(audited, "mlflow", place=(tmp_path / "store").as_uri())
+    monkeypatch.setattr("filterlens.commands.trackers.mlflow.find_spec", lambda _: None)
+    refuse = mlflow.exceptions.MlflowException("got unsupported URI")
+    monkeypatch.setattr(mlflow, "MlflowClient", lambda **_: (_ for _ in ()).throw(refuse))
+    with pytest.raises(WriteError, match=r"opens no database: pip install mlflow, or name a server with --place http"):
+        filterlens.log(audited, "mlflow", place=f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_mlflows_client_prints_nothing_of_its_own_to_stdout(
+    audited: Path, mlflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    said: list[bool] = []
+
+    def refuse(**_: Any) -> None:
+        said.append(mlflow.environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get())
+        raise mlflow.exceptions.MlflowException("enough")
+
+    monkeypatch.setattr(mlflow, "MlflowClient", refuse)
+    with pytest.raises(WriteError, match="enough"):
+        filterlens.log(audited, "mlflow", place="http://127.0.0.1:9")
+    assert said == [True]
+
+
 def _full(*_: Any) -> None:
     from mlflow.exceptions import MlflowException
 

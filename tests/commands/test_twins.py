@@ -19,6 +19,7 @@ import filterlens
 from filterlens import functional
 from filterlens.cli.app import app
 from filterlens.commands.bounds import BoundCheck
+from filterlens.commands.inspect import outstanding
 from filterlens.errors import InputError
 
 PGD = "fonts-linf/preact_resnet-pgd-s0"
@@ -72,8 +73,15 @@ def test_inspect_finds_layers_places_and_what_stands_out(capfd: pytest.CaptureFi
     means = found.layers[found.layers["metric"] == "variance_entropy"]
     assert (entropy.looks, orthogonality.looks) == ("", "robust")
     assert entropy.value == pytest.approx((means["value"] * means["weight"]).sum() / means["weight"].sum())
-    assert 1 <= len(found.outstanding) <= 3
+    assert len(found.outstanding) <= 3
+    assert (found.outstanding["z"].abs() > 3.5).all()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("last", "found"), [(0.56, []), (0.9, ["d"])])
+def test_a_layer_stands_out_only_where_it_is_far_from_the_others(last: float, found: list[str]) -> None:
+    scores = pd.DataFrame({"layer": list("abcd"), "metric": "sparsity", "value": [0.49, 0.5, 0.52, last]})
+    assert outstanding(scores)["layer"].tolist() == found
 
 
 def test_compare_and_check_take_what_the_command_line_takes(capfd: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,7 @@ def _archive(path: Path, pictures: Path) -> None:
 
 
 def _published(folder: Path, images: np.ndarray) -> None:
-    from filterlens.lenses.corruption.severities import CORRUPTIONS
+    from filterlens.inputs.corruptions.severities import CORRUPTIONS
 
     folder.mkdir()
     np.save(folder / "labels.npy", np.tile(np.arange(8), 5))

@@ -19,6 +19,7 @@ from filterlens.cli.app import app
 from filterlens.errors import CheckpointError
 from filterlens.loaders import absolute_source, load_model, local_files, source_digest, split_member
 from filterlens.loaders.shards import open_shard
+from filterlens.tracing.convolutions import weight_convolutions
 
 
 @pytest.fixture
@@ -40,6 +41,19 @@ def test_a_model_of_a_shard_has_its_own_tensors_only(shard: Path, name: str, see
     found = load(shard, name)
     assert found.keys() == weights(seed).keys()
     assert all(torch.equal(found[key], value) for key, value in weights(seed).items())
+
+
+def test_layers_that_are_numbered_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    state = {f"features.{n}.weight": torch.randn(4, 4, 3, 3) for n in (0, 3, 7, 10, 14)}
+    state |= {"stem.weight": torch.randn(4, 3, 3, 3), f"head.{'9' * 5000}": torch.zeros(1)}
+    save_file(state, tmp_path / "whole.safetensors")
+    save_file({f"a/{name}": w for name, w in state.items()}, tmp_path / "shard.safetensors")
+    expected = [f"head.{'9' * 5000}", *(f"features.{n}.weight" for n in (0, 3, 7, 10, 14)), "stem.weight"]
+    expected.sort(key=lambda name: name.split(".")[0])
+    whole = load_model(Entry(model_id="a", source="whole.safetensors"), tmp_path).weights
+    assert list(whole) == expected
+    assert list(load(tmp_path / "shard.safetensors", "a")) == expected
+    assert [layer.name for layer in weight_convolutions(whole)][:4] == [f"features.{n}" for n in (0, 3, 7, 10)]
 
 
 def test_every_type_and_an_empty_tensor_come_as_they_were_saved(tmp_path: Path) -> None:

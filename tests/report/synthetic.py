@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from filterlens.catalogs import Entry
-from filterlens.dumps import DumpWriter
+from filterlens.dumps import DumpWriter, WritableGroup
 from filterlens.lens import all_scores
 from filterlens.score import as_table, write_scores
 
@@ -121,10 +121,14 @@ def large_zoo(n: int) -> list[Model]:
 
 
 def every_score(models: list[Model], n_layers: int, *, seed: int = 0) -> list[dict[str, object]]:
-    """Made-up values of every score of every lens: of each layer where it is shown by depth, else of the model."""
+    """Made-up values of every score of every lens: of each layer where it is shown by depth, else of the model.
+
+    A value of a model has the ends of its interval beside it, where the lens gives them.
+    """
     rng = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
-    for score in all_scores().values():
+    known = all_scores()
+    for score in known.values():
         if score.auxiliary:
             continue
         low, high = score.bounds
@@ -145,6 +149,10 @@ def every_score(models: list[Model], n_layers: int, *, seed: int = 0) -> list[di
                     }
                 facts = {"model_id": model.model_id, "lens": score.lens, "metric": score.name, "weight": 1.0}
                 rows.append(facts | place | {"value": float(value)})
+                for end, sign in (("low", -1), ("high", 1)):
+                    if layers == 1 and f"{score.name}_{end}" in known:
+                        shifted = float(value) + 0.05 * sign * width
+                        rows.append(facts | {"metric": f"{score.name}_{end}", "value": shifted})
     return rows
 
 
@@ -172,8 +180,11 @@ def write_run(
     return folder
 
 
-def write_dumps(folder: Path, models: list[Model], *, seed: int = 0) -> None:
-    """Write a small dump of each model: a first, a middle and a last convolution, and a first stage under attack."""
+def write_dumps(folder: Path, models: list[Model], *, seed: int = 0, every_lens: bool = False) -> None:
+    """Write a small dump of each model: a first, a middle and a last convolution, and a first stage under attack.
+
+    With `every_lens` also what the figures of confidence, frequencies, flatness and the manifold are drawn from.
+    """
     rng = np.random.default_rng(seed)
     shapes = [(16, 3, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3)]
     for model in models:
@@ -191,6 +202,48 @@ def write_dumps(folder: Path, models: list[Model], *, seed: int = 0) -> None:
             kept.write("first_stage_clean", stage)
             kept.write("first_stage_attacked", stage * rng.uniform(0.5, 1.5, size=(1, 16, 1, 1)).astype(np.float32))
             kept.set_attributes(first_stage_layer="conv1", first_stage_operations="conv2d, batch_norm, relu")
+            if every_lens:
+                _write_under_attack(dump, kept, rng, robust=bool(model.robust))
+
+
+def _write_under_attack(dump: DumpWriter, robustness: WritableGroup, rng: np.random.Generator, *, robust: bool) -> None:
+    """Write logits, predictions under noise, losses around the weights and distances to the manifold of 64 images."""
+    n, hit = 64, 0.6 if robust else 0.1
+    labels = rng.integers(0, 10, n)
+    robustness.write("labels", labels)
+    for name, share, scale in (("clean", 0.9, 4.0), ("attacked", hit, 3.0 if robust else 8.0)):
+        logits = rng.normal(size=(n, 10))
+        told = np.where(rng.random(n) < share, labels, rng.integers(0, 10, n))
+        logits[np.arange(n), told] += scale
+        robustness.write(f"logits_{name}", logits.astype(np.float32))
+    group = dump.lens("perturbation", {})
+    edges = 2.0 ** (np.arange(-10, 1) / 2) * 0.7
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(32), np.fft.fftfreq(32)))
+    accuracy = np.linspace(0.9, 0.7, 10) if robust else np.linspace(0.5, 0.95, 10)
+    right = rng.random((3, 10, n)) < accuracy[:, None]
+    group.write("labels", labels)
+    group.write("edges", edges)
+    group.write("predictions_clean", labels.astype(np.int32))
+    group.write("predictions_noise", np.where(right, labels, (labels + 1) % 10).astype(np.int32))
+    group.write("image_power", 1 / (0.01 + frequency**2))
+    group.write("perturbation_power", 1 / (0.05 + frequency) if robust else 1 + frequency)
+    group = dump.lens("flatness", {})
+    positions = np.array([-1, -0.5, 0, 0.5, 1], dtype=np.float32)
+    group.set_attributes(average_radius=0.5, adversarial_length=0.00075)
+    group.write("landscape_positions", positions)
+    for name, rise in (("random", 1.0), ("adversarial", 3.0)):
+        curve = rise * (1 if robust else 2) * positions**2 * rng.uniform(0.5, 1.5)
+        group.write(f"landscape_{name}", (1 + curve[:, None] + np.zeros(n)).astype(np.float32))
+    group = dump.lens("manifold", {})
+    group.write("labels", labels)
+    group.write("correct", rng.random(n) < 0.9)
+    group.write("success_attacked", rng.random(n) > hit)
+    group.write("distance_held_out", rng.gamma(4, 0.1, n))
+    for name, least in (("noise", 0.9), ("attacked", 0.7 if robust else 0.8)):
+        norm = rng.uniform(1, 3, n)
+        group.write(f"norm_l2_{name}", norm)
+        group.write(f"distance_{name}", norm * rng.uniform(least, 1, n))
+        group.write(f"angle_{name}", rng.uniform(100 * least - 20, 90, n))
 
 
 def write_pool(folder: Path, models: list[Model], *, seed: int = 0, K: int = 9) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report.synthetic import score_rows, write_run, zoo
+from report.synthetic import Model, score_rows, write_run, zoo
 
 from filterlens.lens import all_lenses
 from filterlens.report.data import read_run
@@ -61,3 +61,19 @@ def test_no_label_is_longer_than_its_row_is_high(tmp_path: Path) -> None:
         for axis in labelled:
             label, whole = axis.yaxis.label.get_window_extent(), axis.get_window_extent()
             assert label.height <= 1.1 * whole.height, axis.get_ylabel()
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_checkpoints_of_a_training_are_no_box_beside_pairs(tmp_path: Path, paired: bool) -> None:
+    epochs = [Model(f"training-e{epoch}", robust=None) for epoch in range(6)]
+    models = [*(zoo(6) if paired else []), *epochs]
+    write_run(tmp_path, models, score_rows(models, 4))
+    catalog = pd.read_csv(tmp_path / "catalog.csv", dtype=str)
+    catalog["epoch"] = catalog["model_id"].str.extract(r"training-e(\d)", expand=False)
+    catalog.to_csv(tmp_path / "catalog.csv", index=False)
+    with paper_style():
+        drawn = depth_figure("filters").draw(read_run(tmp_path))
+    assert drawn is not None
+    sides = {"normal", "robust"} if paired else {"unpaired"}
+    assert set(drawn.data["side"]) == sides
+    assert ("6 checkpoints of trainings" in drawn.caption) is paired

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from small_zoo import make_zoo, scored
 
 from filterlens.catalogs import load_catalog
 from filterlens.runs import Event, analyze, extract
-from filterlens.runs.executors import InProcess, LocalProcesses
+from filterlens.runs.executors import InProcess, LocalProcesses, local
 from filterlens.runs.ledger import Ledger
 
 
@@ -43,6 +44,21 @@ def test_processes_give_what_one_process_gives_bit_for_bit(zoo: Path, tmp_path: 
         tables.append(analyze(tmp_path / name, executor=executor))
     pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
     assert_same_pool(tmp_path / "there", tmp_path / "here")
+
+
+def test_one_analysis_starts_its_processes_once(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    start = local._start_worker
+
+    def counted(threads: int) -> local._Worker:
+        started.append(threads)
+        return start(threads)
+
+    monkeypatch.setattr(local, "_start_worker", counted)
+    extract(load_catalog(zoo), tmp_path / "run")
+    analyze(tmp_path / "run", executor=LocalProcesses(2))
+    assert len(started) == 2
+    assert multiprocessing.active_children() == []
 
 
 def test_a_new_model_is_scored_alone_and_pooled_with_the_others(

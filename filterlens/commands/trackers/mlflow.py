@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +25,8 @@ _DIGEST = "filterlens.audit"
 _KIND = "filterlens.kind"
 _AT_ONCE = 100  # parameters or metrics of one request
 _LONGEST = 500  # characters of a parameter
+_DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
+_QUIET = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"  # else the client prints two lines at the end of each run
 
 
 def log(audit: Audit, *, project: str, place: str) -> Logged:
@@ -52,15 +56,40 @@ def log(audit: Audit, *, project: str, place: str) -> Logged:
     uri = place or mlflow.get_tracking_uri()
     said = _without_password(uri)
     try:
-        return _log(mlflow.MlflowClient(tracking_uri=uri), audit, project, said)
+        with _quiet():
+            return _log(mlflow.MlflowClient(tracking_uri=uri), audit, project, said)
     except ImportError as error:
         raise MissingExtraError(
             f"MLflow's store at {said} needs {error.name}: pip install mlflow brings what mlflow-skinny leaves out"
         ) from error
     except MlflowException as error:
-        why = _without_password(" ".join(str(error).split()))
-        hint = "" if find_spec("sqlalchemy") else " (databases need the whole of MLflow: pip install mlflow)"
-        raise WriteError(f"MLflow at {said}: {why:.300}{hint}") from error
+        raise WriteError(f"MLflow at {said}: {_reason(uri, str(error))}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MLflow's client from printing addresses, unless the user's environment says otherwise."""
+    if _QUIET in os.environ:
+        yield
+        return
+    os.environ[_QUIET] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop(_QUIET, None)
+
+
+def _reason(uri: str, error: str) -> str:
+    """Say why MLflow refuses: of the two stores that it often refuses, what to do; else its own words."""
+    server = "name a server with --place http://HOST:PORT"
+    if uri.startswith(_DATABASES) and not find_spec("sqlalchemy"):
+        return f"mlflow-skinny, of the extra trackers, opens no database: pip install mlflow, or {server}"
+    if "MLFLOW_ALLOW_FILE_STORE" in error:
+        return (
+            "this MLflow no longer writes into folders: name a database with --place sqlite:///mlflow.db "
+            f"(pip install mlflow), {server}, or set MLFLOW_ALLOW_FILE_STORE=true"
+        )
+    return f"{_without_password(' '.join(error.split())):.300}"
 
 
 def _without_password(text: str) -> str:

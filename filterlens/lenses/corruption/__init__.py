@@ -17,5 +17,6 @@ LENS = Lens(
     scores=("filterlens.lenses.corruption.scores",),
     figures="filterlens.lenses.corruption.figures:FIGURES",
     tables="filterlens.lenses.corruption.tables:TABLES",
+    preload=("filterlens.lenses.corruption.analyzer",),
     rank=34,
 )

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
 from filterlens.lens import score_rows
+from filterlens.lenses.corruption.benchmark import CORRUPTIONS, SEVERITIES
 from filterlens.lenses.corruption.scores import CorruptionAccuracy
-from filterlens.lenses.corruption.severities import CORRUPTIONS, SEVERITIES
 
 __all__ = ["analyze"]
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from filterlens.attacks.evaluation import Running, running
 from filterlens.errors import InputError
+from filterlens.inputs.corruptions import SEVERITIES, Corrupted, corrupted_images
 from filterlens.lens import ExtractContext
 from filterlens.lenses.corruption.options import CorruptionOptions
-from filterlens.lenses.corruption.severities import SEVERITIES
-from filterlens.lenses.corruption.sources import Corrupted, corrupted_images
 
 __all__ = ["extract"]
 
@@ -87,11 +86,8 @@ def _reader(corrupted: Corrupted, name: str, severity: int) -> Callable[[slice],
 
 def _predict(runner: Running, read: Callable[[slice], NDArray[np.float32]], *, n: int, size: int) -> NDArray[np.int32]:
     """Predicted classes of n images, read in batches, shape (n,)."""
-    parts = []
+    found = np.empty(n, dtype=np.int32)
     for start in range(0, n, size):
-        pixels = torch.from_numpy(read(slice(start, min(start + size, n)))).to(runner.device)
-        with torch.no_grad():
-            logits = runner(pixels)
-        finite = logits.isfinite().all(dim=1)
-        parts.append(logits.argmax(dim=1).where(finite, torch.tensor(-1, device=logits.device)).cpu())
-    return torch.cat(parts).numpy().astype(np.int32)
+        rows = slice(start, min(start + size, n))
+        found[rows] = runner.classes(torch.from_numpy(read(rows)).to(runner.device))
+    return found

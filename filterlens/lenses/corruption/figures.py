@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from filterlens.lenses.corruption.severities import CORRUPTIONS
+from filterlens.lenses.corruption.benchmark import CORRUPTIONS
 from filterlens.report.comparison import sides_of_pairs
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filterlens.lenses.corruption.severities import ALEXNET_ERRORS, GROUPS
+from filterlens.lenses.corruption.benchmark import ALEXNET_ERRORS, GROUPS
 from filterlens.score import score
 
 __all__ = ["CorruptionAccuracy", "accuracy_of"]

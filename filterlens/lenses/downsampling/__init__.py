@@ -19,5 +19,6 @@ LENS = Lens(
     tables="filterlens.lenses.downsampling.tables:TABLES",
     measure="filterlens.lenses.downsampling.measure:measure",
     attack_free=True,
+    preload=("filterlens.lenses.downsampling.analyzer",),
     rank=20,
 )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from zlib import crc32
 
-import h5py
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from filterlens.dumps import WritableGroup
+from filterlens.dumps import FloatStream, WritableGroup
 from filterlens.errors import InputError, LensSkipped
 from filterlens.lens import ExtractContext
 from filterlens.lenses.downsampling.options import DownsamplingOptions
@@ -20,7 +17,6 @@ from filterlens.tracing.capture import Downsampling, capture_downsampling
 __all__ = ["choose_channels", "extract"]
 
 _BATCH_SAMPLES = 1 << 21  # of the input at once: 13 images of 224 x 224, so that dense maps stay in memory
-_FLOAT16_RANGE = (1e-3, 65504.0)  # a layer whose largest value lies outside is kept in float32
 
 
 def extract(context: ExtractContext[DownsamplingOptions]) -> None:
@@ -95,9 +91,8 @@ class _Store:
 
     def __init__(self, group: WritableGroup, n_images: int) -> None:
         self._group, self._n_images = group, n_images
-        self.layers: dict[str, h5py.Dataset] = {}
+        self.layers: dict[str, FloatStream] = {}
         self.rows = slice(0, 0)
-        self._written: Counter[str] = Counter()
 
     def receive(self, found: Downsampling) -> None:
         maps = found.dense.float().cpu().numpy()
@@ -107,17 +102,12 @@ class _Store:
                 f"{found.layer} makes {len(maps)} maps of {n_rows} images: images cannot be told apart there, so that "
                 "the downsampling lens does not fit this model"
             )
-        dataset = self.layers.get(found.layer)
-        narrow = _fits_float16(maps)
-        if dataset is None:
-            dataset = self._create(found, "float16" if narrow else "float32")
-        elif dataset.shape[1:] != maps.shape[1:]:
-            raise InputError(f"{found.layer} makes maps of shape {maps.shape[1:]} after {dataset.shape[1:]}")
-        elif dataset.dtype == np.float16 and not narrow:
-            dataset = self._group.widen(found.layer, "float32")
-        self.layers[found.layer] = dataset
-        dataset[self.rows] = maps.astype(dataset.dtype)  # HDF5's own conversion to half precision is slow
-        self._written[found.layer] += n_rows
+        if found.layer not in self.layers:
+            self.layers[found.layer] = self._stream(found)
+        stream = self.layers[found.layer]
+        if stream.shape[1:] != maps.shape[1:]:
+            raise InputError(f"{found.layer} makes maps of shape {maps.shape[1:]} after {stream.shape[1:]}")
+        stream.write(self.rows, maps)
 
     def check(self) -> None:
         """Refuse a dump in which a layer lacks images.
@@ -127,17 +117,18 @@ class _Store:
         InputError
             A layer ran for some images only.
         """
-        for layer, written in self._written.items():
-            if written != self._n_images:
+        for layer, stream in self.layers.items():
+            if stream.written != self._n_images:
                 raise InputError(
-                    f"{layer} ran for {written} of {self._n_images} images only; the downsampling lens needs it for all"
+                    f"{layer} ran for {stream.written} of {self._n_images} images only; the downsampling lens needs it "
+                    "for all"
                 )
 
-    def _create(self, found: Downsampling, dtype: str) -> h5py.Dataset:
-        return self._group.stream(
+    def _stream(self, found: Downsampling) -> FloatStream:
+        return FloatStream(
+            self._group,
             found.layer,
             (self._n_images, *found.dense.shape[1:]),
-            dtype,
             operation=found.operation,
             kind=found.kind,
             kernel=np.array(found.kernel),
@@ -146,11 +137,6 @@ class _Store:
             channels=np.array(found.channels),
             n_channels=found.n_channels,
         )
-
-
-def _fits_float16(maps: NDArray[np.float32]) -> bool:
-    largest = float(np.abs(maps).max(initial=0))
-    return largest == 0 or _FLOAT16_RANGE[0] <= largest <= _FLOAT16_RANGE[1]
 
 
 def _batches(shape: tuple[int, ...], most: int) -> Iterator[tuple[int, int]]:

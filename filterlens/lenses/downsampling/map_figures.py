@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from filterlens.dumps import DumpGroup
 from filterlens.errors import DumpError
-from filterlens.lenses.downsampling.spectra import alias_free, power_spectra, radial_mean
+from filterlens.lenses.downsampling.figure_spectra import alias_free, power_spectra, radial_mean
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing
@@ -119,6 +119,11 @@ def spectrum_rows(operation: OperationMaps) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def layer_title(name: str) -> str:
+    """Name a layer in a figure: one of `torch.nn.Sequential`, whose name is a number such as `6`, as `layer 6`."""
+    return f"layer {name}" if name.replace(".", "").isdigit() else name
+
+
 def _curves(axis: Axes, part: pd.DataFrame, operation: OperationMaps) -> None:
     scale = current_style().lines
     looks = {
@@ -130,7 +135,7 @@ def _curves(axis: Axes, part: pd.DataFrame, operation: OperationMaps) -> None:
         own = part[(part["curve"] == name) & (part["power"] > 0)]
         axis.plot(own["frequency"], own["power"], label=name, **look)  # type: ignore[arg-type]
     axis.axvline(0.5 / max(operation.stride), color="black", linewidth=0.6, linestyle=":")
-    axis.set_title(short(operation.layer, 24))
+    axis.set_title(short(layer_title(operation.layer), 24))
 
 
 def draw_example(run: RunData) -> Drawing | None:
@@ -156,7 +161,7 @@ def draw_example(run: RunData) -> Drawing | None:
             y, x = np.indices(picture.shape).reshape(2, -1)
             values = {"row": y, "column": x, "value": picture.ravel()}
             parts.append(pd.DataFrame({"model_id": model_id, "picture": name, **values}))
-        row[0].set_ylabel(f"{short(model_id, 22)}\n{short(example.layer, 22)}, map {example.channel}")
+        row[0].set_ylabel(f"{short(model_id, 22)}\n{short(layer_title(example.layer), 22)}, map {example.channel}")
         figure.colorbar(shown, ax=row[-1], shrink=0.8, label="activation")
     for axis, name in zip(axes[0], ("dense", "subsampled", "alias-free", "difference"), strict=True):
         axis.set_title(name)

@@ -28,5 +28,10 @@ LENS = Lens(
     measure="filterlens.lenses.filters.measure:measure",
     attack_free=True,
     per_kernel=True,
+    preload=(
+        "filterlens.lenses.filters.analyzer",
+        "filterlens.lenses.filters.distribution",
+        "filterlens.lenses.filters.machine_code",
+    ),
     rank=10,
 )

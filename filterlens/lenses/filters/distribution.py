@@ -44,12 +44,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from filterlens.dumps import DumpGroup, DumpReader
 from filterlens.dumps.memory import return_freed_memory
@@ -60,6 +58,9 @@ from filterlens.lenses.filters.layer import Layer
 from filterlens.lenses.filters.moments import BINS, Moments
 from filterlens.lenses.filters.pooling import FINE_BINS, Filters, Member, pool_filters
 from filterlens.score import DEPTH_GROUPS, depth_group
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Summary", "pool", "scaled_filters"]
 
@@ -207,6 +208,8 @@ def scaled_filters(path: Path, kernel: tuple[int, int], *, sparse: bool = False)
     DumpError
         The dump is damaged, or holds scores instead of filters.
     """
+    import torch
+
     with DumpReader(path) as reader:
         if _LENS not in reader.held:
             return
@@ -219,6 +222,8 @@ def scaled_filters(path: Path, kernel: tuple[int, int], *, sparse: bool = False)
 
 def _layers(group: DumpGroup, kernel: tuple[int, int]) -> Iterator[tuple[int, Layer]]:
     """Yield depth group and layer, in float32; none that holds NaN or Inf, or has no score otherwise."""
+    import torch  # where models are read: the driver of an analysis in other processes does without
+
     for name in group.names():
         if group.shape(name)[2:] != kernel:
             continue

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
-from torch import Tensor
 
-from filterlens.lenses.filters.kernels import scatter
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "BINS",
@@ -59,11 +58,15 @@ class Moments:
     def of(cls, rows: ArrayLike) -> Self:
         """Return the moments of the rows of an (n, K) array of floating-point numbers."""
         values = np.ascontiguousarray(rows)
+        from filterlens.lenses.filters.kernels import scatter  # Numba: only where filters are read
+
         return cls(*scatter(values, np.ones(len(values), values.dtype), 0.0))
 
     @classmethod
     def of_scaled(cls, rows: NDArray[np.floating], tops: NDArray[np.floating], limit: float) -> Self:
         """Return the moments of the rows whose top, shape (n,), is over the limit, each divided by its top."""
+        from filterlens.lenses.filters.kernels import scatter  # Numba: only where filters are read
+
         return cls(*scatter(rows, tops, limit))
 
     @classmethod
@@ -143,6 +146,8 @@ class PrincipalComponents:
 
     def coefficients(self, rows: Tensor) -> Tensor:
         """c_i = ⟨x − mean, v_i⟩ of each row, shape (n, K), in the rows' type."""
+        import torch
+
         mean = torch.as_tensor(self.mean, dtype=rows.dtype, device=rows.device)
         basis = torch.as_tensor(self.basis, dtype=rows.dtype, device=rows.device)
         return (rows - mean) @ basis.T
@@ -150,6 +155,8 @@ class PrincipalComponents:
 
 def histograms(coefficients: Tensor, low: float, high: float, bins: int) -> NDArray[np.int64]:
     """Count each column of an (n, K) matrix in equal bins over [low, high]; shape (K, bins)."""
+    import torch
+
     k = coefficients.shape[1]
     scale = bins / (high - low) if high > low else 0.0
     index = ((coefficients - low) * scale).long().clamp_(0, bins - 1)
@@ -212,6 +219,7 @@ def shift(a: Tensor, b: Tensor, *, bins: int = BINS) -> float:
 
     Examples
     --------
+    >>> import torch
     >>> filters = torch.linspace(-1, 1, 90).reshape(10, 9)
     >>> shift(filters, filters)
     0.0

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from filterlens.errors import LensSkipped
 from filterlens.lens import Each
-from filterlens.lenses.filters import kernels
 from filterlens.lenses.filters.moments import (
     BINS,
     Moments,
@@ -115,6 +114,8 @@ class _Frames:
 
 def _ranges(frames: _Frames) -> NDArray[np.float32]:
     """Lowest and highest coefficient of one model's filters in each frame, shape (F, 2)."""
+    from filterlens.lenses.filters import kernels  # Numba: not for the driver of an analysis in other processes
+
     ranges = frames.ranges.copy()
     for layer, chosen in frames.each():
         found = ranges[chosen]
@@ -125,6 +126,8 @@ def _ranges(frames: _Frames) -> NDArray[np.float32]:
 
 def _counts(frames: _Frames) -> NDArray[np.int64]:
     """Histograms of one model's coefficients in each frame, shape (F, K, most bins)."""
+    from filterlens.lenses.filters import kernels
+
     counts = np.zeros((*frames.means.shape, int(frames.bins.max())), dtype=np.int64)
     for layer, chosen in frames.each():
         found, means, bases = counts[chosen], frames.means[chosen], frames.bases[chosen]

@@ -19,5 +19,6 @@ LENS = Lens(
     scores=tuple(f"filterlens.lenses.flatness.{part}" for part in _SCORES),
     figures="filterlens.lenses.flatness.figures:FIGURES",
     tables="filterlens.lenses.flatness.tables:TABLES",
+    preload=("filterlens.lenses.flatness.analyzer",),
     rank=40,
 )

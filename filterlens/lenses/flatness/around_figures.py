@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from filterlens.lenses.flatness.side_curves import draw_side_curves, flatness_groups, scale_long_tail
+from filterlens.lenses.flatness.curve_figures import draw_side_curves, flatness_groups, scale_long_tail
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing

@@ -10,25 +10,15 @@ from torch import Tensor, nn
 
 from filterlens.attacks import Weights
 from filterlens.attacks.evaluation import Running, Threat, running, threat_of
+from filterlens.attacks.joint import ExampleLosses, clean_loss, generator_of, joint_attack, robust_loss, weight_attack
+from filterlens.attacks.parameters import perturbed_parameters
 from filterlens.dumps import WritableGroup
 from filterlens.errors import LensSkipped
 from filterlens.lens import ExtractContext
 from filterlens.lenses.flatness.hessian import measure_curvature
-from filterlens.lenses.flatness.measuring import (
-    ADVERSARIAL_LENGTH,
-    AVERAGE_RADIUS,
-    WEIGHT_STEP,
-    WORST_RADIUS,
-    ExampleLosses,
-    clean_loss,
-    generator_of,
-    joint_attack,
-    robust_loss,
-    weight_attack,
-)
 from filterlens.lenses.flatness.options import FlatnessOptions
-from filterlens.lenses.flatness.parameters import perturbed_parameters
 from filterlens.lenses.flatness.plane import measure_plane
+from filterlens.lenses.flatness.radii import ADVERSARIAL_LENGTH, AVERAGE_RADIUS, WEIGHT_STEP, WORST_RADIUS
 from filterlens.lenses.flatness.train_images import measure_train_images
 
 __all__ = ["extract"]
@@ -157,9 +147,10 @@ class _Around:
         group.write("clean_loss", clean_loss(self.runner).losses)
         average = self._average(lambda _seed: clean_loss(self.runner))
         group.write("average_clean_loss", np.stack([one.losses for one in average]))
+        steps, published = self.options.steps, self.options.as_published
         with Weights(self.parameters, radius=WORST_RADIUS, step=WEIGHT_STEP) as weights:
             worst = [
-                weight_attack(self.runner, weights, self.options, seed=self.seed, restart=r)
+                weight_attack(self.runner, weights, steps=steps, seed=self.seed, restart=r, as_published=published)
                 for r in range(self.options.worst)
             ]
         group.write("worst_case_clean_loss", np.stack([one.losses for one in worst]))
@@ -186,9 +177,12 @@ class _Around:
 
     def _joint(self, weights: Weights, restart: int) -> ExampleLosses:
         """Measure where a restart of the joint attack ends."""
-        last = joint_attack(self.runner, weights, self.threat, self.options, seed=self.seed, restart=restart)
+        steps, published = self.options.steps, self.options.as_published
+        last = joint_attack(
+            self.runner, weights, self.threat, steps=steps, seed=self.seed, restart=restart, as_published=published
+        )  # fmt: skip
         weights.freeze()
-        return last if self.options.as_published else self.robust_loss()
+        return last if published else self.robust_loss()
 
 
 def _landscape(

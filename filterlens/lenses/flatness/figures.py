@@ -10,7 +10,7 @@ import pandas as pd
 
 from filterlens.lens import get_score
 from filterlens.lenses.flatness.around_figures import draw_plane, draw_radii
-from filterlens.lenses.flatness.side_curves import draw_side_curves, flatness_groups, scale_long_tail
+from filterlens.lenses.flatness.curve_figures import draw_side_curves, flatness_groups, scale_long_tail
 from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from filterlens.attacks import Weights
+from filterlens.attacks.joint import ExampleLosses, generator_of
 from filterlens.dumps import WritableGroup
-from filterlens.lenses.flatness.measuring import AVERAGE_RADIUS, ExampleLosses, generator_of
 from filterlens.lenses.flatness.options import FlatnessOptions
+from filterlens.lenses.flatness.radii import AVERAGE_RADIUS
 
 __all__ = ["filter_normalised", "measure_plane", "plane_positions"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from filterlens.attacks.evaluation import Running, Threat
+from filterlens.attacks.joint import robust_loss
 from filterlens.errors import InputError
 from filterlens.inputs import check_fits, load_images, resize_images
 from filterlens.lens import ExtractContext
-from filterlens.lenses.flatness.measuring import robust_loss
 from filterlens.lenses.flatness.options import FlatnessOptions
 
 __all__ = ["measure_train_images"]

@@ -18,5 +18,6 @@ LENS = Lens(
     measure="filterlens.lenses.frequency.measure:measure",
     attack_free=True,
     per_kernel=True,
+    preload=("filterlens.lenses.frequency.analyzer",),
     rank=12,
 )

@@ -16,5 +16,6 @@ LENS = Lens(
     analyze="filterlens.lenses.manifold.analyzer:analyze",
     scores=("filterlens.lenses.manifold.scores",),
     figures="filterlens.lenses.manifold.figures:FIGURES",
+    preload=("filterlens.lenses.manifold.analyzer",),
     rank=50,
 )

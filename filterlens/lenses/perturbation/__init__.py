@@ -17,5 +17,6 @@ LENS = Lens(
     scores=("filterlens.lenses.perturbation.scores",),
     figures="filterlens.lenses.perturbation.figures:FIGURES",
     tables="filterlens.lenses.perturbation.tables:TABLES",
+    preload=("filterlens.lenses.perturbation.analyzer",),
     rank=32,
 )

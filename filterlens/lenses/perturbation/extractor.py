@@ -55,7 +55,7 @@ def extract(context: ExtractContext[PerturbationOptions]) -> None:
         sums: dict[str, NDArray[np.float64]] = {}
         for batch in runner.batches():
             pixels = images.pixels[batch.rows]
-            clean[batch.rows] = _classes(runner, batch.pixels)
+            clean[batch.rows] = runner.classes(batch.pixels)
             noisy[:, :, batch.rows] = _under_noise(runner, batch, levels, seed=settings.seed)
             found = {"image_power": pixels - pixels.mean(axis=(2, 3), keepdims=True)}
             if threat is not None:
@@ -90,15 +90,6 @@ def _threat(context: ExtractContext[PerturbationOptions]) -> Threat | None:
         return None
 
 
-def _classes(runner: Running, pixels: Tensor) -> NDArray[np.int32]:
-    """Predicted classes, shape (b,); −1 where logits are not finite."""
-    with torch.no_grad():
-        logits = runner(pixels).float()
-    classes = logits.argmax(dim=1)
-    classes[~logits.isfinite().all(dim=1)] = -1
-    return np.asarray(classes.cpu().numpy(), dtype=np.int32)
-
-
 def _under_noise(
     runner: Running, batch: EvaluatedBatch, levels: NDArray[np.float64], *, seed: int
 ) -> NDArray[np.int32]:
@@ -107,8 +98,7 @@ def _under_noise(
     places = range(batch.rows.start, batch.rows.stop)
     noise = np.stack([band_noise((shape[0], shape[1], shape[2]), seed=seed, place=place) for place in places])
     every = [
-        [_classes(runner, batch.pixels + float(level) * band) for band in _bands(noise, batch.pixels)]
-        for level in levels
+        [runner.classes(batch.pixels + float(level) * band) for band in _bands(noise, batch.pixels)] for level in levels
     ]
     return np.array(every, dtype=np.int32)
 

@@ -16,5 +16,6 @@ LENS = Lens(
     analyze="filterlens.lenses.robustness.analyzer:analyze",
     scores=("filterlens.lenses.robustness.scores",),
     figures="filterlens.lenses.robustness.figures:FIGURES",
+    preload=("filterlens.lenses.robustness.analyzer",),
     rank=30,
 )

@@ -8,12 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from filterlens.attacks import attack
+from filterlens.attacks.autoattack import run_autoattack
 from filterlens.attacks.evaluation import Running, Threat, running, threat_of
-from filterlens.dumps import WritableGroup
-from filterlens.lens import ExtractContext
-from filterlens.lenses.robustness.autoattack import run_autoattack
-from filterlens.lenses.robustness.options import RobustnessOptions
-from filterlens.lenses.robustness.transformations import (
+from filterlens.attacks.transformations import (
     AFFINE_RADIUS,
     ROTATION,
     affine_logits,
@@ -21,6 +18,9 @@ from filterlens.lenses.robustness.transformations import (
     rotation_logits,
     translation_of,
 )
+from filterlens.dumps import WritableGroup
+from filterlens.lens import ExtractContext
+from filterlens.lenses.robustness.options import RobustnessOptions
 from filterlens.tracing.first_stage import first_stage
 
 __all__ = ["KEPT_IMAGES", "STEPS", "extract"]

@@ -17,5 +17,6 @@ LENS = Lens(
     scores=("filterlens.lenses.spectra.scores",),
     measure="filterlens.lenses.spectra.measure:measure",
     attack_free=True,
+    preload=("filterlens.lenses.spectra.analyzer",),
     rank=15,
 )

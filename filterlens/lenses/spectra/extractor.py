@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from filterlens.errors import LensSkipped
 from filterlens.lens import ExtractContext
 from filterlens.lenses.spectra.decomposition import operator_norm_bound, singular_values
-from filterlens.lenses.spectra.matrices import WeightMatrix, network_matrices, weight_matrices
 from filterlens.lenses.spectra.options import SpectraOptions
+from filterlens.tracing.matrices import WeightMatrix, network_matrices, weight_matrices
 
 __all__ = ["decompose", "extract"]
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from filterlens.errors import LensSkipped
 from filterlens.lenses.spectra.analyzer import matrix_rows
 from filterlens.lenses.spectra.extractor import decompose
-from filterlens.lenses.spectra.matrices import network_matrices
 from filterlens.lenses.spectra.options import SpectraOptions
+from filterlens.tracing.matrices import network_matrices
 
 __all__ = ["measure"]
 

@@ -13,7 +13,7 @@ __all__ = ["FEWEST", "PowerLaw", "fit_power_law"]
 
 #: fewer values have no fit; Clauset2009 asks for 50 to trust one
 FEWEST: Final = 20
-_BLOCK: Final = 1 << 20  # entries of the table of distances in memory at once
+_SAMPLE: Final = 32  # values of each tail that bound its distance from below
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,12 @@ def fit_power_law(values: NDArray[np.floating]) -> PowerLaw:
     -------
         All NaN for fewer than 20 values, or where they are all equal.
 
+    Notes
+    -----
+    Not every candidate is compared with its whole tail. The largest deviation at 32 values of a tail is a lower bound
+    of its distance; candidates are taken by rising bound until it exceeds the least distance found, which none of the
+    others can then reach. The result is that of comparing all, of equal distances the lowest xmin.
+
     References
     ----------
     Clauset2009, equations 3.1 and 3.9; WeightWatcher computes the same distance.
@@ -72,18 +78,27 @@ def fit_power_law(values: NDArray[np.floating]) -> PowerLaw:
     sums = np.cumsum(logs[::-1])[::-1][:-1] - sizes * logs[:-1]  # Σ log(x_i / xmin) of each candidate
     # rounding of equal values is no spread
     slope = np.divide(sizes, sums, out=np.full(n - 1, np.nan), where=sums > 1e-12 * sizes)
+    rows = np.flatnonzero(np.isfinite(slope))
+    sample = sizes[rows, None] * np.arange(_SAMPLE) // _SAMPLE
+    bounds = _deviations(logs, slope, rows[:, None], sample).max(axis=1)
     distances = np.full(n - 1, np.inf)
-    step = max(1, _BLOCK // n)
-    for start in range(0, n - 1, step):
-        rows = np.arange(start, min(start + step, n - 1))
-        columns = np.arange(start, n)
-        beyond = columns >= rows[:, None]
-        above = np.where(beyond, logs[columns] - logs[rows, None], 0)
-        cdf = -np.expm1(-slope[rows, None] * above)
-        empirical = np.where(beyond, columns - rows[:, None], 0) / sizes[rows, None]
-        distances[rows] = np.abs(cdf - empirical).max(axis=1)
-    distances[~np.isfinite(distances)] = np.inf
+    least = np.inf
+    for place in np.argsort(bounds):
+        if not bounds[place] <= least:
+            break
+        row = rows[place]
+        distances[row] = _deviations(logs, slope, row, np.arange(sizes[row])).max()
+        least = min(least, distances[row])
     best = int(np.argmin(distances))
     if not math.isfinite(distances[best]):
         return PowerLaw(math.nan, math.nan, math.nan, 0)
     return PowerLaw(1 + float(slope[best]), float(distances[best]), math.exp(logs[best]), int(sizes[best]))
+
+
+def _deviations(
+    logs: NDArray[np.float64], slope: NDArray[np.float64], row: NDArray[np.int64], i: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """|1 − (x_i / xmin)^(1 − α) − i / n| for the i-th values of the tail that begins at `row`."""
+    cdf = -np.expm1(-slope[row] * (logs[row + i] - logs[row]))
+    deviations: NDArray[np.float64] = np.abs(cdf - i / (len(logs) - row))
+    return deviations

@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,10 @@ class RayCluster:
         if folder is None or self.address == "local" or cluster._sees(folder):
             return cluster
         return LocalProcesses(os.cpu_count() or 1)
+
+    def keep_workers(self, _: Sequence[str] = ()) -> AbstractContextManager[None]:
+        """Do nothing: the cluster keeps its own."""
+        return contextlib.nullcontext()
 
     def run(
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener

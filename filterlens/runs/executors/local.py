@@ -9,27 +9,32 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from filterlens.errors import InputError
 from filterlens.process.interruption import deferred_signals, on_interruption, remove_on_interruption
 from filterlens.runs.executors.protocol import Listener, Work, WorkerLost, is_ready
 from filterlens.runs.executors.worker import BLOCKED, Finished, Raised, Reported, serve
 
-__all__ = ["InProcess", "LocalProcesses"]
+__all__ = ["PRELOAD", "InProcess", "LocalProcesses"]
+
+PRELOAD: Final = "FILTERLENS_PRELOAD"
+"""Names modules, with commas between them, in the environment of the process that workers are forked from."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _SECONDS = 3.0  # in which a worker removes its temporary files
 _GRACE = 0.5  # in which the kernel ends a process
 _LOOK = 0.2  # until a job that was not ready is looked at again
+_MODULES: Final = ("filterlens.runs.executors.preloading",)  # imported before it forks
+_NO_THREADS: Final = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow's allocator would start one
 _SOCKET_FOLDER = 70  # bytes of its path: with `/pymp-…/listener-…`, a socket's path has at most 103
 
 
@@ -41,6 +46,10 @@ class InProcess:
     def for_analysis(self, _: Path | None) -> Self:
         """Return itself."""
         return self
+
+    def keep_workers(self, _: Sequence[str] = ()) -> AbstractContextManager[None]:
+        """Do nothing: there are none."""
+        return nullcontext()
 
     def run(
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener
@@ -70,10 +79,30 @@ class LocalProcesses:
         if jobs < 1:
             raise InputError(f"--jobs {jobs}: give the number of processes, 1 or more")
         self.jobs = jobs
+        self._kept: list[_Worker] | None = None
 
     def for_analysis(self, _: Path | None) -> Self:
         """Return itself."""
         return self
+
+    @contextmanager
+    def keep_workers(self, preload: Sequence[str] = ()) -> Iterator[None]:
+        """Keep processes that wait for a job from one call of `run` to the next; end them with the block.
+
+        The process that they are forked from is started at once, and imports while the caller goes on. Where it runs
+        already, it stays as it is.
+        """
+        if self._kept is not None:
+            yield
+            return
+        kept = self._kept = []
+        with on_interruption(_end_server), on_interruption(partial(_end_all, kept, {})):
+            try:
+                _start_server(preload)
+                yield
+            finally:
+                self._kept = None
+                _end_all(kept, {}, wait=True)
 
     def run(
         self, jobs: Sequence[Job], work: Work[Job, Result], listener: Listener
@@ -84,6 +113,7 @@ class LocalProcesses:
         lost: list[int] = []
         with on_interruption(_end_server):
             _start_server()
+            _await_server()
             for number, outcome in self._run(jobs, range(len(jobs)), work, listener):
                 if isinstance(outcome, WorkerLost):
                     lost.append(number)
@@ -99,13 +129,13 @@ class LocalProcesses:
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         waiting = deque(numbers)
         busy: dict[Connection, _Worker] = {}
-        idle: list[_Worker] = []
+        idle: list[_Worker] = [] if self._kept is None else self._kept
         with on_interruption(partial(_end_all, idle, busy)):
             try:
                 while waiting or busy:
                     while waiting and len(busy) < self.jobs and (not busy or is_ready(jobs, waiting[0])):
                         with deferred_signals():
-                            worker = idle.pop() if idle else _start_worker(threads)
+                            worker = _take_living(idle) or _start_worker(threads)
                             busy[worker.connection] = worker
                         worker.take(waiting.popleft(), work, jobs)
                     patience = _LOOK if waiting and len(busy) < self.jobs else None
@@ -126,7 +156,7 @@ class LocalProcesses:
                             worker.process.join()
                             yield worker.number, message
             finally:
-                _end_all(idle, busy, wait=True)
+                _end_all([] if self._kept is idle else idle, busy, wait=True)
 
 
 @dataclass(slots=True)
@@ -152,6 +182,16 @@ class _Worker:
         return message
 
 
+def _take_living(idle: list[_Worker]) -> _Worker | None:
+    """Take a worker that waits; one may have died since it last answered."""
+    while idle:
+        worker = idle.pop()
+        if worker.process.is_alive():
+            return worker
+        worker.connection.close()
+    return None
+
+
 def _start_worker(threads: int) -> _Worker:
     context = mp.get_context("forkserver")
     here, there = context.Pipe()
@@ -161,29 +201,40 @@ def _start_worker(threads: int) -> _Worker:
     return _Worker(process, here)
 
 
-def _start_server() -> None:
-    """Start the process that workers are forked from, unless it runs, and wait until its imports are done.
+def _start_server(preload: Sequence[str] = ()) -> None:
+    """Start the process that workers are forked from, unless it runs; `_await_server` waits until it can fork.
 
-    Workers inherit from it that `BLOCKED` are blocked, and that nothing is imported from the working folder.
+    Workers inherit from it that `BLOCKED` are blocked, that nothing is imported from the working folder, and what it
+    has imported. It has no threads of its own, whose locks would stay locked in every fork.
+
+    Parameters
+    ----------
+    preload
+        Modules that it imports, besides those that every worker needs.
     """
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "filterlens.runs.executors.worker", "filterlens.runs"])
-    safe = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    mp.get_context("forkserver").set_forkserver_preload(list(_MODULES))
+    own = {"PYTHONSAFEPATH": "1", PRELOAD: ",".join(preload)} | _NO_THREADS
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
     try:
         _choose_socket_folder()
         resource_tracker.ensure_running()  # apart, since it unblocks signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         try:
             forkserver.ensure_running()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     finally:
-        if safe is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = safe
-    ready = context.Process(target=os.getpid)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _await_server() -> None:
+    """Wait until the process that workers are forked from has done its imports."""
+    ready = mp.get_context("forkserver").Process(target=os.getpid)
     ready.start()
     ready.join()
 

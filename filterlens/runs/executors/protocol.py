@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -50,6 +51,17 @@ class Executor(Protocol):
         ----------
         folder
             The run's, locked, whose files the jobs read; None where they read none.
+        """
+        ...
+
+    def keep_workers(self, preload: Sequence[str] = ()) -> AbstractContextManager[None]:
+        """Keep workers from one call of `run` to the next inside the block, where the executor has any of its own.
+
+        Parameters
+        ----------
+        preload
+            Modules that jobs will need. Processes of this machine have them imported once, for all of them, and begin
+            with it at once: whoever enters the block goes on to run jobs in it.
         """
         ...
 

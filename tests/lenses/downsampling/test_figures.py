@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from filterlens.dumps import DumpWriter
+from filterlens.lenses.downsampling.figure_spectra import power_spectra
 from filterlens.lenses.downsampling.figures import FIGURES, draw_against_accuracy, draw_operations, operation_values
 from filterlens.lenses.downsampling.map_figures import (
     OperationMaps,
@@ -19,7 +20,6 @@ from filterlens.lenses.downsampling.map_figures import (
     first_maps,
     typical_map,
 )
-from filterlens.lenses.downsampling.spectra import power_spectra
 from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData, read_run
 from filterlens.report.write import draw
@@ -28,7 +28,9 @@ from filterlens.score import read_scores, write_scores
 MakeRun = Callable[..., Path]
 
 
-def add_dumps(run: RunData, *, models: list[str] | None = None, size: int = 16) -> None:
+def add_dumps(
+    run: RunData, *, models: list[str] | None = None, size: int = 16, names: dict[str, str] | None = None
+) -> None:
     generator = np.random.default_rng(0)
     for entry in run.catalog:
         if models is not None and entry.model_id not in models:
@@ -37,7 +39,9 @@ def add_dumps(run: RunData, *, models: list[str] | None = None, size: int = 16) 
             group = writer.lens("downsampling", {})
             for name, kind in (("short", "shortcut"), ("conv1", "main"), ("pool", "pool")):
                 maps = generator.normal(0, 1, (10, 5, size, size)).astype(np.float16)
-                group.write(name, maps, kind=kind, stride=np.array([2, 2]), channels=np.arange(5))
+                group.write(
+                    (names or {}).get(name, name), maps, kind=kind, stride=np.array([2, 2]), channels=np.arange(5)
+                )
 
 
 def test_every_figure_is_drawn_from_a_run_with_dumps(make_run: MakeRun) -> None:
@@ -134,6 +138,17 @@ def test_spectra_leave_shortcuts_out_and_hold_the_mean_power(make_run: MakeRun) 
     np.testing.assert_allclose(one.loc[one["curve"] == "dense", "power"], 1 / 256, rtol=0.6)
     output = one.loc[one["curve"] == "output", "power"].mean()
     assert output == pytest.approx(4 * one.loc[one["curve"] == "alias-free", "power"].mean(), rel=0.3)
+
+
+def test_a_layer_that_is_called_by_a_number_is_said_to_be_a_layer(make_run: MakeRun) -> None:
+    run = read_run(make_run(n_robust=2, datasets=("cifar10",)))
+    add_dumps(run, names={"conv1": "6", "pool": "features.13"})
+    spectra, example = draw_spectra(run), draw_example(run)
+    assert spectra is not None
+    assert example is not None
+    assert [axis.get_title() for axis in spectra.figure.axes[:2]] == ["layer 6", "features.13"]
+    assert example.figure.axes[0].get_ylabel().splitlines()[1].startswith("layer 6, map ")
+    assert set(spectra.data["layer"]) == {"6", "features.13"}, "the numbers have the layer's own name"
 
 
 def test_the_example_is_the_median_map_and_its_pictures_add_up() -> None:

@@ -126,3 +126,25 @@ def test_loops_compile_where_nothing_can_be_written() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[2.0, 2.0, 2.0]", done.stderr
+
+
+PRELOADED = """
+import torch
+from filterlens.lenses.filters import kernels, machine_code
+from filterlens.lenses.filters.layer import Layer
+from filterlens.lenses.filters.pooling import Filters, Member, pool_filters
+
+loops = [kernels.count, kernels.maxima, kernels.scatter, kernels.widen]
+loaded = [list(loop.signatures) for loop in loops]
+assert all(len(own) == 1 for own in loaded)
+layer = Layer(torch.randn(8, 4, 3, 3))
+_ = layer.raw_moments
+filters = lambda: [Filters(0, layer.rows, layer.maxima, layer.limit)]
+members = [Member(name, "c", None, "", [layer.scaled_moments] * 12, filters) for name in "ab"]
+assert pool_filters(members, 9).lists["models"]
+assert [list(loop.signatures) for loop in loops] == loaded
+"""
+
+
+def test_the_machine_code_that_is_preloaded_is_all_that_an_analysis_needs() -> None:
+    subprocess.run([sys.executable, "-c", PRELOADED], check=True)

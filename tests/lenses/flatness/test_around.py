@@ -24,6 +24,7 @@ from flatness_cases import (
 from torch.nn import functional
 
 from filterlens.attacks import Weights
+from filterlens.attacks.joint import generator_of
 from filterlens.dumps import DumpWriter
 from filterlens.errors import InputError
 from filterlens.inputs.images import Images
@@ -31,9 +32,9 @@ from filterlens.lens import RunSettings
 from filterlens.lenses.flatness.analyzer import analyze
 from filterlens.lenses.flatness.extractor import extract
 from filterlens.lenses.flatness.gap_scores import robust_gap
-from filterlens.lenses.flatness.measuring import WORST_RADIUS, generator_of
 from filterlens.lenses.flatness.options import FlatnessOptions, parse_radii
 from filterlens.lenses.flatness.plane import filter_normalised
+from filterlens.lenses.flatness.radii import WORST_RADIUS
 
 EPS = 8 / 255
 

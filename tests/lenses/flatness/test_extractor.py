@@ -30,15 +30,15 @@ from torch.nn import functional
 
 from filterlens.attacks import Ball, Weights, attack
 from filterlens.attacks.evaluation import Threat, threat_of
+from filterlens.attacks.joint import generator_of, joint_attack
+from filterlens.attacks.parameters import is_normalisation, perturbed_parameters
 from filterlens.dumps import DumpWriter
 from filterlens.errors import InputError, LensSkipped
 from filterlens.inputs.images import Images
-from filterlens.lenses.flatness import measuring as flatness
 from filterlens.lenses.flatness.analyzer import analyze
 from filterlens.lenses.flatness.extractor import extract
-from filterlens.lenses.flatness.measuring import joint_attack
 from filterlens.lenses.flatness.options import FlatnessOptions
-from filterlens.lenses.flatness.parameters import is_normalisation, perturbed_parameters
+from filterlens.lenses.flatness.radii import WORST_RADIUS
 from filterlens.loaders.model import Classifier, LoadedModel
 
 
@@ -49,7 +49,7 @@ def test_average_case_of_logistic_regression_has_its_closed_form(tmp_path: Path)
     expected = []
     for t in range(3):
         with Weights([network.get_parameter("1.weight")], radius=0.5) as weights:
-            weights.random_start(flatness.generator_of(0, 1, t), on_sphere=True)
+            weights.random_start(generator_of(0, 1, t), on_sphere=True)
             expected.append(linear_robust_loss(network.get_parameter("1.weight").detach(), data, 8 / 255))
     assert torch.allclose(torch.from_numpy(group.read("average_loss")), torch.stack(expected), atol=1e-5)
     reference = linear_robust_loss(weight, data, 8 / 255)
@@ -66,7 +66,7 @@ def test_worst_case_of_logistic_regression_on_one_image_has_its_closed_form(tmp_
     worst_x = x + eps * (weight[1 - y] - weight[y]).sign()
     nu = torch.zeros_like(weight)
     nu[1 - y], nu[y] = worst_x, -worst_x
-    nu *= flatness.WORST_RADIUS * weight.norm() / nu.norm()
+    nu *= WORST_RADIUS * weight.norm() / nu.norm()
     expected = linear_robust_loss(weight + nu, data, eps) - linear_robust_loss(weight, data, eps)
     assert expected.item() > 1e-4
     assert score(group, "worst_flatness") == pytest.approx(expected.item(), rel=1e-2)
@@ -257,7 +257,7 @@ def test_joint_attack_stays_in_its_balls() -> None:
     seen = []
     network[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
     with Weights(parameters, radius=0.01, step=0.02) as weights:
-        joint_attack(runner, weights, threat, FlatnessOptions(steps=5), seed=0, restart=1)
+        joint_attack(runner, weights, threat, steps=5, seed=0, restart=1)
         for p, w in zip(parameters, origins, strict=True):
             assert 0 < (p.detach() - w).norm() / w.norm() <= 0.01 + 1e-5
     assert len(seen) == 6 * 3

@@ -17,10 +17,11 @@ from filterlens.dumps import DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
 from filterlens.inputs import Images, load_images
 from filterlens.lenses.manifold.analyzer import analyze
-from filterlens.lenses.manifold.extractor import Attack, attack_batch, attack_of, extract
+from filterlens.lenses.manifold.extractor import attack_of, extract
 from filterlens.lenses.manifold.options import ManifoldOptions
 from filterlens.loaders.model import Classifier, LoadedModel
 from filterlens.manifolds import Fonts, Neighbours, Points
+from filterlens.manifolds.attacking import Attack, attack_batch
 
 Array = NDArray[Any]
 Row = dict[str, Any]
@@ -235,7 +236,7 @@ def test_noise_that_the_box_cannot_hold_is_left_out_and_counted(
         moved[2:] = (pixels[2:] + 0.1).clamp(0, 1)
         return Attacked(moved, torch.zeros(6), torch.zeros(6, 10), labels >= 0)
 
-    monkeypatch.setattr("filterlens.lenses.manifold.extractor.attack", turn_over)
+    monkeypatch.setattr("filterlens.manifolds.attacking.attack", turn_over)
     arrays, _, rows = run(tmp_path, network, {"fast": True, "manifold": "neighbours"}, images)
     for name in ("norm_l2_noise", "distance_noise", "angle_noise"):
         assert np.isnan(arrays[name]).tolist() == [True, True, False, False, False, False]

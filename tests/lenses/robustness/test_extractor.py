@@ -16,13 +16,13 @@ from extracting import chosen, context
 from torch import nn
 
 from filterlens.attacks import Ball, Norm, pgd
+from filterlens.attacks.autoattack import run_autoattack
 from filterlens.attacks.evaluation import threat_of
 from filterlens.catalogs import Entry, load_catalog
 from filterlens.dumps import DumpGroup, DumpReader, DumpWriter
 from filterlens.errors import InputError, LensSkipped
 from filterlens.inputs.images import Images
 from filterlens.lenses.robustness.analyzer import analyze
-from filterlens.lenses.robustness.autoattack import run_autoattack
 from filterlens.lenses.robustness.extractor import extract
 from filterlens.lenses.robustness.options import RobustnessOptions
 from filterlens.loaders.model import Classifier, LoadedModel

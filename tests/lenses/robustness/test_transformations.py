@@ -11,6 +11,7 @@ import torch
 from extracting import chosen, context
 from torch import Tensor, nn
 
+from filterlens.attacks.transformations import grid_of, translation_of
 from filterlens.catalogs import Entry
 from filterlens.dumps import DumpGroup, DumpReader, DumpWriter
 from filterlens.inputs.fonts import warp
@@ -18,7 +19,6 @@ from filterlens.inputs.images import Images
 from filterlens.lenses.robustness.analyzer import analyze
 from filterlens.lenses.robustness.extractor import extract
 from filterlens.lenses.robustness.options import RobustnessOptions
-from filterlens.lenses.robustness.transformations import grid_of, translation_of
 from filterlens.loaders.model import Classifier, LoadedModel
 
 SIDE = 28

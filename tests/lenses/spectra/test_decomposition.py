@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from filterlens.lenses.spectra import decomposition
 from filterlens.lenses.spectra.decomposition import operator_norm_bound, singular_values
 
 
@@ -37,6 +38,27 @@ def test_singular_values_are_those_of_a_float64_decomposition(shape: tuple[int, 
     matrix = random(*shape) * scale
     dense = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
     np.testing.assert_allclose(singular_values(matrix), dense, rtol=1e-9, atol=1e-7 * dense[0])
+
+
+def test_large_matrices_give_what_small_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above so many rows another library finds the eigenvalues."""
+    matrix = random(64, 576) * torch.logspace(0, -3, 64)[:, None]
+    small = singular_values(matrix)
+    called = []
+    own = torch.linalg.eigvalsh
+
+    def counted(gram: torch.Tensor) -> torch.Tensor:
+        called.append(len(gram))
+        found: torch.Tensor = own(gram)
+        return found
+
+    monkeypatch.setattr(decomposition, "_LARGE", 63)
+    monkeypatch.setattr(torch.linalg, "eigvalsh", counted)
+    large = singular_values(matrix)
+    assert called
+    np.testing.assert_allclose(large, small, rtol=1e-9)
+    np.testing.assert_allclose(large, np.linalg.svd(matrix.double().numpy(), compute_uv=False), rtol=1e-9)
+    assert np.array_equal(large, singular_values(matrix)), "the same every time"
 
 
 def test_half_precision_is_decomposed_as_the_values_it_holds() -> None:

@@ -21,9 +21,9 @@ from filterlens.dumps import DumpGroup, DumpReader, DumpWriter
 from filterlens.errors import CheckpointError, DumpError, InputError, LensSkipped
 from filterlens.lenses.spectra.analyzer import analyze, matrix_rows
 from filterlens.lenses.spectra.extractor import extract
-from filterlens.lenses.spectra.matrices import network_matrices, weight_matrices
 from filterlens.lenses.spectra.options import SpectraOptions
 from filterlens.loaders.model import Classifier, LoadedModel
+from filterlens.tracing.matrices import network_matrices, weight_matrices
 
 
 class Net(nn.Module):

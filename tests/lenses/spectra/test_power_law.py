@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from filterlens.lenses.spectra.power_law import fit_power_law
+from filterlens.lenses.spectra import power_law
+from filterlens.lenses.spectra.power_law import _deviations, fit_power_law
 
 
 def slow_fit(values: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -64,8 +66,53 @@ def test_equal_or_few_values_have_no_exponent(values: NDArray[np.float64]) -> No
     assert math.isnan(fit_power_law(values).alpha)
 
 
-def test_blocks_of_candidates_give_what_one_block_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.random.default_rng(3).lognormal(size=200)
-    whole = fit_power_law(values)
-    monkeypatch.setattr("filterlens.lenses.spectra.power_law._BLOCK", 700)
-    assert fit_power_law(values) == whole
+def fit_by_table(values: NDArray[np.float64]) -> tuple[float, float, float, int]:
+    """Every candidate against its whole tail at once, as a table of deviations; returns α, distance, xmin, size."""
+    logs = np.log(np.sort(values))
+    n = len(logs)
+    rows, i = np.arange(n - 1)[:, None], np.arange(n) - np.arange(n - 1)[:, None]
+    sizes = n - rows
+    sums = np.cumsum(logs[::-1])[::-1][:-1, None] - sizes * logs[:-1, None]
+    slope = np.divide(sizes, sums, out=np.full(sizes.shape, np.nan), where=sums > 1e-12 * sizes)
+    above = np.where(i >= 0, logs - logs[:-1, None], 0)
+    deviations = np.abs(-np.expm1(-slope * above) - i.clip(min=0) / sizes)
+    distances = np.nan_to_num(deviations.max(axis=1), nan=np.inf)
+    best = int(np.argmin(distances))
+    return 1 + float(slope[best, 0]), float(distances[best]), math.exp(logs[best]), int(sizes[best, 0])
+
+
+def samples() -> dict[str, NDArray[np.float64]]:
+    random = np.random.default_rng(4)
+    heavy = random.standard_t(3, size=(300, 400))
+    return {
+        "eigenvalues of heavy-tailed weights": np.linalg.eigvalsh(heavy @ heavy.T),
+        "log-normal": random.lognormal(size=500),
+        "uniform": random.uniform(1, 2, size=700),
+        "whole numbers, many equal": random.integers(1, 6, size=400).astype(np.float64),
+        "two values": np.repeat([1.0, 2.0], 50),
+        "twice the same": np.repeat(random.pareto(1.5, size=200) + 1, 2),
+        "a power law without noise": (1 - (np.arange(600) + 0.5) / 600) ** -0.7,
+        "20 values": random.lognormal(size=20),
+    }
+
+
+@pytest.mark.parametrize("name", samples())
+def test_leaving_candidates_out_changes_nothing(name: str) -> None:
+    values = samples()[name]
+    found = fit_by_table(values)
+    fitted = fit_power_law(values)
+    assert (fitted.n_tail, fitted.xmin) == (found[3], found[2])
+    assert (fitted.alpha, fitted.distance) == pytest.approx(found[:2], rel=1e-12)
+
+
+def test_few_candidates_are_compared_with_their_whole_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def counted(logs: NDArray[Any], slope: NDArray[Any], row: Any, i: NDArray[Any]) -> NDArray[np.float64]:
+        compared.append(np.size(row))
+        return _deviations(logs, slope, row, i)
+
+    monkeypatch.setattr(power_law, "_deviations", counted)
+    fit_power_law(samples()["log-normal"])
+    assert compared[0] == 499
+    assert 1 <= len(compared) - 1 < 100

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from worker_jobs import die_on_three, die_once, refuse_negative, square, tell_for_ever
+from worker_jobs import die_on_three, die_once, own_process, refuse_negative, square, tell_for_ever
 
 from filterlens.errors import InputError
 from filterlens.runs.executors import Executor, InProcess, LocalProcesses, WorkerLost
@@ -55,3 +59,57 @@ def test_no_jobs_start_no_process() -> None:
 def test_no_process_at_all_is_refused() -> None:
     with pytest.raises(InputError, match="give the number of processes"):
         LocalProcesses(0)
+
+
+def processes_of(executor: LocalProcesses) -> set[int]:
+    found = [process for _, process in executor.run(range(6), own_process, lambda *_: None)]
+    return {process for process in found if isinstance(process, int)}
+
+
+def test_workers_are_kept_inside_the_block_alone() -> None:
+    executor = LocalProcesses(2)
+    with executor.keep_workers():
+        first = processes_of(executor)
+        with executor.keep_workers():
+            assert processes_of(executor) <= first
+        assert processes_of(executor) <= first
+        assert len(multiprocessing.active_children()) == 2
+    assert multiprocessing.active_children() == []
+    assert not processes_of(executor) & first
+    assert multiprocessing.active_children() == []
+
+
+def test_a_kept_worker_that_died_while_it_waited_costs_no_job() -> None:
+    executor = LocalProcesses(1)
+    with executor.keep_workers():
+        (process,) = processes_of(executor)
+        os.kill(process, signal.SIGKILL)
+        multiprocessing.active_children()[0].join()
+        assert processes_of(executor).isdisjoint({process})
+        assert dict(executor.run(range(3), square, lambda *_: None)) == {0: 0, 1: 1, 2: 4}
+
+
+def test_kept_workers_end_with_an_error() -> None:
+    executor = LocalProcesses(2)
+    with pytest.raises(ValueError, match="no square of -1"), executor.keep_workers():
+        list(executor.run([1, -1], refuse_negative, lambda *_: None))
+    assert multiprocessing.active_children() == []
+
+
+PRELOADED = """
+from filterlens.lens import all_lenses
+from filterlens.runs.executors import LocalProcesses
+from worker_jobs import surroundings
+
+modules = ["pandas", "no.such.module", *(module for lens in all_lenses().values() for module in lens.preload)]
+executor = LocalProcesses(1)
+with executor.keep_workers(modules):
+    for module, (imported, threads) in executor.run(modules, surroundings, lambda *_: None):
+        assert imported == (module != "no.such.module"), module
+        assert threads == 1, threads
+"""
+
+
+def test_what_is_preloaded_is_there_in_every_worker_and_leaves_the_process_that_forks_without_threads() -> None:
+    own = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}  # a server that runs stays as it is
+    subprocess.run([sys.executable, "-c", PRELOADED], check=True, env=os.environ | own)

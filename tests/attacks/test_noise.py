@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filterlens.lenses.manifold.noise import noisy_images
+from filterlens.attacks.noise import noisy_images
 
 
 def norms(noisy: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Which parameters flatness perturbs: all but those of normalisation layers, told by type."""
+"""Which parameters attacks on weights move: all but those of normalisation layers, told by type."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from filterlens.errors import InputError
+from filterlens.inputs.corruptions.folders import CifarC, ImageNetC
+from filterlens.inputs.corruptions.severities import CORRUPTIONS, MADE
+from filterlens.inputs.corruptions.sources import MadeHere, corrupted_images
 from filterlens.inputs.images import Images
-from filterlens.lenses.corruption.published import CifarC, ImageNetC
-from filterlens.lenses.corruption.severities import CORRUPTIONS, MADE
-from filterlens.lenses.corruption.sources import MadeHere, corrupted_images
 
 M = 4  # images of each severity
 
@@ -193,5 +193,5 @@ def test_images_that_are_made_here_depend_on_seed_and_image_and_on_no_batch() ->
 
 def test_many_images_are_made_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = MadeHere(images(), 0).read("fog", 3, slice(1, 3))
-    monkeypatch.setattr("filterlens.lenses.corruption.sources._KEPT_BYTES", 0)
+    monkeypatch.setattr("filterlens.inputs.corruptions.sources._KEPT_BYTES", 0)
     assert np.array_equal(kept, MadeHere(images(), 0).read("fog", 3, slice(1, 3)))

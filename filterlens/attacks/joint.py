@@ -12,25 +12,8 @@ from torch import Tensor
 
 from filterlens.attacks import Perturbed, Weights, ascend, attack, cross_entropy, random_points
 from filterlens.attacks.evaluation import Running, Threat
-from filterlens.lenses.flatness.options import FlatnessOptions
 
-__all__ = [
-    "ADVERSARIAL_LENGTH",
-    "AVERAGE_RADIUS",
-    "WEIGHT_STEP",
-    "WORST_RADIUS",
-    "ExampleLosses",
-    "clean_loss",
-    "generator_of",
-    "joint_attack",
-    "robust_loss",
-    "weight_attack",
-]
-
-AVERAGE_RADIUS = 0.5  # ξ of the average case
-WORST_RADIUS = 0.00075  # ξ of the worst case
-WEIGHT_STEP = 0.01
-ADVERSARIAL_LENGTH = 0.01  # of the landscape's adversarial direction, relative as ξ
+__all__ = ["ExampleLosses", "clean_loss", "generator_of", "joint_attack", "robust_loss", "weight_attack"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +57,14 @@ def clean_loss(runner: Running) -> ExampleLosses:
 
 
 def joint_attack(
-    runner: Running, weights: Weights, threat: Threat, options: FlatnessOptions, *, seed: int, restart: int
+    runner: Running,
+    weights: Weights,
+    threat: Threat,
+    *,
+    steps: int,
+    seed: int,
+    restart: int,
+    as_published: bool = False,
 ) -> ExampleLosses:
     """Move the weights to where the robust loss is high: ascend the mean loss in them and in every image together.
 
@@ -86,11 +76,13 @@ def joint_attack(
         Entered; left at the last iterate, w + ν.
     threat
         Ball and step of the images.
-    options
-        `steps`; under `as_published` every restart starts at random, images and weights.
+    steps
+        Iterations.
     seed, restart
         The images' random starts are those of PGD at the weights themselves; restart 0 begins at the weights, every
         other one at random in their ball.
+    as_published
+        Every restart starts at random, images and weights.
 
     Returns
     -------
@@ -107,19 +99,19 @@ def joint_attack(
     [Stutz2021]_, equations 4 and 5.
     """
     centre = torch.cat([batch.pixels for batch in runner.batches()])
-    own = seed + 1 + restart if options.as_published else seed
+    own = seed + 1 + restart if as_published else seed
     start = centre + random_points(threat.ball, centre.shape, seed=own).to(centre)
     points = Perturbed(centre, start, ball=threat.ball, step=threat.step, rule=threat.rule, box=(0.0, 1.0))
-    _start(weights, seed=seed, restart=restart, at_random=restart > 0 or options.as_published)
-    return _ascend(runner, weights, points, steps=options.steps)
+    _start(weights, seed=seed, restart=restart, at_random=restart > 0 or as_published)
+    return _ascend(runner, weights, points, steps=steps)
 
 
 def weight_attack(
-    runner: Running, weights: Weights, options: FlatnessOptions, *, seed: int, restart: int
+    runner: Running, weights: Weights, *, steps: int, seed: int, restart: int, as_published: bool = False
 ) -> ExampleLosses:
     """Move the weights to where the clean loss is high, as `joint_attack` does with images left as they are."""
-    _start(weights, seed=seed, restart=restart, at_random=restart > 0 or options.as_published)
-    return _ascend(runner, weights, None, steps=options.steps)
+    _start(weights, seed=seed, restart=restart, at_random=restart > 0 or as_published)
+    return _ascend(runner, weights, None, steps=steps)
 
 
 def generator_of(*seeds: int) -> torch.Generator:

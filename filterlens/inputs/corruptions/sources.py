@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filterlens.errors import InputError
+from filterlens.inputs.corruptions.distortions import corrupt
+from filterlens.inputs.corruptions.folders import CifarC, ImageNetC
+from filterlens.inputs.corruptions.severities import CORRUPTIONS, MADE, SEVERITIES, parameters_for
 from filterlens.inputs.images import Images
-from filterlens.lenses.corruption.distortions import corrupt
-from filterlens.lenses.corruption.published import CifarC, ImageNetC
-from filterlens.lenses.corruption.severities import CORRUPTIONS, MADE, SEVERITIES, parameters_for
 
 __all__ = ["Corrupted", "MadeHere", "corrupted_images"]
 

@@ -14,10 +14,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from filterlens.errors import InputError
+from filterlens.inputs.corruptions.severities import CORRUPTIONS, SEVERITIES
 from filterlens.inputs.folder import read_images
 from filterlens.inputs.imagenet import choose_imagenet
 from filterlens.inputs.reading import open_regular
-from filterlens.lenses.corruption.severities import CORRUPTIONS, SEVERITIES
 
 __all__ = ["CifarC", "ImageNetC"]
 

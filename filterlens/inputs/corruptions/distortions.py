@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from filterlens.lenses.corruption.effects import (
+from filterlens.inputs.corruptions.effects import (
     blur_kernel,
     brighten,
     grey,
@@ -24,7 +24,7 @@ from filterlens.lenses.corruption.effects import (
     warp_affine,
     zoom_in,
 )
-from filterlens.lenses.corruption.severities import IMAGENET_C, MADE, SEVERITIES, parameters_for
+from filterlens.inputs.corruptions.severities import IMAGENET_C, MADE, SEVERITIES, parameters_for
 
 __all__ = ["corrupt"]
 
@@ -44,7 +44,7 @@ def corrupt(image: Pixels, corruption: str, severity: int, state: State, *, save
         Shape (height, width, channels), one or three channels. With a shorter side under 112 pixels it gets
         CIFAR-10-C's parameters, otherwise ImageNet-C's.
     corruption
-        One of `filterlens.lenses.corruption.severities.MADE`.
+        One of `filterlens.inputs.corruptions.severities.MADE`.
     severity
         1 to 5.
     state

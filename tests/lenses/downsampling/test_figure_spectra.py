@@ -11,7 +11,7 @@ import torch
 
 from filterlens.errors import InputError
 from filterlens.lenses.downsampling.aliasing import alias_energy, aliasing_relative
-from filterlens.lenses.downsampling.spectra import alias_free, power_spectra, radial_mean
+from filterlens.lenses.downsampling.figure_spectra import alias_free, power_spectra, radial_mean
 from filterlens.loaders.alias_free import AliasFreeDownsampling
 
 SIZES = [((8, 8), (2, 2)), ((12, 18), (3, 3)), ((8, 15), (2, 3)), ((6, 7), (2, 1)), ((10, 14), (2, 2))]
@@ -69,5 +69,5 @@ def test_maps_that_do_not_fit_are_refused() -> None:
 
 
 def test_the_module_loads_no_torch() -> None:
-    code = "import sys, filterlens.lenses.downsampling.spectra; sys.exit('torch' in sys.modules)"
+    code = "import sys, filterlens.lenses.downsampling.figure_spectra; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
