@@ -228,6 +228,7 @@ def page(rows: list[dict[str, str]]) -> str:
     whole = {row["architecture"] for row in rows if row["lens"] == LENSES[-1]}
     same = {row["architecture"] for row in rows if row["status"] == "same"}
     unbuilt = {row["architecture"] for row in rows if row["status"] == "not built"}
+    failed = {row["architecture"] for row in rows if row["status"] == "failed"}
     distinct = {network.digest for network in every if network.digest}
     covered = {network.digest for network in every if network.name in whole}
     replayed = [float(row["replay_error"]) for row in rows if row["replay_error"]]
@@ -246,13 +247,14 @@ def page(rows: list[dict[str, str]]) -> str:
         "([coverage_networks.csv](coverage_networks.csv) has a digest of it); all that the table says follows from "
         "these, as the lenses look at nothing else but the numbers, and at one forward pass for the depth of layers, "
         "which the table does not show. "
-        f"{len(unbuilt)} cannot be built here, {len({r['architecture'] for r in rows if r['status'] == 'failed'})} "
-        f"failed. {_missing(every, whole | same | unbuilt)}\n",
-        "The weights of the three lenses are random numbers, not initialised ones, and every score is held against its "
-        "bounds. One of each family is also scored by the downsampling lens, on two images of noise at its own "
-        "size, and its captured operations are **replayed**: each is computed as its dense map, subsampled, and the "
-        f"network must give its own output. The largest difference is {max(replayed, default=0):.0e} of the largest "
-        f"output, over {len(replayed)} families.\n",
+        f"{len(unbuilt)} names cannot be built here, {len(failed)} failed. "
+        f"{_missing(every, whole | same | unbuilt)}\n",
+        "The weights are what a library initialises or, where only weights are needed, normal random numbers; a score "
+        "outside its bounds is a failure. One of each family is also scored by the downsampling lens, on two images of "
+        "noise at its own size, and its captured operations are **replayed**: each is computed as its dense map, "
+        "subsampled, and the network must give its own output. The largest difference is "
+        f"{max(replayed, default=0):.0e} of the largest output, over {len(replayed)} of "
+        f"{len(first_of_families())} families.\n",
         "| family | run | the same | filters | frequency | spectra | downsampling | replay error | "
         "largest, million parameters | peak, MB |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -277,8 +279,8 @@ def page(rows: list[dict[str, str]]) -> str:
     refused = Counter((row["lens"], row["reason"].partition(" ")[2]) for row in rows if row["status"] == "refused")
     lines += [f"- {n} x by {lens}: {reason}" for (lens, reason), n in refused.most_common()] or ["- none"]
     for title, status in (("Not built", "not built"), ("Failed", "failed")):
-        found = [f"- `{row['architecture']}`: {row['reason']}" for row in rows if row["status"] == status]
-        lines += ["", f"## {title}", "", *(found or ["- none"])]
+        listed = [f"- `{row['architecture']}`: {row['reason']}" for row in rows if row["status"] == status]
+        lines += ["", f"## {title}", "", *(listed or ["- none"])]
     return "\n".join([*lines, ""])
 
 
@@ -288,8 +290,8 @@ def _missing(every: Sequence[Network], seen: set[str]) -> str:
     if not rest:
         return "None is missing."
     return (
-        f"Still to be run are {len(rest)} names ({len({network.digest for network in rest})} networks), the largest: "
-        f"from {rest[0].size:.0f} (`{rest[0].name}`) to {rest[-1].size:,.0f} million parameters (`{rest[-1].name}`)."
+        f"Still to be run are {len(rest)} names. The order is by size, so that these are the largest: from "
+        f"{rest[0].size:.1f} (`{rest[0].name}`) to {rest[-1].size:,.1f} million parameters (`{rest[-1].name}`)."
     )
 
 

