@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -60,11 +61,15 @@ def plans(data: str) -> dict[str, TrainingPlan]:
 def network(item: tuple[str, TrainingPlan], work: Path) -> dict[str, object]:
     """Train one network and measure it; its catalog's row."""
     name, plan = item
+    known = work / name / "row.json"
+    if known.is_file():
+        row: dict[str, object] = json.loads(known.read_text(encoding="utf-8"))
+        return row
     torch.set_num_threads(1)
     trained = train(plan, work / name)
     measured = evaluate(trained.model, *_test_images(), eps=EPS, steps=20, restarts=1)
     print(f"{name}: {measured.clean_accuracy:.3f} clean, {measured.robust_accuracy:.3f} robust", flush=True)
-    return {
+    row = {
         "model_id": name,
         "source": f"bundled:{plan.architecture}?weights={(work / name / 'weights.safetensors').resolve()}",
         "dataset": "cifar10",
@@ -75,6 +80,8 @@ def network(item: tuple[str, TrainingPlan], work: Path) -> dict[str, object]:
         "clean_acc": f"{100 * measured.clean_accuracy:.2f}",
         "robust_acc": f"{100 * measured.robust_accuracy:.2f}",
     }
+    write_atomically(known, json.dumps(row))
+    return row
 
 
 def _test_images() -> tuple[Tensor, Tensor]:
@@ -103,8 +110,14 @@ def main() -> None:
     catalog = args.work / "networks.csv"
     write(catalog, rows)
     run = args.work / "audit"
-    filterlens.audit(catalog, run, lenses=["filters", "downsampling"], data="cifar10-bundled-512", jobs=args.jobs)
-    models = filterlens.Run(run).models.dropna(axis=1, how="all").drop(columns="source", errors="ignore")
+    settings = filterlens.RunSettings(data="cifar10-bundled-512")
+    filterlens.audit(catalog, run, lenses=["filters", "downsampling"], jobs=args.jobs, settings=settings)
+    models = (
+        filterlens.Run(run)
+        .models.replace("", float("nan"))
+        .dropna(axis=1, how="all")
+        .drop(columns="source", errors="ignore")
+    )
     args.out.mkdir(parents=True, exist_ok=True)
     write_atomically(args.out / "prediction-networks.csv", models.to_csv(float_format="%.6g", lineterminator="\n"))
     write_atomically(args.out / "prediction.csv", (run / "tables" / "predictors.csv").read_text(encoding="utf-8"))
