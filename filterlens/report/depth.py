@@ -62,8 +62,8 @@ def depth_figure(lens: str) -> Figure:
 def _values(run: RunData, metrics: list[str]) -> pd.DataFrame:
     """One row a model, metric and depth group, each model once: `dataset`, `side`, `metric`, `depth`, `value`.
 
-    A normal model that several robust ones share enters once; a model without a partner is on neither side. Beside pairs
-    unpaired checkpoints of a training are left out: they are no draws of a group of models.
+    A normal model that several robust ones share enters once; a model without a partner is on neither side. Beside
+    pairs unpaired checkpoints of a training are left out: they are no draws of a group of models.
     """
     models = run.models
     scores = run.sized_scores
