@@ -226,7 +226,7 @@ def test_an_audit_killed_at_any_moment_resumes_to_the_same_scores(tmp_path: Path
     rng = np.random.default_rng(0)
     run = tmp_path / "run"
     killed = torn = 0
-    while killed < 30:
+    while killed < 30 or (not torn and killed < 90):  # a busy machine writes at other moments
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(zoo), str(run)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
