@@ -12,8 +12,6 @@ Half an hour of one core; goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,6 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -89,15 +88,6 @@ def _test_images() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(drawn.pixels), torch.from_numpy(drawn.labels)
 
 
-def write(path: Path, rows: list[dict[str, object]]) -> None:
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, table.getvalue())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="CIFAR-10's training images, as `filterlens train` takes them")
@@ -108,7 +98,7 @@ def main() -> None:
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         rows = list(pool.map(partial(network, work=args.work), plans(args.data).items()))
     catalog = args.work / "networks.csv"
-    write(catalog, rows)
+    write_atomically(catalog, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
     run = args.work / "audit"
     settings = filterlens.RunSettings(data="cifar10-bundled-512")
     filterlens.audit(catalog, run, lenses=["filters", "downsampling"], jobs=args.jobs, settings=settings)
