@@ -113,6 +113,7 @@ class Running:
         self.classifier, self.images = classifier, images
         self.device = torch.device(settings.device)
         self.bf16 = bf16
+        self.layout = torch.channels_last  # the faster one of most convolutions, on CPU and GPU
         self.passes = 0
         self._expected = 0
         self._settings = settings
@@ -150,10 +151,9 @@ class Running:
 
     def batches(self) -> Iterator[EvaluatedBatch]:
         """All images in order."""
-        layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         for start in range(0, len(self.images), self._settings.batch_size):
             rows = slice(start, min(start + self._settings.batch_size, len(self.images)))
-            pixels = torch.from_numpy(self.images.pixels[rows]).to(self.device).contiguous(memory_format=layout)
+            pixels = torch.from_numpy(self.images.pixels[rows]).to(self.device).contiguous(memory_format=self.layout)
             yield EvaluatedBatch(rows, pixels, torch.from_numpy(self.images.labels[rows]).to(self.device))
 
 
@@ -176,7 +176,7 @@ def running(
     images
         What it is measured on.
     settings
-        As in `Running`. On CUDA the model gets the `channels_last` layout.
+        As in `Running`.
     lens
         Who asks, for messages.
     bf16, progress
@@ -194,24 +194,43 @@ def running(
     if images is None or len(images) == 0:
         raise InputError(f"the {lens} lens needs labelled images for {model.model_id}: name a data set with --data")
     check_fits(images, model.input_size)
-    on_cuda = torch.device(settings.device).type == "cuda"
     classifier.to(settings.device)
-    if on_cuda:
-        classifier.to(memory_format=torch.channels_last)
-    with preserved(classifier):
-        runner = Running(classifier, images, settings, bf16=bf16, progress=progress)
+    runner = Running(classifier, images, settings, bf16=bf16, progress=progress)
+    with preserved(classifier), _laid_out(runner):
         _check_logits(model, runner)
         yield runner
 
 
-def _check_logits(model: LoadedModel, runner: Running) -> None:
-    """Run one image: what does not fit shows itself here, before minutes of work."""
-    batch = next(runner.batches())
+@contextmanager
+def _laid_out(runner: Running) -> Iterator[None]:
+    """Bring weights to the layout that images come in, and back to their own when the block ends."""
+    kernels = [p for p in runner.classifier.parameters() if p.dim() == 4]
+    own = [torch.contiguous_format if p.is_contiguous() else torch.channels_last for p in kernels]
     try:
-        with torch.no_grad():
-            logits = runner(batch.pixels[:1])
+        runner.classifier.to(memory_format=runner.layout)
+        yield
+    finally:
+        for p, layout in zip(kernels, own, strict=True):
+            p.data = p.data.contiguous(memory_format=layout)
+
+
+def _first_logits(runner: Running) -> Tensor:
+    """Logits of two images; where the network's code (a `view` of a feature map) takes no other, in ordinary layout."""
+    with torch.no_grad():
+        try:
+            return runner(next(runner.batches()).pixels[:2])
+        except RuntimeError:
+            runner.layout = torch.contiguous_format
+            runner.classifier.to(memory_format=runner.layout)
+            return runner(next(runner.batches()).pixels[:2])
+
+
+def _check_logits(model: LoadedModel, runner: Running) -> None:
+    """Run two images: what does not fit shows itself here, before minutes of work."""
+    try:
+        logits = _first_logits(runner)
     except RuntimeError as error:
-        size = " x ".join(map(str, batch.pixels.shape[1:]))
+        size = " x ".join(map(str, runner.images.pixels.shape[1:]))
         raise InputError(
             f"{model.model_id} cannot take {runner.images.name}'s images of {size} ({str(error).splitlines()[0]}): "
             "name other images with --data"
@@ -219,8 +238,8 @@ def _check_logits(model: LoadedModel, runner: Running) -> None:
     highest = int(runner.images.labels.max())
     if logits.ndim != 2 or int(runner.images.labels.min()) < 0 or highest >= logits.shape[1]:
         raise InputError(
-            f"{model.model_id} gives logits of shape {tuple(logits.shape)} for one image, {runner.images.name} has "
-            f"labels up to {highest}: name the images that it was trained for with --data"
+            f"{model.model_id} gives logits of shape {tuple(logits.shape)}, {runner.images.name} has labels up to "
+            f"{highest}: name the images that it was trained for with --data"
         )
     if not bool(logits.isfinite().all()):
         raise InputError(f"{model.model_id} gives logits that are not finite: its weights or normalisation are broken")
