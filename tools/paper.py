@@ -19,9 +19,9 @@ from matplotlib.backends.backend_pdf import PdfPages
 import filterlens
 from filterlens.commands.report import all_figures
 from filterlens.report.data import read_run
+from filterlens.report.drawing import draw
 from filterlens.report.latex import escape_latex
 from filterlens.report.style import STYLES, Style
-from filterlens.report.write import draw
 
 FIGURES = ("filters_depth", "filters_shift_depth", "downsampling_accuracy", "flatness_scatter", "filters_ridge")
 SCORES = ("variance_entropy", "orthogonality", "aliasing", "alias_energy", "robust_loss", "average_flatness")

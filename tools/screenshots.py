@@ -22,7 +22,7 @@ from report.chromium import Chromium, start
 from benchmarks.page import make
 from filterlens.commands.report import all_figures, all_tables
 from filterlens.report import write_report
-from filterlens.report.page import inline_image
+from filterlens.report.inline import inline_image
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "report"
 MOST_BYTES = 150_000

@@ -210,6 +210,7 @@ def report(
     *,
     first_stage_pair: o.FirstStagePair = "",
     style: o.Style = "",
+    jobs: o.Jobs = 1,
     verbose: o.Verbose = False,
     log_file: o.LogFile = None,
 ) -> None:
@@ -217,7 +218,7 @@ def report(
 
     Example:
 
-        filterlens report reports/fonts-linf --style neurips
+        filterlens report reports/fonts-linf --style neurips --jobs 2
     """
     from filterlens.cli.console import Display, set_up_logging
     from filterlens.commands import report as write_report
@@ -225,7 +226,11 @@ def report(
     set_up_logging(verbose=verbose, log_file=log_file)
     with Display() as display:
         page = write_report(
-            folder, first_stage_pair=first_stage_pair, style=style, progress=display.step("writing the report")
+            folder,
+            first_stage_pair=first_stage_pair,
+            style=style,
+            jobs=jobs,
+            progress=display.step("writing the report"),
         )
     display.say(f"report: {page}")
 

@@ -326,5 +326,5 @@ def _audit(
     fresh = page.is_file() and page.stat().st_mtime >= (outcome.folder / "scores.parquet").stat().st_mtime
     restyled = written_style(outcome.folder) != find_style(style_of_run(outcome.folder)).name
     if changed or missed or not fresh or restyled:
-        page = report(outcome.folder, progress=progress)
+        page = report(outcome.folder, jobs=getattr(where, "jobs", 1) if where.local else 1, progress=progress)
     return replaced(outcome, page=page, missed=tuple(missed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
@@ -18,10 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "all_figures", "all_tables", "cautions", "report", "robust_vs_normal"]
 
 Progress = Callable[[int, int], None]
+_DRAWING = ("filterlens.report.drawing", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf")
 
 
 def report(
-    folder: str | Path, *, first_stage_pair: str = "", style: str = "", progress: Progress | None = None
+    folder: str | Path,
+    *,
+    first_stage_pair: str = "",
+    style: str = "",
+    jobs: int = 1,
+    progress: Progress | None = None,
 ) -> Path:
     """Turn a run's scores into tables, figures and a page; return the page's path.
 
@@ -33,6 +40,8 @@ def report(
         The robust model whose first stage under attack is drawn, beside its normal one's; empty: the first pair.
     style
         Preset of the figures: `neurips`, `cvpr`, `icml`, `slides` or `plain`; empty: that of `run.toml`.
+    jobs
+        Processes that draw figures.
     progress
         Called as `progress(done, total)`.
 
@@ -48,16 +57,21 @@ def report(
     >>> import filterlens
     >>> page = filterlens.report("reports/mine")  # doctest: +SKIP
     """
-    from filterlens.report import write_report
+    from filterlens.runs.executors import LocalProcesses
 
-    return write_report(
-        Path(folder),
-        figures=all_figures(),
-        tables=all_tables(),
-        first_stage_pair=first_stage_pair,
-        style=style,
-        progress=progress,
-    )
+    executor = LocalProcesses(jobs) if jobs > 1 else None
+    with executor.keep_workers(_DRAWING) if executor else nullcontext():
+        from filterlens.report import write_report  # while the process that workers are forked from starts
+
+        return write_report(
+            Path(folder),
+            figures=all_figures(),
+            tables=all_tables(),
+            first_stage_pair=first_stage_pair,
+            style=style,
+            executor=executor,
+            progress=progress,
+        )
 
 
 def all_figures() -> list[Figure]:

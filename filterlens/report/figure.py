@@ -52,10 +52,20 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FinishedFigure:
-    """A figure that was written, as the page shows it: with what lies under the pointer."""
+    """A figure that was written, as the page shows it.
+
+    Parameters
+    ----------
+    figure, caption
+        Which, and what it shows.
+    image
+        As `filterlens.report.inline.inline_image` returns it.
+    points, grid
+        What lies under the pointer.
+    """
 
     figure: Figure
     caption: str
-    png: bytes
+    image: tuple[bytes, int, int]
     points: list[Point] = field(default_factory=list)
     grid: Grid | None = None

@@ -7,7 +7,6 @@ more models than a page can list, it lists groups of them, and its script finds 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ from filterlens.report.data import RunData
 from filterlens.report.figure import FinishedFigure
 from filterlens.report.formats import Column, Table
 from filterlens.report.hover import Grid
-from filterlens.report.marks import MARKS, NORMAL, ROBUST
+from filterlens.report.marks import NORMAL, ROBUST
 from filterlens.report.models import anchor, model_sections
 from filterlens.report.prediction import held_out_r2
 from filterlens.report.screen import ScreenTable, gathered, screen_table, without_paths
@@ -39,7 +38,7 @@ from filterlens.report.tables import ROBUST as ROBUST_COLUMN
 from filterlens.score import Score
 from filterlens.version import __version__
 
-__all__ = ["InlineImage", "Page", "inline_image", "render_page"]
+__all__ = ["InlineImage", "Page", "render_page"]
 
 _BUDGET = 3_000_000  # bytes of inline figures; those beyond are shown from beside the page
 _LAYERS_BUDGET = 1_500_000  # bytes of the layers of all models, beyond which each model's lie beside the page
@@ -55,23 +54,6 @@ class InlineImage:
     source: str
     width: int
     height: int
-
-
-def inline_image(png: bytes) -> tuple[bytes, int, int]:
-    """Reduce a picture to 256 colours in lossless WebP, a quarter of its size; return it with width and height.
-
-    The colours of the marks stay what they are, however few of its pixels have them.
-    """
-    from PIL import Image
-
-    kept = [int(mark.colour[i : i + 2], 16) for mark in MARKS.values() for i in (1, 3, 5)]
-    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-        out = io.BytesIO()
-        whole, palette = image.convert("RGB"), Image.new("P", (1, 1))
-        palette.putpalette(kept + (whole.quantize(256 - len(MARKS)).getpalette() or [])[: 3 * (256 - len(MARKS))])
-        few = whole.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB")
-        few.save(out, format="WEBP", lossless=True, method=6)
-        return out.getvalue(), image.width, image.height
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +273,7 @@ def _images(figures: Sequence[FinishedFigure], *, inline: bool) -> dict[str, Inl
     images, spent = {}, 0
     for finished in figures:
         name = finished.figure.name
-        small, width, height = inline_image(finished.png)
+        small, width, height = finished.image
         spent += len(small) * 4 // 3
         source = f"figures/{name}.png"
         if inline and spent <= _BUDGET:

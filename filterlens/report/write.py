@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filterlens.errors import FilterlensError, InputError, WriteError
+from filterlens.errors import InputError
 from filterlens.process.files import write_atomically
 from filterlens.report.cautions import cautions_table, mixed_options, read_settings
 from filterlens.report.comparison import pair_models
 from filterlens.report.data import RunData, read_run
-from filterlens.report.figure import Drawing, Figure, FinishedFigure
-from filterlens.report.formats import Column, Table, frame_to_csv, to_csv, to_markdown
-from filterlens.report.hover import grid_of, points_of
+from filterlens.report.drawing import draw_all
+from filterlens.report.figure import Figure, FinishedFigure
+from filterlens.report.formats import Column, Table, to_csv, to_markdown
 from filterlens.report.latex import chosen_columns, to_latex
 from filterlens.report.page import render_page
-from filterlens.report.style import find_style, paper_style
+from filterlens.report.style import find_style
 from filterlens.report.tables import TableMaker, report_tables
 from filterlens.runs.folder import lock_folder
+
+if TYPE_CHECKING:
+    from filterlens.runs.executors import Executor
 
 __all__ = ["ReportWarning", "write_report", "written_style"]
 
 Progress = Callable[[int, int], None]
 _OWN = re.compile(r"(tables|figures)/[\w.-]+")
 _DUMP = re.compile(r"\S*/dumps/\S+\.h5")
-_MOST_LEFT_OUT = 20  # models: a figure that fails on more of them is itself at fault
 _MANIFEST = "report.json"
 
 
@@ -45,6 +47,7 @@ def write_report(
     inline: bool = True,
     first_stage_pair: str = "",
     style: str = "",
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write `tables/`, `figures/` and `index.html` into a run's folder.
@@ -63,6 +66,8 @@ def write_report(
         The robust model whose first stage is drawn, beside its normal one's; empty: the first pair.
     style
         Preset of the figures (see `filterlens.report.style`); empty: that of `run.toml`, or `plain`.
+    executor
+        Draws the figures, in processes of this machine; None draws them here, one after the other.
     progress
         Called as `progress(done, total)` after each step.
 
@@ -94,11 +99,18 @@ def write_report(
             f"there are {', '.join(pair_models(run.models)['robust']) or 'no pairs'}"
         )
     with lock_folder(folder):
-        return _write_all(run, figures, tables, inline=inline, step=progress or (lambda done, total: None))
+        step = progress or (lambda done, total: None)
+        return _write_all(run, figures, tables, inline=inline, executor=executor, step=step)
 
 
 def _write_all(
-    run: RunData, figures: Sequence[Figure], lens_tables: Sequence[TableMaker], *, inline: bool, step: Progress
+    run: RunData,
+    figures: Sequence[Figure],
+    lens_tables: Sequence[TableMaker],
+    *,
+    inline: bool,
+    executor: Executor | None,
+    step: Progress,
 ) -> Path:
     total = len(figures) + 2
     writer = _Writer(run.folder, run.duplicates)
@@ -115,17 +127,21 @@ def _write_all(
         writer.write(f"tables/{table.name}.tex", latex.encode("utf-8", "replace"))
         writer.write(f"tables/{table.name}.md", to_markdown(table).encode("utf-8", "replace"))
     step(1, total)
-    finished: list[FinishedFigure] = []
-    for done, figure in enumerate(figures, start=2):
-        drawn, without, said = _draw_what_can_be(figure, run)
-        if drawn is not None:
-            finished.append(_write_figure(writer, figure, *drawn))
-        if without or said:
-            failed[figure.title] = f"{_left_out(without)}{said}".removesuffix("; ")
-            verb = "was drawn" if drawn is not None else "could not be drawn:"
-            warnings.warn(f"figure {figure.name!r} {verb} {failed[figure.title]}", ReportWarning, stacklevel=2)
+    finished: dict[int, FinishedFigure] = {}
+    amiss: dict[int, str] = {}
+    for done, drawn in enumerate(draw_all(run, figures, executor), start=2):
+        figure = figures[drawn.number]
+        if drawn.finished is not None:
+            finished[drawn.number] = drawn.finished
+            _write_figure(writer, drawn.finished, drawn.files)
+        if drawn.without or drawn.said:
+            amiss[drawn.number] = f"{_left_out(drawn.without)}{drawn.said}".removesuffix("; ")
+            verb = "was drawn" if drawn.finished is not None else "could not be drawn:"
+            warnings.warn(f"figure {figure.name!r} {verb} {amiss[drawn.number]}", ReportWarning, stacklevel=2)
         step(done, total)
-    page = render_page(run, tables, finished, failed, settings=settings, inline=inline)
+    failed |= {figures[number].title: amiss[number] for number in sorted(amiss)}
+    shown = [finished[number] for number in sorted(finished)]
+    page = render_page(run, tables, shown, failed, settings=settings, inline=inline)
     for name, text in page.beside.items():
         writer.write(name, text.encode("utf-8", "replace"))
     index = writer.write("index.html", page.index.encode("utf-8", "replace"))
@@ -148,35 +164,12 @@ def code_book(tables: Sequence[Table]) -> Table:
     return Table("columns", "Columns", "What each column of each table means.", pd.DataFrame(rows), columns)
 
 
-def draw(figure: Figure, run: RunData) -> tuple[Drawing, bytes, bytes] | None:
-    """Draw one figure in the run's style; return it with its PDF and PNG, or None where there is nothing to draw."""
-    with paper_style(run.style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # names in any script
-        drawing = figure.draw(run)
-        if drawing is None:
-            return None
-        pdf, png = io.BytesIO(), io.BytesIO()
-        drawing.figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Title": figure.title})
-        drawing.figure.set_layout_engine("none")  # it is laid out: once is enough
-        drawing.figure.savefig(png, format="png", metadata={"Title": figure.title})
-    return drawing, pdf.getvalue(), png.getvalue()
-
-
-def _draw_what_can_be(figure: Figure, run: RunData) -> tuple[tuple[Drawing, bytes, bytes] | None, dict[str, str], str]:
-    """Draw a figure without the models whose dumps it fails on; return it, those models, and why there is none."""
-    without: dict[str, str] = {}
-    while True:
-        run.opened.clear()
-        try:
-            return draw(figure, run), without, ""
-        except WriteError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one figure, perhaps a third party's, never stops the report
-            said = str(error) if isinstance(error, FilterlensError) else f"{type(error).__name__}: {error}"
-            if not run.opened or len(run.catalog) == 1 or len(without) == _MOST_LEFT_OUT:
-                return None, without, said
-            without[run.opened[-1]] = said
-            run = run.without(run.opened[-1])
+def _write_figure(writer: _Writer, finished: FinishedFigure, files: Mapping[str, bytes]) -> None:
+    name, title = finished.figure.name, finished.figure.title
+    for suffix, content in files.items():
+        writer.write(f"figures/{name}.{suffix}", content)
+    said = f"{title}. {finished.caption} {writer.duplicates}".rstrip()
+    writer.write(f"figures/{name}.txt", f"{said}\n".encode("utf-8", "replace"))
 
 
 def _left_out(without: Mapping[str, str]) -> str:
@@ -185,16 +178,6 @@ def _left_out(without: Mapping[str, str]) -> str:
     for model, why in without.items():
         models.setdefault(_DUMP.sub("its dump", why), []).append(model)
     return "".join(f"without {', '.join(names)}: {why}; " for why, names in models.items())
-
-
-def _write_figure(writer: _Writer, figure: Figure, drawing: Drawing, pdf: bytes, png: bytes) -> FinishedFigure:
-    writer.write(f"figures/{figure.name}.pdf", pdf)
-    writer.write(f"figures/{figure.name}.png", png)
-    writer.write(f"figures/{figure.name}.csv", frame_to_csv(drawing.data).encode("utf-8", "replace"))
-    said = f"{figure.title}. {drawing.caption} {writer.duplicates}".rstrip()
-    writer.write(f"figures/{figure.name}.txt", f"{said}\n".encode("utf-8", "replace"))
-    grid = None if drawing.matrix is None else grid_of(drawing.figure, drawing.matrix)
-    return FinishedFigure(figure, drawing.caption, png, points_of(drawing.figure, drawing.data), grid)
 
 
 def written_style(folder: Path) -> str:

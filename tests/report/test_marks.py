@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from filterlens.report.inline import inline_image
 from filterlens.report.marks import MARKS, by_mark
-from filterlens.report.page import inline_image
 
 
 @pytest.mark.parametrize("robust", [[True, True], [False], [True, False, None], []])

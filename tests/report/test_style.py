@@ -21,6 +21,7 @@ from filterlens.commands.report import all_figures
 from filterlens.errors import InputError
 from filterlens.report.data import RunData, read_run
 from filterlens.report.depth import depth_figure
+from filterlens.report.drawing import draw
 from filterlens.report.marks import CATEGORIES, MARKS, SERIES, box_or_points, mark_handles, points
 from filterlens.report.style import (
     STYLES,
@@ -32,7 +33,7 @@ from filterlens.report.style import (
     row_label,
     square_root,
 )
-from filterlens.report.write import draw, write_report, written_style
+from filterlens.report.write import write_report, written_style
 
 PACKAGE = Path(filterlens.__file__).parent
 # textwidth, columnsep and textheight of the style files: neurips_2025.sty, cvpr.sty, icml2025.sty

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -61,11 +62,12 @@ def serve(connection: Connection, threads: int, tempdir: str | None) -> None:
     for number in BLOCKED:
         signal.signal(number, signal.SIG_IGN)
     _end_with_driver()
-    import torch
-
     tempfile.tempdir = tempdir
     follow_logging()
-    torch.set_num_threads(threads)
+    with suppress(ImportError):  # figures are drawn without it
+        import torch
+
+        torch.set_num_threads(threads)
 
     def report(what: str, done: int, total: int) -> None:
         connection.send(Reported(what, done, total))

@@ -22,7 +22,7 @@ from filterlens.lenses.downsampling.map_figures import (
 )
 from filterlens.report.correlation import rank_correlation
 from filterlens.report.data import RunData, read_run
-from filterlens.report.write import draw
+from filterlens.report.drawing import draw
 from filterlens.score import read_scores, write_scores
 
 MakeRun = Callable[..., Path]
