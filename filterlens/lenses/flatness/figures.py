@@ -25,6 +25,7 @@ __all__ = ["FIGURES", "draw_landscape", "draw_scatter"]
 _FLATNESS = ("average_flatness", "worst_flatness")
 _ROBUSTNESS = (("robust_loss", "flatness_reference_loss"), ("robust_accuracy",), ("robust_gap",))
 _DIRECTIONS = ("random", "adversarial")
+_FEW = 5  # positions, of which each is marked
 
 
 def draw_scatter(run: RunData) -> Drawing | None:
@@ -83,7 +84,9 @@ def draw_landscape(run: RunData) -> Drawing | None:
         axis.set_title(f"{direction}, ‖ν‖ = {length:g} ‖w‖")
         axis.set_xlabel(f"position s in {direction} direction")
         axis.set_xlim(-1, 1)
-        axis.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
+        few = data["position"].nunique() <= _FEW
+        places = sorted(set(data["position"])) if few else [-1, -0.5, 0, 0.5, 1]
+        axis.set_xticks(places, [f"{s:g}".replace("-", "−") for s in places])
         scale_long_tail(axis, "y", data["rise"])
     axes[0].set_ylabel("rise of the robust loss (nats)")
     if axes[0].get_legend_handles_labels()[0]:
@@ -92,8 +95,8 @@ def draw_landscape(run: RunData) -> Drawing | None:
     caption = (
         "Robust loss at w + s ν less that at w, ‖ν‖ as above each panel, "
         "each layer's part of ν as long relative to its weights as the others', "
-        "images attacked anew at every position. Thin lines: models; thick: mean of a side's "
-        "paired models. "
+        f"images attacked anew at each of {data['position'].nunique()} positions. Thin lines: models; thick: mean of a "
+        "side's paired models. "
         f"n = {n} models. Axes with a long tail are logarithmic beyond ±1. A narrow valley is a sharp minimum."
     )
     return Drawing(figure, data, caption)

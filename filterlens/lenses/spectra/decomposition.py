@@ -120,11 +120,12 @@ def _grid(kernel: tuple[int, ...], frequencies: int, cost: float, gflop: float) 
 def _largest_norm(matrices: Tensor) -> float:
     """Bound the largest spectral norm of complex matrices, shape (n, rows, columns), by Gram iteration."""
     upper = torch.zeros(len(matrices), dtype=torch.float64)  # log
-    current = matrices
+    current = matrices.contiguous()
     for t in range(_ITERATIONS):
-        norms = torch.linalg.vector_norm(current, dim=(1, 2))
+        norms = torch.linalg.vector_norm(torch.view_as_real(current).flatten(1), dim=1)  # four times as fast as complex
         there = norms > 0
-        current, upper, norms = current[there], upper[there], norms[there]
+        if not there.all():
+            current, upper, norms = current[there], upper[there], norms[there]
         upper = upper + norms.double().log() / 2**t
         current = current / norms[:, None, None]
         if t:  # now Hermitian, of Frobenius norm 1: its largest eigenvalue is at least 1 / trace
