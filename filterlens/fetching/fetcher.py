@@ -54,10 +54,12 @@ class _Stopped(Exception):  # noqa: N818 - no error
 
 
 class _File:
-    """A file that one or several models need."""
+    """A file that one or several models need, each perhaps in a place of its own."""
 
-    def __init__(self, file: RemoteFile, model_id: str) -> None:
+    def __init__(self, file: RemoteFile, model_id: str, source: RemoteFile | None) -> None:
         self.file = file
+        self.others: dict[str, RemoteFile] = {}  # by place
+        self.source = source  # another place where it is already
         self.model_id = model_id
         self.users: set[int] = set()
         self.state = "waiting"
@@ -99,10 +101,16 @@ class Fetcher:
         self._files: dict[str, _File] = {}
         self._of: list[list[_File]] = []
         self._errors = [found.error for found in needs]
+        here = {file.name: file for found in needs for file in found.files if file not in found.missing}
         for number, found in enumerate(needs):
-            own = [self._files.setdefault(file.name, _File(file, found.entry.model_id)) for file in found.missing]
-            for one in own:
+            own = []
+            for file in found.missing:
+                first = _File(file, found.entry.model_id, here.get(file.name))
+                one = self._files.setdefault(file.name, first)
                 one.users.add(number)
+                if file.place != one.file.place:
+                    one.others[file.place] = file
+                own.append(one)
             self._of.append(own)
         self._wanted = -1
         self._busy: set[str] = set()
@@ -158,8 +166,9 @@ class Fetcher:
             gone = [one for one in self._of[number] if one.state == "fetched" and one.users <= self._released]
             for one in gone if self._evict else ():
                 one.state = "evicted"
-                with suppress(OSError):
-                    one.file.remove()
+                for file in (one.file, *one.others.values()):
+                    with suppress(OSError):
+                        file.remove()
 
     def _is_ready(self, number: int) -> bool:
         return self._stopped or all(one.state not in {"waiting", "coming"} for one in self._of[number])
@@ -221,4 +230,9 @@ class Fetcher:
                 self._listener(Transfer(one.model_id, one.file.name, done, total))
 
         self._listener(Transfer(one.model_id, one.file.name, state="begun"))
-        return one.file.obtain(report)
+        if one.source is not None:
+            one.file.copy_from(one.source)
+        came = one.file.obtain(report)
+        for other in one.others.values():
+            other.copy_from(one.file)
+        return came or one.source is not None

@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import json
 import logging
+import os
 import re
 import secrets
 import shutil
@@ -32,7 +33,7 @@ from filterlens.process.files import commit_file
 from filterlens.process.interruption import forget_temporary, remove_on_interruption
 from filterlens.process.printable import printable
 
-__all__ = ["Origin", "fetch", "fetch_json", "obtain", "read_json", "web"]
+__all__ = ["Origin", "fetch", "fetch_json", "obtain", "read_json", "share", "web"]
 
 _BLOCK: Final = 1 << 20
 _ANSWER: Final = 16 << 20
@@ -166,6 +167,29 @@ def obtain(target: Path, origin: Origin, *, offline: bool = False, report: Repor
             return True
     except OSError as error:
         raise _disk_full(target, error) from error
+
+
+def share(source: Path, target: Path) -> None:
+    """Let a file of the cache appear in another place of it too: as a link, or a copy where there are none.
+
+    Raises
+    ------
+    DownloadError
+        The disk is full or the folder cannot be written.
+    """
+    work = remove_on_interruption(target.parent / f".{target.name}-{secrets.token_hex(4)}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, work)
+        except OSError:
+            shutil.copyfile(source, work)
+        commit_file(work, target)
+    except OSError as error:
+        raise _disk_full(target, error) from error
+    finally:
+        work.unlink(missing_ok=True)
+        forget_temporary(work)
 
 
 def _from_mirror(mirror: Mirror, origin: Origin, target: Path, report: Report) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, overload
+from typing import TYPE_CHECKING, Final, Literal, overload
 
 from filterlens.errors import DownloadError
 from filterlens.loaders.download import read_json
@@ -15,6 +15,9 @@ from filterlens.loaders.quick_check import quick_check
 from filterlens.loaders.transfer import Report
 from filterlens.process.cache import cache_folder
 from filterlens.process.printable import printable
+
+if TYPE_CHECKING:
+    from filterlens.loaders.remote import RemoteFile
 
 __all__ = ["HubFile", "hub_file"]
 
@@ -32,9 +35,14 @@ class HubFile:
 
     @property
     def name(self) -> str:
-        """Return an address that a browser can open."""
+        """Return an address that a browser can open, of the first of its names."""
         name, _, revision = self.repository.partition("@")
-        return f"https://{self.host}/{name}" + (f"/tree/{revision}" if revision else "")
+        return f"https://{self.host}/{name}/blob/{revision or 'main'}/{self.names[0]}"
+
+    @property
+    def place(self) -> str:
+        """Return its address: the client has one place for it."""
+        return self.name
 
     @property
     def host(self) -> str:
@@ -73,6 +81,9 @@ class HubFile:
         if path is not None:
             report(path.stat().st_size, path.stat().st_size)
         return path is not None
+
+    def copy_from(self, other: RemoteFile) -> None:
+        """Do nothing: there is no other place."""
 
     def fetch(self, *, offline: bool = False) -> Path:
         """Return the file, fetched first where it is not here."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from filterlens.loaders.download import Origin, fetch, obtain
+from filterlens.loaders.download import Origin, fetch, obtain, share
 from filterlens.loaders.mirror import mirror_of
 from filterlens.loaders.opener import host_of
 from filterlens.loaders.quick_check import quick_check
@@ -20,7 +20,12 @@ class RemoteFile(Protocol):
 
     @property
     def name(self) -> str:
-        """An address that a browser can open."""
+        """An address that a browser can open: files of one address have the same content."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where it is kept: models may want one file in several places."""
         ...
 
     @property
@@ -43,6 +48,16 @@ class RemoteFile(Protocol):
         ------
         DownloadError
             It cannot be fetched whole.
+        """
+        ...
+
+    def copy_from(self, other: RemoteFile) -> None:
+        """Take it from another place where it is already.
+
+        Raises
+        ------
+        DownloadError
+            The disk is full.
         """
         ...
 
@@ -82,6 +97,11 @@ class CacheFile:
         return self.origin.name
 
     @property
+    def place(self) -> str:
+        """Return the target."""
+        return str(self.target)
+
+    @property
     def host(self) -> str:
         """Return whose server it is on."""
         return host_of(self.origin.url)
@@ -103,6 +123,11 @@ class CacheFile:
     def obtain(self, report: Report) -> bool:
         """Fetch it where it is not here."""
         return obtain(self.target, self.origin, report=report)
+
+    def copy_from(self, other: RemoteFile) -> None:
+        """Link the other's file, or copy it where the disk knows no links."""
+        if (source := other.cached()) is not None:
+            share(source, self.target)
 
     def fetch(self, *, offline: bool = False) -> Path:
         """Return the target, fetched first where it is not here."""
