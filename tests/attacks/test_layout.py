@@ -68,6 +68,20 @@ def test_a_network_that_views_its_feature_maps_runs_in_the_ordinary_layout() -> 
         expected = network(pixels)
     with run(network) as runner:
         assert torch.equal(logits_of(runner), expected)
+        assert torch.equal(logits_of(runner.on(images(20))), expected)
+
+
+def narrow(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3), nn.Conv2d(channels, 16, 1, stride=2), nn.Flatten(), nn.Linear(64, 4)
+    )
+
+
+@pytest.mark.parametrize(("channels", "layout"), [(7, torch.contiguous_format), (8, torch.channels_last)])
+def test_narrow_strided_shortcuts_stay_in_the_ordinary_layout(channels: int, layout: torch.memory_format) -> None:
+    """On AVX2 oneDNN writes past its memory when it computes the gradient of their weights in the other."""
+    with run(narrow(channels)) as runner:
+        assert runner.layout == layout
 
 
 def test_a_network_that_runs_in_no_layout_is_refused_with_the_reason() -> None:
