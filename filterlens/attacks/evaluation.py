@@ -162,12 +162,14 @@ class Running:
 
 def _layout_of(network: nn.Module) -> torch.memory_format:
     """Return the layout that most convolutions are faster in, on processors and GPUs, where it is safe."""
-    for layer in network.modules():
-        # on AVX2 oneDNN writes past its memory: weights' gradient, channels last, strided 1x1, fewer than 8 channels
-        strided = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1
-        if strided and min(layer.in_channels, layer.out_channels) // layer.groups < _NARROW:
-            return torch.contiguous_format
-    return torch.channels_last
+    narrow = any(isinstance(layer, nn.Conv2d) and _is_narrow_shortcut(layer) for layer in network.modules())
+    return torch.contiguous_format if narrow else torch.channels_last
+
+
+def _is_narrow_shortcut(layer: nn.Conv2d) -> bool:
+    # on AVX2 oneDNN writes past its memory: weights' gradient, channels last, strided 1x1, fewer than 8 channels
+    channels = min(layer.in_channels, layer.out_channels) // layer.groups
+    return layer.kernel_size == (1, 1) and max(layer.stride) > 1 and channels < _NARROW
 
 
 @contextmanager
