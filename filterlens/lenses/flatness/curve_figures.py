@@ -16,7 +16,7 @@ from filterlens.report.style import current_style, power_of_ten
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_side_curves", "flatness_groups", "scale_long_tail"]
+__all__ = ["FEW", "draw_side_curves", "flatness_groups", "scale_long_tail"]
 
 
 def flatness_groups(run: RunData, dataset: str) -> Iterator[tuple[dict[str, object], DumpGroup]]:
@@ -33,9 +33,14 @@ def flatness_groups(run: RunData, dataset: str) -> Iterator[tuple[dict[str, obje
                 yield {"model_id": entry.model_id, "side": side, "paired": paired}, group
 
 
+FEW = 5
+"""Places of a curve, of which each is marked."""
+
+
 def draw_side_curves(axis: Axes, data: pd.DataFrame, x: str, y: str) -> None:
     """Draw a thin line a model and a thick one, the mean, for each side's paired models."""
     scale = current_style().lines
+    dots = {"marker": "o", "markersize": 4 * scale} if data[x].nunique() <= FEW else {}
     for side, mark in MARKS.items():
         look = {"color": mark.colour, "linestyle": mark.line}
         chosen = data[data["side"] == side]
@@ -44,7 +49,7 @@ def draw_side_curves(axis: Axes, data: pd.DataFrame, x: str, y: str) -> None:
         paired = chosen[chosen["paired"]]
         if len(paired):
             mean = paired.groupby(x)[y].mean()
-            axis.plot(mean.index, mean, linewidth=2 * scale, label=f"{side} (mean of pairs)", **look)  # type: ignore[arg-type]
+            axis.plot(mean.index, mean, linewidth=2 * scale, label=f"{side} (mean of pairs)", **look, **dots)  # type: ignore[arg-type]
 
 
 def scale_long_tail(axis: Axes, which: Literal["x", "y"], values: pd.Series) -> None:

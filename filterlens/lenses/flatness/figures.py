@@ -10,7 +10,7 @@ import pandas as pd
 
 from filterlens.lens import get_score
 from filterlens.lenses.flatness.around_figures import draw_plane, draw_radii
-from filterlens.lenses.flatness.curve_figures import draw_side_curves, flatness_groups, scale_long_tail
+from filterlens.lenses.flatness.curve_figures import FEW, draw_side_curves, flatness_groups, scale_long_tail
 from filterlens.report.correlation import within_robust
 from filterlens.report.data import RunData
 from filterlens.report.figure import Drawing, Figure
@@ -25,7 +25,6 @@ __all__ = ["FIGURES", "draw_landscape", "draw_scatter"]
 _FLATNESS = ("average_flatness", "worst_flatness")
 _ROBUSTNESS = (("robust_loss", "flatness_reference_loss"), ("robust_accuracy",), ("robust_gap",))
 _DIRECTIONS = ("random", "adversarial")
-_FEW = 5  # positions, of which each is marked
 
 
 def draw_scatter(run: RunData) -> Drawing | None:
@@ -84,7 +83,7 @@ def draw_landscape(run: RunData) -> Drawing | None:
         axis.set_title(f"{direction}, ‖ν‖ = {length:g} ‖w‖")
         axis.set_xlabel(f"position s in {direction} direction")
         axis.set_xlim(-1, 1)
-        few = data["position"].nunique() <= _FEW
+        few = data["position"].nunique() <= FEW
         places = sorted(set(data["position"])) if few else [-1, -0.5, 0, 0.5, 1]
         axis.set_xticks(places, [f"{s:g}".replace("-", "−") for s in places])
         scale_long_tail(axis, "y", data["rise"])
