@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from filterlens.errors import DownloadError, FilterlensError
 from filterlens.fetching.needs import Needs
+from filterlens.process.interruption import wait_for_the_end
 
 if TYPE_CHECKING:
     from filterlens.loaders.remote import RemoteFile
@@ -208,6 +209,7 @@ class Fetcher:
                 error = found
             except Exception as found:  # noqa: BLE001 - a library's; one file's failure leaves the others
                 error = DownloadError(f"{one.file.name} cannot be fetched ({type(found).__name__}: {found}): try again")
+            wait_for_the_end()  # which failed it
             if error is not None:
                 error = DownloadError(f"{one.model_id}: {error}") if one.model_id not in str(error) else error
             with self._changed:

@@ -30,7 +30,7 @@ from filterlens.loaders.quick_check import quick_check
 from filterlens.loaders.transfer import MAX_BYTES, Report, ask_size, save_url, stream_url
 from filterlens.process.cache import cache_folder
 from filterlens.process.files import commit_file
-from filterlens.process.interruption import forget_temporary, remove_on_interruption
+from filterlens.process.interruption import forget_temporary, make_temporary_folder, remove_on_interruption
 from filterlens.process.printable import printable
 
 __all__ = ["Origin", "fetch", "fetch_json", "obtain", "read_json", "share", "web"]
@@ -282,10 +282,9 @@ def _place(target: Path, host: str) -> Iterator[Path]:
         # only a killed process leaves one, and we hold the lock
         if left.name.startswith(f"{_PARTIAL}{_key(host)}-") or not left.name.startswith(f"{_PARTIAL}-"):
             shutil.rmtree(left, ignore_errors=True)
-    work = remove_on_interruption(target.parent / f"{_PARTIAL}{_key(host)}-{secrets.token_hex(4)}")
+    work = target.parent / f"{_PARTIAL}{_key(host)}-{secrets.token_hex(4)}"
     try:
-        work.mkdir()
-        yield work
+        yield make_temporary_folder(work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
         forget_temporary(work)

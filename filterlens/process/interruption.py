@@ -26,11 +26,14 @@ __all__ = [
     "ends_on_signals",
     "forget_temporary",
     "handle_signals",
+    "make_temporary_folder",
     "on_interruption",
     "remove_on_interruption",
+    "wait_for_the_end",
 ]
 
 Action = Callable[[bool], object]
+_MAKING = 1.0  # seconds in which another thread has made a folder
 
 
 class _State:
@@ -42,6 +45,7 @@ class _State:
     deferrals = 0
     waiting = 0  # the signal that came meanwhile
     ending = False
+    making = threading.RLock()  # held while a temporary folder appears: none does once the process is ending
     actions: list[Action] = []  # noqa: RUF012 - one process, one state
     temporary: set[Path] = set()  # noqa: RUF012
 
@@ -120,6 +124,28 @@ def remove_on_interruption(path: Path) -> Path:
     return path
 
 
+def make_temporary_folder(path: Path) -> Path:
+    """Make a folder that is removed when a signal ends the process, in any thread; return it.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
+    with _State.making:
+        if not _State.ending:
+            remove_on_interruption(path).mkdir()
+            return path
+    wait_for_the_end()
+    return path
+
+
+def wait_for_the_end() -> None:
+    """Go no further in a thread of a process that a signal is ending: what it works with is being removed."""
+    if _State.ending and threading.current_thread() is not threading.main_thread():
+        threading.Event().wait()
+
+
 def forget_temporary(path: Path) -> None:
     """Take back `remove_on_interruption`: the path is gone, or has its own name."""
     _State.temporary.discard(path)
@@ -139,7 +165,10 @@ def _watch(readable: int, patience: float) -> None:
 
 
 def _end(number: int, *, wait: bool) -> None:
+    held = _State.making.acquire(timeout=_MAKING)
     _State.ending = True
+    if held:
+        _State.making.release()
     if _State.process == os.getpid():  # not a fork of it
         for action in reversed(_State.actions):
             with suppress(Exception):  # whatever was interrupted may be half-made: the others still have their turn

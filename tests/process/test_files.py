@@ -120,7 +120,7 @@ def test_no_module_writes_a_file_in_a_way_of_its_own() -> None:
         "loaders/mirror.py",  # likewise
         "loaders/archive.py",  # a temporary copy
         "inputs/cifar.py",  # streams into its own temporary file, and finishes as files.py does
-        "report/write.py",  # draws into memory
+        "report/drawing.py",  # draws into memory
         "commands/memory.py",  # into what files.py gives it
         "runs/folder.py",  # likewise
         "commands/trackers/mlflow.py",  # into a temporary folder, which the client copies

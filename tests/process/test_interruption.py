@@ -307,3 +307,45 @@ def test_nothing_is_imported_from_the_working_folder(zoo: Path, tmp_path: Path, 
     )  # fmt: skip
     assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+MAKING = """
+import itertools, shutil, signal, sys, threading
+from pathlib import Path
+from filterlens.process.interruption import end_on_signals, forget_temporary, make_temporary_folder, wait_for_the_end
+
+end_on_signals([signal.SIGTERM], patience=5)
+
+def make(name):
+    for number in itertools.count():
+        folder = make_temporary_folder(Path(sys.argv[1]) / f"{name}-{number}")
+        try:
+            (folder / "file").write_text("")
+        except OSError as error:
+            wait_for_the_end()
+            print("failed", error, flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        forget_temporary(folder)
+
+for name in range(4):
+    threading.Thread(target=make, args=(name,), daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_threads_that_make_temporary_folders_leave_none_and_tell_no_failure(tmp_path: Path) -> None:
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        with subprocess.Popen(
+            [sys.executable, "-c", MAKING, folder], stdout=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(0.003 * attempt)
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.read() == ""
+        assert process.returncode == 128 + signal.SIGTERM
+        assert list(folder.iterdir()) == []
