@@ -21,6 +21,12 @@ def draw_process(run: RunData) -> Drawing:
     return Drawing(figure, pd.DataFrame({"process": [os.getpid()]}), "A line.")
 
 
+def draw_models(run: RunData) -> Drawing:
+    """Draw a line, and say of how many models the run is."""
+    drawing = draw_process(run)
+    return Drawing(drawing.figure, pd.DataFrame({"models": [len(run.catalog)]}), drawing.caption)
+
+
 def draw_here(run: RunData, lock: threading.Lock) -> Drawing:
     """Draw with what can't be sent to another process."""
     with lock:

@@ -181,7 +181,7 @@ def share(source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(source, work)
+            os.link(source.resolve(), work)  # a link to a link may lead nowhere from another folder
         except OSError:
             shutil.copyfile(source, work)
         commit_file(work, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,7 @@ class _Task:
     folder: Path
     first_stage_pair: str
     style: str
+    report: int  # which report of this folder, as a later one is of other scores
 
 
 def draw(figure: Figure, run: RunData) -> tuple[Drawing, bytes, bytes] | None:
@@ -94,7 +96,8 @@ def draw_all(run: RunData, figures: Sequence[Figure], executor: Executor | None)
     """
     here = list(enumerate(figures))
     if executor is not None and len(run.scores) <= _MOST_SCORES:
-        tasks = [_Task(number, figure, run.folder, run.first_stage_pair, run.style) for number, figure in here]
+        of_run = (run.folder, run.first_stage_pair, run.style, time.monotonic_ns())
+        tasks = [_Task(number, figure, *of_run) for number, figure in here]
         sent = [task for task in tasks if _can_be_sent(task)]
         for task, found in executor.run(sent, _draw_task, lambda *_: None):
             yield Drawn(task.number, said=found.reason) if isinstance(found, WorkerLost) else found
@@ -113,12 +116,14 @@ def _can_be_sent(task: _Task) -> bool:
 
 
 def _draw_task(task: _Task, _: Progress) -> Drawn:
-    return _draw_what_can_be(task.number, task.figure, _read(task.folder, task.first_stage_pair, task.style))
+    return _draw_what_can_be(
+        task.number, task.figure, _read(task.folder, task.first_stage_pair, task.style, task.report)
+    )
 
 
 @lru_cache(maxsize=1)
-def _read(folder: Path, first_stage_pair: str, style: str) -> RunData:
-    """Read a run once a process: the folder is locked while its report is written."""
+def _read(folder: Path, first_stage_pair: str, style: str, _report: int) -> RunData:
+    """Read a run once a process and report: the folder is locked while that is written."""
     return replace(read_run(folder), first_stage_pair=first_stage_pair, style=style)
 
 

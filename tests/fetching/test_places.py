@@ -73,6 +73,17 @@ def test_a_disk_without_links_gets_a_copy(server: RangeServer, cache: Path, monk
     assert not places[0].samefile(places[1])
 
 
+def test_a_linked_file_of_the_cache_is_followed(server: RangeServer, cache: Path) -> None:
+    run(needs_of_two(server, cache))
+    (cache / "corruptions" / "model.safetensors").unlink()
+    first = cache / "linf" / "model.safetensors"
+    first.rename(cache / "linf" / "kept.safetensors")
+    first.symlink_to("kept.safetensors")
+    run(needs_of_two(server, cache))
+    assert (cache / "corruptions" / "model.safetensors").read_bytes() == content(0)
+    assert downloads(server) == 1
+
+
 def test_evicted_it_goes_from_both_places_when_both_models_are_done(server: RangeServer, cache: Path) -> None:
     run(needs_of_two(server, cache), evict=True)
     assert list(cache.rglob("*.safetensors")) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from figures_to_draw import draw_broken, draw_here, draw_killed, draw_process
+from figures_to_draw import draw_broken, draw_here, draw_killed, draw_models, draw_process
 from report.synthetic import score_rows, write_dumps, write_pool, write_run, zoo
 
 from filterlens.commands.report import all_figures, all_tables
@@ -20,7 +20,7 @@ from filterlens.report import ReportWarning, write_report
 from filterlens.report.data import read_run
 from filterlens.report.drawing import draw_all
 from filterlens.report.figure import Figure
-from filterlens.runs.executors import LocalProcesses
+from filterlens.runs.executors import InProcess, LocalProcesses
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -66,3 +66,12 @@ def test_a_run_of_very_many_scores_is_held_by_one_process(
     monkeypatch.setattr(import_module("filterlens.report.drawing"), "_MOST_SCORES", 10)
     (drawn,) = draw_all(read_run(make_run(8)), [Figure("line", "filters", "A line", draw_process)], LocalProcesses(2))
     assert str(os.getpid()).encode() in drawn.files["csv"]
+
+
+def test_a_second_report_from_the_same_process_is_of_the_new_scores(make_run: Callable[..., Path]) -> None:
+    figure = Figure("line", "filters", "A line", draw_models)
+    counts = []
+    for models in (8, 5):
+        write_report(make_run(models), figures=[figure], executor=InProcess())
+        counts.append(int(pd.read_csv(make_run(models) / "figures" / "line.csv")["models"][0]))
+    assert counts[0] > counts[1]
