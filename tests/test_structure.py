@@ -186,6 +186,7 @@ HEAVY = {
 }  # fmt: skip
 # files of ours that load one of them, imported by functions of a file that does not
 LATE = {
+    "dumps.reading": {"dumps.rows"},
     "inputs": {"inputs.bundled", "inputs.cifar", "inputs.folder", "inputs.fonts", "inputs.imagenet", "inputs.npz"},
     "inputs.published": {"inputs.celeba", "inputs.idx"},
     "lenses.downsampling.scores": {"lenses.downsampling.aliasing"},

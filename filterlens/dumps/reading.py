@@ -18,6 +18,8 @@ from filterlens.errors import DumpError
 
 __all__ = ["DumpGroup", "DumpReader", "number", "open_lens", "plain"]
 
+_LARGE = 1 << 20  # bytes
+
 
 class DumpReader:
     """Read one model's dump, from anywhere and from anyone; use as a context manager.
@@ -136,6 +138,7 @@ class DumpGroup:
     def __init__(self, group: h5py.Group, path: Path) -> None:
         self._group = group
         self.path = path
+        self._opened: tuple[str, h5py.Dataset] | None = None  # the last one: it is asked for its shape, then read
         self.current = ""  # name of the array that was asked for last: an error is most often its
 
     @property
@@ -190,6 +193,12 @@ class DumpGroup:
         """
         dataset = self._dataset(encode_name(name))
         try:
+            if dataset.nbytes >= _LARGE:
+                from filterlens.dumps.rows import read_rows  # Numba: only where there is much to read
+
+                with contextlib.suppress(OSError, RuntimeError, ValueError):  # HDF5 then says what is wrong
+                    if (found := read_rows(dataset)) is not None:
+                        return found
             return np.asarray(dataset[()])
         except (OSError, RuntimeError, MemoryError, ValueError) as error:
             raise DumpError(f"{self.path}: {dataset.name} cannot be read ({error}); extract again") from error
@@ -205,10 +214,13 @@ class DumpGroup:
 
     def _dataset(self, link: str) -> h5py.Dataset:
         self.current = decode_name(link)
+        if self._opened and self._opened[0] == link:
+            return self._opened[1]
         with _guarded(self.path):
             dataset = self._group.get(link)
         if not isinstance(dataset, h5py.Dataset):
             raise DumpError(f"{self.path}: {self._group.name} holds no array {decode_name(link)!r}")
+        self._opened = link, dataset
         return dataset
 
 

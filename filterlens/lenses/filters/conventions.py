@@ -29,7 +29,6 @@ Convention = Literal["paper", "filterdb", "torchconvquality"]
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
 SPARSITY_THRESHOLD = 0.01
 LARGEST_KERNEL = 1024  # weights a filter: principal components take the cube of them
-_RANGE = 30  # powers of two around 1 within which squares and their sums are far from float32's limits
 
 
 def check_convention(convention: str) -> None:
@@ -47,8 +46,6 @@ def check_convention(convention: str) -> None:
 def prepare(weight: Tensor) -> Tensor:
     """Return a convolution's weight ready for arithmetic: detached, contiguous, float32 (float64 stays).
 
-    No score depends on the weight's scale: one whose squares could leave the type's range is scaled by a power of two.
-
     Parameters
     ----------
     weight
@@ -57,8 +54,8 @@ def prepare(weight: Tensor) -> Tensor:
     Raises
     ------
     InputError
-        It has another number of dimensions, no entries, more than 1024 weights a filter, only denormal weights, or is
-        not real and floating-point.
+        It has another number of dimensions, no entries, more than 1024 weights a filter, or is not real and
+        floating-point.
     """
     if weight.ndim != 4 or weight.numel() == 0 or not weight.is_floating_point():
         raise InputError(
@@ -72,31 +69,7 @@ def prepare(weight: Tensor) -> Tensor:
         )
     import torch
 
-    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    ready = weight.detach().to(dtype).contiguous()
-    low, high = torch.aminmax(ready)
-    top = max(-float(low), float(high))
-    if 0 < top < torch.finfo(dtype).tiny:
-        raise InputError(
-            f"its weights have decayed to denormal numbers (the largest is {top:.3g}), which hold too few digits for a "
-            "score"
-        )
-    if not 0 < top < math.inf or 2.0**-_RANGE < top < 2.0**_RANGE:
-        return ready
-    exponent = -math.frexp(top)[1]
-    half = exponent // 2  # in two steps, as the factor itself may leave the range
-    return ready * 2.0**half * 2.0 ** (exponent - half)
-
-
-def as_filters(weight: Tensor) -> Tensor:
-    """Return a convolution's filters as rows, shape (c_out · c_in / groups, k_h · k_w), `prepare`d.
-
-    Raises
-    ------
-    InputError
-        See `prepare`.
-    """
-    return prepare(weight).flatten(2).flatten(0, 1)
+    return weight.detach().to(torch.float64 if weight.dtype == torch.float64 else torch.float32).contiguous()
 
 
 def rounded(filters: NDArray[np.floating], convention: Convention) -> NDArray[np.floating]:

@@ -6,34 +6,20 @@ sums are float64 but for `widen` and `count`, which work in float32 as the histo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from filterlens.process.compiled import compiled
 
 __all__ = ["count", "maxima", "scatter", "widen"]
 
 _BLOCK = 64  # filters side by side: their K rows stay in the cache, and loops over them fill vector registers
 _SUMS = {"reassoc", "contract", "nsz"}  # sums in any order, so that they vectorise; NaN and Inf stay what they are
 
-Loop = TypeVar("Loop", bound=Callable[..., Any])
 
-
-def _compiled(fastmath: set[str] | None = None) -> Callable[[Loop], Loop]:
-    """Compile a loop when it is first called, and keep the machine code where there is a folder for it."""
-
-    def compiled(loop: Loop) -> Loop:
-        try:
-            return cast("Loop", njit(cache=True, error_model="numpy", fastmath=fastmath or False)(loop))
-        except RuntimeError:  # neither the package's folder nor a home can be written
-            return cast("Loop", njit(error_model="numpy", fastmath=fastmath or False)(loop))
-
-    return compiled
-
-
-@_compiled()
+@compiled()
 def maxima(rows: NDArray[Any], found: NDArray[Any]) -> None:
     """Largest absolute weight of each row into `found`, shape (n,); NaN where a row holds NaN."""
     n, k = rows.shape
@@ -47,7 +33,7 @@ def maxima(rows: NDArray[Any], found: NDArray[Any]) -> None:
         found[i] = total if total != total else top  # noqa: PLR0124 - NaN alone differs from itself
 
 
-@_compiled(fastmath=_SUMS)
+@compiled(fastmath=_SUMS)
 def scatter(  # noqa: PLR0912 - nested loops
     rows: NDArray[Any], tops: NDArray[Any], limit: float
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
@@ -95,7 +81,7 @@ def scatter(  # noqa: PLR0912 - nested loops
     return kept, shift + first / share, second
 
 
-@_compiled()
+@compiled()
 def _fill(rows: NDArray[Any], tops: NDArray[Any], limit: float, start: int, block: NDArray[np.float32]) -> int:
     """Put the scaled rows of one block that are over the limit side by side, and say how many they are."""
     k = rows.shape[1]
@@ -108,7 +94,7 @@ def _fill(rows: NDArray[Any], tops: NDArray[Any], limit: float, start: int, bloc
     return m
 
 
-@_compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def widen(  # noqa: PLR0917 - compiled functions take them by place
     rows: NDArray[Any],
     tops: NDArray[Any],
@@ -146,7 +132,7 @@ def widen(  # noqa: PLR0917 - compiled functions take them by place
                     ranges[f, 1] = max(ranges[f, 1], value)
 
 
-@_compiled(fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def count(  # noqa: PLR0917 - as above
     rows: NDArray[Any],
     tops: NDArray[Any],

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Layer", "as_layer", "compute_together", "filter_maxima"]
 
+_RANGE = 30  # powers of two around 1 within which squares and their sums are far from float32's limits
+
 
 class Layer:
     """A convolution's weight.
@@ -51,8 +53,14 @@ class Layer:
         check_convention(convention)
         if not 0 < threshold < 1:
             raise InputError(f"a sparsity threshold lies between 0 and 1, got {threshold}")
-        self.weight = prepare(weight)
+        import torch
+
         self.threshold, self.convention = threshold, convention
+        ready = prepare(weight)
+        maxima = torch.from_numpy(filter_maxima(ready.flatten(2).flatten(0, 1).cpu().numpy()))
+        largest = float(maxima.max())
+        self.weight = _within_range(ready, largest)
+        self._maxima: NDArray[np.floating] = _within_range(maxima, largest).numpy()
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -79,7 +87,7 @@ class Layer:
         """The filters as a NumPy array."""
         return self.filters.cpu().numpy()
 
-    @cached_property
+    @property
     def maxima(self) -> NDArray[np.floating]:
         """Largest absolute weight of each filter, shape (n_filters,).
 
@@ -88,9 +96,8 @@ class Layer:
         NonFiniteWeightError
             The layer holds NaN or Inf.
         """
-        maxima = filter_maxima(self.rows)
-        check_finite(float(maxima.max()))
-        return maxima
+        check_finite(float(self._maxima.max()))
+        return self._maxima
 
     @cached_property
     def sparse(self) -> NDArray[np.bool_]:
@@ -172,6 +179,32 @@ def as_layer(
 ) -> Layer:
     """Return a weight as a `Layer`; a `Layer` stays what it is."""
     return weight if isinstance(weight, Layer) else Layer(weight, threshold=threshold, convention=convention)
+
+
+def _within_range(weight: Tensor, largest: float) -> Tensor:
+    """Return a weight, scaled by a power of two where its squares could leave the type's range: no score depends on it.
+
+    Parameters
+    ----------
+    weight
+        As `prepare` returns it.
+    largest
+        Its largest absolute weight; NaN where any is.
+
+    Raises
+    ------
+    InputError
+        All its weights are denormal.
+    """
+    import torch
+
+    if 0 < largest < torch.finfo(weight.dtype).tiny:
+        raise InputError(f"its weights are denormal numbers (at most {largest:.3g}): too few digits for a score")
+    if not 0 < largest < math.inf or 2.0**-_RANGE < largest < 2.0**_RANGE:
+        return weight
+    exponent = -math.frexp(largest)[1]
+    half = exponent // 2  # in two steps, as the factor itself may leave the range
+    return weight * 2.0**half * 2.0 ** (exponent - half)
 
 
 def filter_maxima(filters: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -147,9 +147,12 @@ class _Comparison:
         The models that take part.
     k
         Weights a filter.
+    is_whole
+        They are all models of the run: their union, all depths together, is in the frame of all models.
     """
 
-    def __init__(self, members: Sequence[Member], k: int) -> None:
+    def __init__(self, members: Sequence[Member], k: int, *, is_whole: bool) -> None:
+        self.is_whole = is_whole
         self.swaps = _swaps(members)
         cells = [[cell for m in members for cell in m.moments]] + [
             [m.moments[depth] for m in members] for depth in range(len(DEPTH_GROUPS))
@@ -162,20 +165,30 @@ class _Comparison:
 
     @property
     def places(self) -> list[int]:
-        """Which of its cells have principal components: 0 is all depths, 1 … 11 the depth groups."""
-        return list(self.components)
+        """Which of its cells have a frame of their own: 0 is all depths, 1 … 11 the depth groups."""
+        return [place for place in self.components if place or not self.is_whole]
 
-    def add(self, member: Member, side: int, counts: NDArray[np.int64]) -> None:
+    def widen(self, whole: NDArray[np.float32], own: NDArray[np.float32]) -> None:
+        """Widen the ranges by one model's: in the frame of all models, and in its own."""
+        _widen(self.ranges, self.places, own)
+        if self.is_whole:
+            _widen(self.ranges, [0], whole)
+
+    def add(self, member: Member, side: int, whole: NDArray[np.int64], own: NDArray[np.int64]) -> None:
         """Count one model's filters on its side, and on the side that each swap puts it on."""
-        self.counts[self.places, side] += counts
+        counts = np.zeros_like(self.counts[:, 0])
+        counts[self.places] = own
+        if self.is_whole:
+            counts[0] = whole
+        self.counts[:, side] += counts
         for swapped, swap in zip(self.swapped, self.swaps.get(_unit(member), ()), strict=False):
-            swapped[self.places, side ^ swap] += counts
+            swapped[:, side ^ swap] += counts
 
     def shifts(self, counts: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Shift of each coefficient in each cell, shape (12, K), NaN where a side is empty."""
         counts = self.counts if counts is None else counts
         shifts = np.full((len(counts), counts.shape[2]), np.nan)
-        for place in self.places:
+        for place in self.components:
             if counts[place, :, 0].sum(axis=-1).all():
                 low, high = self.ranges[place]
                 p, q = densities(counts[place], float(high - low) / BINS)
@@ -224,7 +237,7 @@ def pool_filters(members: Sequence[Member], k: int, each: Each = map) -> Pooled:
         name: [m for m, side in zip(members, sides, strict=True) if side is not None and _dataset(m) == name]
         for name in datasets
     }
-    compared = {name: _Comparison(taking[name], k) for name in datasets}
+    compared = {name: _Comparison(taking[name], k, is_whole=len(taking[name]) == len(members)) for name in datasets}
     own = [None if side is None else compared[_dataset(m)] for m, side in zip(members, sides, strict=True)]
     frames = [_frames(member, components, part) for member, part in zip(members, own, strict=True)]
 
@@ -232,7 +245,7 @@ def pool_filters(members: Sequence[Member], k: int, each: Each = map) -> Pooled:
     for part, found in zip(own, each(_ranges, frames), strict=True):
         _widen(whole, [0], found[:1])
         if part is not None:
-            _widen(part.ranges, part.places, found[1:])
+            part.widen(found[:1], found[1:])
 
     in_pairs = _in_pairs(members)
     kinds = [(_dataset(m), m.robust if m.model_id in in_pairs else None) for m in members]
@@ -246,7 +259,7 @@ def pool_filters(members: Sequence[Member], k: int, each: Each = map) -> Pooled:
         fine[kinds[i]] += counts[0]
         coarse[i] = counts[0].reshape(k, BINS, -1).sum(axis=2)
         if part is not None:
-            part.add(members[i], int(sides[i] or 0), counts[1:, :, :BINS])
+            part.add(members[i], int(sides[i] or 0), coarse[i], counts[1:, :, :BINS])
 
     each_shift = np.stack([part.shifts() for part in compared.values()])  # (D, 12, K)
     shifts = np.stack([part.shift(found) for part, found in zip(compared.values(), each_shift, strict=True)])
@@ -283,7 +296,7 @@ def pool_filters(members: Sequence[Member], k: int, each: Each = map) -> Pooled:
 def _frames(member: Member, whole: PrincipalComponents, part: _Comparison | None) -> _Frames:
     """Frames of one model: the whole's, and those of its data set's comparison where it takes part."""
     places = part.places if part else []
-    found = [whole, *(part.components.values() if part else ())]
+    found = [whole, *(part.components[place] for place in places if part)]
     union = [1 + places.index(0)] if 0 in places else []
     by_depth = [
         [0, *union, *([1 + places.index(1 + depth)] if 1 + depth in places else [])]

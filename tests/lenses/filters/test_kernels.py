@@ -130,11 +130,13 @@ def test_loops_compile_where_nothing_can_be_written() -> None:
 
 PRELOADED = """
 import torch
+import numpy as np
+from filterlens.dumps.rows import fletcher32
 from filterlens.lenses.filters import kernels, machine_code
 from filterlens.lenses.filters.layer import Layer
 from filterlens.lenses.filters.pooling import Filters, Member, pool_filters
 
-loops = [kernels.count, kernels.maxima, kernels.scatter, kernels.widen]
+loops = [fletcher32, kernels.count, kernels.maxima, kernels.scatter, kernels.widen]
 loaded = [list(loop.signatures) for loop in loops]
 assert all(len(own) == 1 for own in loaded)
 layer = Layer(torch.randn(8, 4, 3, 3))
@@ -142,6 +144,7 @@ _ = layer.raw_moments
 filters = lambda: [Filters(0, layer.rows, layer.maxima, layer.limit)]
 members = [Member(name, "c", None, "", [layer.scaled_moments] * 12, filters) for name in "ab"]
 assert pool_filters(members, 9).lists["models"]
+fletcher32(np.zeros(64, np.uint8)[:32].view(np.uint16))
 assert [list(loop.signatures) for loop in loops] == loaded
 """
 
