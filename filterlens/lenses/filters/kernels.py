@@ -34,7 +34,38 @@ def maxima(rows: NDArray[Any], found: NDArray[Any]) -> None:
 
 
 @compiled(fastmath=_SUMS)
-def scatter(  # noqa: PLR0912 - nested loops
+def _add_products(block: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+    """Add the products of every two rows to `sums`, lower triangle; rows come in threes, which share what is loaded."""
+    for j in range(0, len(block), 3):
+        for o in range(0, j + 1, 3):
+            aa = ab = ac = ba = bb = bc = ca = cb = cc = 0.0
+            for i in range(_BLOCK):
+                x, y, z = block[j, i], block[j + 1, i], block[j + 2, i]
+                a, b, c = block[o, i], block[o + 1, i], block[o + 2, i]
+                aa, ab, ac = aa + x * a, ab + x * b, ac + x * c
+                ba, bb, bc = ba + y * a, bb + y * b, bc + y * c
+                ca, cb, cc = ca + z * a, cb + z * b, cc + z * c
+            own = sums[j : j + 3, o : o + 3]
+            own[0, 0], own[0, 1], own[0, 2] = own[0, 0] + aa, own[0, 1] + ab, own[0, 2] + ac
+            own[1, 0], own[1, 1], own[1, 2] = own[1, 0] + ba, own[1, 1] + bb, own[1, 2] + bc
+            own[2, 0], own[2, 1], own[2, 2] = own[2, 0] + ca, own[2, 1] + cb, own[2, 2] + cc
+
+
+@compiled()
+def _transpose(rows: NDArray[Any], block: NDArray[np.float64]) -> None:
+    """Put rows side by side; those of 3x3 filters in a loop whose length the compiler knows, in half the time."""
+    n, k = rows.shape
+    for i in range(n):
+        if k == 9:
+            for j in range(9):
+                block[j, i] = rows[i, j]
+        else:
+            for j in range(k):
+                block[j, i] = rows[i, j]
+
+
+@compiled(fastmath=_SUMS)
+def scatter(
     rows: NDArray[Any], tops: NDArray[Any], limit: float
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
     """Return number, mean (K,) and scatter (K, K) of the rows whose top is over the limit, each divided by its top.
@@ -42,43 +73,35 @@ def scatter(  # noqa: PLR0912 - nested loops
     Sums are taken about the first of them, so that nothing cancels where rows hardly differ.
     """
     n, k = rows.shape
-    block = np.zeros((k, _BLOCK))
-    shift = np.zeros(k)
+    block = np.zeros((-(-k // 3) * 3, _BLOCK))
+    factors = np.zeros(_BLOCK)
     first = np.zeros(k)
-    second = np.zeros((k, k))
+    second = np.zeros((len(block), len(block)))
+    shift = np.zeros(k)
     kept = 0
     for start in range(0, n, _BLOCK):
-        m = 0
-        for i in range(start, min(start + _BLOCK, n)):
-            if not tops[i] > limit:
-                continue
-            factor = 1.0 / tops[i]
-            if kept + m == 0:
-                for j in range(k):
-                    shift[j] = rows[i, j] * factor
-            for j in range(k):
-                block[j, m] = rows[i, j] * factor - shift[j]
-            m += 1
-        kept += m
-        for j in range(k):
-            for i in range(m, _BLOCK):
-                block[j, i] = 0.0
+        m = min(_BLOCK, n - start)
+        for i in range(m, _BLOCK):
+            factors[i] = 0.0
+        for i in range(m):
+            factors[i] = 1.0 / tops[start + i] if tops[start + i] > limit else 0.0
+            if factors[i] > 0.0 and kept == 0:
+                shift[:] = rows[start + i] * factors[i]
+            kept += factors[i] > 0.0
+        _transpose(rows[start : start + m], block)
         for j in range(k):
             total = 0.0
             for i in range(_BLOCK):
+                block[j, i] = block[j, i] * factors[i] - shift[j] if factors[i] > 0.0 else 0.0
                 total += block[j, i]
             first[j] += total
-            for other in range(j + 1):
-                total = 0.0
-                for i in range(_BLOCK):
-                    total += block[j, i] * block[other, i]
-                second[j, other] += total
+        _add_products(block, second)
     share = max(kept, 1)
     for j in range(k):
         for other in range(j + 1):
             second[j, other] -= first[j] * first[other] / share
             second[other, j] = second[j, other]
-    return kept, shift + first / share, second
+    return kept, shift + first / share, second[:k, :k].copy()
 
 
 @compiled()
