@@ -20,6 +20,7 @@ __all__ = ["print_layers", "print_places"]
 
 _BLOCKS: Final = " ▏▎▍▌▋▊▉█"
 _WIDTH: Final = 8
+_Z: Final = "z: standard deviations from random filters of the same shape"
 _ROOM: Final = 24  # for the names of layers beside the scores; longer ones are folded
 Row = Mapping[Hashable, Any]
 
@@ -59,13 +60,14 @@ def print_layers(scores: pd.DataFrame) -> None:
     for bars in (True, False):
         together = [one for metric in metrics for one in (column(metric, bars=bars), *z_scores(metric))]
         if table_width([*names, *together]) <= console.width:
-            print_columns([*names, *together], console=console, sections=[len(rows) - 2])
+            title = _Z if any(f"{metric}_z" in present for metric in metrics) else ""
+            print_columns([*names, *together], title, console=console, sections=[len(rows) - 2])
             return
     values = [column(metric, bars=False) for metric in metrics]
     apart = [z for metric in metrics for z in z_scores(metric, known[metric].title)]
     _print_parts(names, values, console)
     if apart:
-        _print_parts(names, apart, console, "z: standard deviations from random filters of the same shape")
+        _print_parts(names, apart, console, _Z)
 
 
 def _print_parts(names: Sequence[Column], columns: Sequence[Column], console: Console, title: str = "") -> None:

@@ -208,8 +208,8 @@ def print_inspection(found: Inspection) -> None:
     for text in print_places(found.places):
         say_wrapped(text)
     for row in found.outstanding.itertuples(index=False):
-        distance = f"{row.z:+.1f} spreads from this model's median layer"
-        say_wrapped(f"stands out: {row.layer}: {row.metric} {row.value:.3f}, {distance}")
+        distance = f"this model's median layer has {row.median:.3f} ({row.z:+.1f} spreads of its layers)"
+        say_wrapped(f"stands out: {row.layer}: {row.metric} {row.value:.3f}; {distance}")
 
 
 def print_comparison(table: pd.DataFrame) -> None:

@@ -229,7 +229,7 @@ def analyze(
 
     return runs.analyze(
         Path(folder),
-        executor=executor or _processes(jobs),
+        executor=reaching(executor or _processes(jobs)),
         listener=listener,
         keep_tracebacks=keep_tracebacks,
         settings=RunSettings(offline=True, trust_pickle=trust_pickle, allow_code=allow_code) if reread else None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Inspection", "inspect", "outstanding"]
 
 _OUTSTANDING = 3.5  # robust z-score: Iglewicz & Hoaglin (1993)
+_NOTABLE = 0.01  # of the median
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +101,8 @@ def outstanding(scores: pd.DataFrame, n: int = 3) -> pd.DataFrame:
     """Return the layers that stand out most within their own model; none where none does.
 
     A layer stands out where a score of it is more than 3.5 from the model's median layer, in units of 1.4826 times the
-    median absolute deviation (the robust z-score and its usual bound); fewer than 4 layers say nothing and give none.
+    median absolute deviation (the robust z-score and its usual bound), and differs from it by a hundredth or more: layers
+    of random filters differ by next to nothing. Fewer than 4 layers say nothing and give none.
 
     Returns
     -------
@@ -118,6 +120,7 @@ def outstanding(scores: pd.DataFrame, n: int = 3) -> pd.DataFrame:
     if not found:
         return pd.DataFrame(columns=["layer", "metric", "value", "median", "z"])
     every = pd.concat(found)
-    every = every[every["z"].abs() > _OUTSTANDING]
+    differs = (every["value"] - every["median"]).abs() >= _NOTABLE * every["median"].abs()
+    every = every[differs & (every["z"].abs() > _OUTSTANDING)]
     order = every["z"].abs().sort_values(ascending=False, kind="stable").index
     return every.loc[order].drop_duplicates("layer").head(n).reset_index(drop=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filterlens.catalogs import Catalog, load_catalog
+from filterlens.catalogs import Catalog, Entry, load_catalog
 from filterlens.errors import InputError
-from filterlens.lens import RunSettings
+from filterlens.lens import RunSettings, all_scores
 from filterlens.process.files import atomic_write
 
 if TYPE_CHECKING:
@@ -34,18 +34,26 @@ def name_of(source: str | Path | nn.Module) -> str:
     return type(unwrapped(source)).__name__
 
 
-def reaching(executor: Executor, catalog: Catalog) -> Executor:
-    """Return an executor that reaches every model of a catalog.
+def reaching(executor: Executor, catalog: Iterable[Entry] = ()) -> Executor:
+    """Return an executor whose processes have every model of a catalog, and every score.
 
     Raises
     ------
     InputError
-        There are networks in memory, which other processes have not.
+        There are networks in memory, or scores that a script or a notebook declares, which other processes have not.
     """
     from filterlens.runs.executors import InProcess
 
-    if not isinstance(executor, InProcess) and any(entry.source.startswith("memory:") for entry in catalog):
+    if isinstance(executor, InProcess):
+        return executor
+    if any(entry.source.startswith("memory:") for entry in catalog):
         raise InputError("networks in memory are looked at in this process: leave out jobs and executor")
+    own = [score.name for score in all_scores().values() if getattr(score.compute, "__module__", "") == "__main__"]
+    if own:
+        raise InputError(
+            f"other processes do not have scores that a script or a notebook declares ({', '.join(own)}): leave out "
+            "jobs and executor, or declare them in a package with an entry point in `filterlens.scores`"
+        )
     return executor
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
+from filterlens.commands.memory import reaching
 from filterlens.lens import all_lenses, all_scores
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def report(
     """
     from filterlens.runs.executors import LocalProcesses
 
-    executor = LocalProcesses(jobs) if jobs > 1 else None
+    executor = reaching(LocalProcesses(jobs)) if jobs > 1 else None
     with executor.keep_workers(_DRAWING) if executor else nullcontext():
         from filterlens.report import write_report  # while the process that workers are forked from starts
 

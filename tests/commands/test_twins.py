@@ -84,6 +84,14 @@ def test_a_layer_stands_out_only_where_it_is_far_from_the_others(last: float, fo
     assert outstanding(scores)["layer"].tolist() == found
 
 
+def test_no_layer_of_random_filters_stands_out() -> None:
+    values = [0.95401, 0.95402, 0.95403, 0.95302]  # far in spreads, near in itself
+    assert outstanding(pd.DataFrame({"layer": list("abcd"), "metric": "variance_entropy", "value": values})).empty
+    assert not outstanding(
+        pd.DataFrame({"layer": list("abcd"), "metric": "variance_entropy", "value": [*values[:3], 0.9]})
+    ).empty
+
+
 def test_compare_and_check_take_what_the_command_line_takes(capfd: pytest.CaptureFixture[str]) -> None:
     table = filterlens.compare(NORMAL, PGD)
     model = table[table["layer"] == ""].set_index("metric")

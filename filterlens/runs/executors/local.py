@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, Self, TypeVar
 
 from filterlens.errors import InputError
@@ -196,7 +198,8 @@ def _start_worker(threads: int) -> _Worker:
     context = mp.get_context("forkserver")
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(there, threads, tempfile.tempdir), daemon=True)
-    process.start()
+    with _without_main():
+        process.start()
     there.close()
     return _Worker(process, here)
 
@@ -235,8 +238,20 @@ def _start_server(preload: Sequence[str] = ()) -> None:
 def _await_server() -> None:
     """Wait until the process that workers are forked from has done its imports."""
     ready = mp.get_context("forkserver").Process(target=os.getpid)
-    ready.start()
+    with _without_main():
+        ready.start()
     ready.join()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the caller's script, which a process that starts would run again, unless it guards itself against that."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _end_server(_: bool) -> None:  # noqa: FBT001 - an action
