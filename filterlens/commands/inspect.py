@@ -101,7 +101,7 @@ def outstanding(scores: pd.DataFrame, n: int = 3) -> pd.DataFrame:
     """Return the layers that stand out most within their own model; none where none does.
 
     A layer stands out where a score of it is more than 3.5 from the model's median layer, in units of 1.4826 times the
-    median absolute deviation (the robust z-score and its usual bound), and differs from it by a hundredth or more: layers
+    median absolute deviation (the robust z-score and its usual bound), and differs from it by a hundredth: layers
     of random filters differ by next to nothing. Fewer than 4 layers say nothing and give none.
 
     Returns
