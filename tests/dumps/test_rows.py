@@ -111,3 +111,25 @@ def test_a_flipped_bit_of_a_large_array_is_refused(dump: Path, place: int) -> No
     dump.write_bytes(data)
     with pytest.raises(DumpError, match="conv cannot be read"):
         _read(dump)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_file_gives_what_hdf5_reads_or_an_error(dump: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    with h5py.File(dump) as file:
+        dataset = file["filters/conv"].id
+        chunks = [dataset.get_chunk_info(i) for i in range(dataset.get_num_chunks())]
+    data = np.frombuffer(dump.read_bytes(), np.uint8).copy()
+    outside = np.ones(len(data), bool)  # of the chunks: where the file says what they are
+    for chunk in chunks:
+        outside[chunk.byte_offset : chunk.byte_offset + chunk.size] = False
+    data[rng.choice(np.flatnonzero(outside), 2)] ^= np.uint8(1) << rng.integers(0, 8, 2, np.uint8)
+    dump.write_bytes(data.tobytes())
+    try:
+        found = _read(dump)
+    except DumpError:
+        return
+    with h5py.File(dump) as file:
+        expected = file["filters/conv"][()]
+    assert found.dtype == expected.dtype
+    assert found.tobytes() == expected.tobytes()
